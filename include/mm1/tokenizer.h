@@ -1,0 +1,75 @@
+/* tokenizer.h - byte-level BPE: text to ids and back, trained here or read from a tokenizer.json.
+ *
+ * Special tokens are typed, never text: mm1_tokenizer_encode() does not produce them whatever the text says, so a user
+ * who types "<|endoftext|>" gets the ids of these thirteen characters.
+ *
+ * Invalid UTF-8: bytes are kept as they are.  Each maximal run that is no valid UTF-8 is split off by itself and encoded
+ * byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string.
+ *
+ * Threads: a loaded tokenizer is read-only; all functions on a const tokenizer are thread-safe. */
+#ifndef MM1_TOKENIZER_H
+#define MM1_TOKENIZER_H
+
+#include <mm1/error.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+MM1_BEGIN_DECLS
+
+typedef struct mm1_tokenizer mm1_tokenizer; /* opaque */
+
+/* Growable list of token ids; zero it before first use, free with mm1_ids_free(). */
+typedef struct mm1_ids {
+    int32_t *items;
+    size_t n, cap;
+} mm1_ids;
+
+/* Names of the special tokens that every tokenizer trained here has, with ids 0, 1, 2 in this order. */
+#define MM1_TOKEN_END   "<|endoftext|>" /* ends a document; also what a sequence of text may begin with */
+#define MM1_TOKEN_PAD   "<|pad|>"
+#define MM1_TOKEN_IMAGE "<|image|>" /* stands for one visual token in files; never an input of the embedding */
+
+/* Reads tokenizer.json in full, or refuses it by the name of the component that is not understood. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_load(const char *path, mm1_tokenizer **out, mm1_error *err);
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_error *err);
+MM1_API void mm1_tokenizer_destroy(mm1_tokenizer *t); /* accepts NULL */
+
+/* Gives the trainer the next piece of text (borrowed until the next call); returns false at the end. */
+typedef bool mm1_text_next(void *ctx, const char **text, size_t *len);
+
+typedef struct mm1_tokenizer_train_config {
+    int32_t vocab_size;    /* ids in all, special tokens and the 256 bytes included; 259 .. 1,000,000 */
+    int32_t min_frequency; /* a pair seen less often is not merged; the vocabulary may then stay smaller */
+} mm1_tokenizer_train_config;
+
+/* Trains byte-level BPE with GPT-2's pre-tokenizer pattern.  Ties between pairs of equal count are broken by the smaller
+ * pair of ids, so that the result is a function of the text alone. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_train(const mm1_tokenizer_train_config *config, mm1_text_next *next,
+                                                     void *ctx, mm1_tokenizer **out, mm1_error *err);
+
+/* Number of ids: what the embedding must hold. */
+MM1_API int32_t mm1_tokenizer_vocab_size(const mm1_tokenizer *t);
+/* Id of a special token by its name, -1 if there is none. */
+MM1_API int32_t mm1_tokenizer_special_id(const mm1_tokenizer *t, const char *name);
+MM1_API bool mm1_tokenizer_is_special(const mm1_tokenizer *t, int32_t id);
+
+/* Appends the ids of text.  MM1_E_NOMEM only. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len,
+                                                      mm1_ids *ids, mm1_error *err);
+
+/* The bytes of one token (borrowed; not NUL-terminated; a character may be cut).  NULL for an id out of range; special
+ * tokens give length 0. */
+MM1_API const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t *len);
+
+/* The text of ids as a NUL-terminated string, freed by the caller with mm1_free(); special tokens give nothing; bytes that
+ * are no valid UTF-8 are kept.  An id out of range is MM1_E_ARG. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size_t n, char **text,
+                                                      size_t *len, mm1_error *err);
+
+MM1_API MM1_NODISCARD mm1_status mm1_ids_add(mm1_ids *ids, int32_t id, mm1_error *err);
+MM1_API void mm1_ids_free(mm1_ids *ids);
+
+MM1_END_DECLS
+
+#endif
