@@ -1,0 +1,43 @@
+/* attention.h - tiled softmax attention, forward and backward, threaded; no T x T matrix is ever in memory.
+ *
+ * Every mask of this project is an interval: query t of sequence b sees the keys [lo[b,t], hi[b,t]) of its sequence.
+ *   causal                     lo = 0,              hi = t + 1
+ *   causal, packed examples    lo = start of own,   hi = t + 1
+ *   bidirectional              lo = 0,              hi = S
+ *   prefix-causal              lo = 0,              hi = max(prefix, t + 1)
+ *   decoding with a cache      lo = 0,              hi = n_past + t + 1
+ * Tiles that no query of the tile sees are skipped, so packed examples cost what they are long.  A query that sees
+ * nothing (lo >= hi) gives zeros.
+ *
+ * q [B, T, H, D], k and v [B, S, Hkv, D], o [B, T, H, D]; each of them with its own row stride (elements from one position
+ * to the next), heads following each other in a row, sequences following each other without gap.  H is a multiple of
+ * Hkv: query head h reads key head h / (H / Hkv) (grouped-query attention).
+ *
+ * Threads: OpenMP, split over (b, head group); results do not depend on the number of threads. */
+#ifndef MM1_KERNELS_ATTENTION_H
+#define MM1_KERNELS_ATTENTION_H
+
+#include <mm1/error.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct mm1_attention_args {
+    int64_t B, T, S, H, Hkv, D;
+    const float *q, *k, *v;
+    int64_t ldq, ldk, ldv, ldo; /* row strides in elements */
+    const int32_t *lo, *hi;     /* [B, T] */
+    float scale;                /* of the scores; 1 / sqrt(D) as a rule */
+} mm1_attention_args;
+
+/* Bytes of 64-byte aligned scratch that both functions need for these sizes and mm1_threads() threads; linear in S. */
+size_t mm1_attention_scratch_bytes(const mm1_attention_args *args);
+
+/* o is overwritten; lse [B, H, T] = log sum exp of the scaled scores, saved for the backward pass (-INFINITY where
+ * nothing is seen). */
+void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, void *scratch);
+
+/* dq, dk, dv have the shapes and strides of q, k, v and are overwritten.  d_o and o have stride ldo. */
+void mm1_attention_bwd(float *dq, float *dk, float *dv, const float *d_o, const float *o, const float *lse,
+                       const mm1_attention_args *args, void *scratch);
+
+#endif
