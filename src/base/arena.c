@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ARENA_ASAN 1
@@ -13,10 +14,10 @@
 #endif
 #ifdef ARENA_ASAN
 #include <sanitizer/asan_interface.h>
-#define POISON(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define POISON(p, n)   ASAN_POISON_MEMORY_REGION(p, n)
 #define UNPOISON(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
 #else
-#define POISON(p, n) ((void)(p), (void)(n))
+#define POISON(p, n)   ((void)(p), (void)(n))
 #define UNPOISON(p, n) ((void)(p), (void)(n))
 #endif
 
@@ -37,9 +38,24 @@ mm1_status mm1_arena_init(mm1_arena *a, size_t cap_bytes, mm1_error *err)
     return MM1_OK;
 }
 
+mm1_status mm1_arena_init_dry(mm1_arena *a, mm1_error *err)
+{
+    const size_t cap = (size_t)1 << 46;
+    *a = (mm1_arena){0};
+    void *p = mmap(NULL, cap, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) {
+        return mm1_error_set(err, MM1_E_NOMEM,
+                             "cannot reserve addresses for planning; is there an address space limit (ulimit -v)?");
+    }
+    *a = (mm1_arena){.base = p, .cap = cap, .dry = true};
+    return MM1_OK;
+}
+
 void mm1_arena_deinit(mm1_arena *a)
 {
-    if (a->base != NULL) {
+    if (a->dry) {
+        (void)munmap(a->base, a->cap);
+    } else if (a->base != NULL) {
         UNPOISON(a->base, a->cap);
         mm1_free(a->base);
     }
@@ -57,7 +73,9 @@ void *mm1_arena_alloc(mm1_arena *a, size_t n, size_t size)
         return NULL;
     }
     uint8_t *p = a->base + a->top;
-    UNPOISON(p, bytes);
+    if (!a->dry) {
+        UNPOISON(p, bytes);
+    }
     a->top += rounded;
     if (a->top > a->peak) {
         a->peak = a->top;
@@ -68,7 +86,7 @@ void *mm1_arena_alloc(mm1_arena *a, size_t n, size_t size)
 void *mm1_arena_calloc(mm1_arena *a, size_t n, size_t size)
 {
     void *p = mm1_arena_alloc(a, n, size);
-    if (p != NULL) {
+    if (p != NULL && !a->dry) {
         memset(p, 0, n * size);
     }
     return p;
@@ -82,7 +100,9 @@ mm1_arena_mark mm1_arena_mark_get(const mm1_arena *a)
 void mm1_arena_reset_to(mm1_arena *a, mm1_arena_mark mark)
 {
     if (mark < a->top) {
-        POISON(a->base + mark, a->top - mark);
+        if (!a->dry) {
+            POISON(a->base + mark, a->top - mark);
+        }
         a->top = mark;
     }
 }

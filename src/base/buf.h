@@ -10,10 +10,10 @@
 #include <stdint.h>
 
 typedef struct mm1_buf {
-    char *data;   /* NULL while empty; use mm1_buf_str() for a string that is never NULL */
-    size_t len;   /* bytes without the NUL */
+    char *data; /* NULL while empty; use mm1_buf_str() for a string that is never NULL */
+    size_t len; /* bytes without the NUL */
     size_t cap;
-    size_t max;   /* bytes without the NUL that may ever be held */
+    size_t max; /* bytes without the NUL that may ever be held */
     mm1_status status;
 } mm1_buf;
 

@@ -80,8 +80,8 @@ static mm1_status read_all(int fd, char *data, size_t len, const char *path, mm1
             return fail(err, "read", path);
         }
         if (n == 0) {
-            return mm1_error_set(err, MM1_E_IO, "%s: ended at byte %zu of %zu; was it cut while being read?", path, done,
-                                 len);
+            return mm1_error_set(err, MM1_E_IO, "%s: ended at byte %zu of %zu; was it cut while being read?", path,
+                                 done, len);
         }
         done += (size_t)n;
     }
@@ -341,7 +341,8 @@ static mm1_status glob_braces(const char *pattern, int depth, mm1_names *out, mm
         const bool first_ok = end == dots && end > body;
         const long last = strtol(dots + 2, &end, 10);
         if (!first_ok || end != close || first < 0 || last < first || last - first >= MAX_RANGE) {
-            st = mm1_error_set(err, MM1_E_CONFIG, "%s: a brace range is {first..last} with 0 <= first <= last", pattern);
+            st =
+                mm1_error_set(err, MM1_E_CONFIG, "%s: a brace range is {first..last} with 0 <= first <= last", pattern);
         }
         for (long i = first; st == MM1_OK && i <= last; i++) {
             mm1_buf_clear(&path);

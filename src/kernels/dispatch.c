@@ -72,8 +72,8 @@ mm1_status mm1_kernels_init(const char *name, mm1_error *err)
             return mm1_error_set(err, MM1_E_CONFIG, "MM1_ISA=%s: use ref, avx2 or avx512", forced);
         }
         if (!cpu_has((mm1_isa)isa)) {
-            return mm1_error_set(err, MM1_E_CONFIG, "MM1_ISA=%s: this CPU lacks it; leave MM1_ISA unset to use the best one",
-                                 forced);
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "MM1_ISA=%s: this CPU lacks it; leave MM1_ISA unset to use the best one", forced);
         }
     } else {
         while (!cpu_has((mm1_isa)isa)) {

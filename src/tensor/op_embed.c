@@ -1,0 +1,132 @@
+/* op_embed.c - token embeddings with visual tokens spliced in, and patches cut out of pixels. */
+#include "tensor/tensor.h"
+
+#include "tensor/rows.h"
+#include <string.h>
+
+typedef struct embed_node {
+    mm1_node node;
+    mm1_tensor *table, *visual;
+    const int32_t *id, *visual_row;
+    int64_t N;
+} embed_node;
+
+static bool is_visual(const embed_node *n, int64_t i)
+{
+    return n->visual_row != NULL && n->visual_row[i] >= 0;
+}
+
+/* Rows are cut by columns, so that two positions with the same id never race and are added in order. */
+static void scatter_rows(float *dst, const embed_node *n, const float *dy, int64_t C, bool visual)
+{
+    enum { COLS = 64 };
+    const mm1_kernels *k = mm1_kernels_get();
+#pragma omp parallel for schedule(static) if (n->N * C > MM1_CHUNK_ELEMS)
+    for (int64_t c = 0; c < (C + COLS - 1) / COLS; c++) {
+        const int64_t at = c * COLS, len = C - at < COLS ? C - at : COLS;
+        for (int64_t i = 0; i < n->N; i++) {
+            if (is_visual(n, i) == visual) {
+                const int64_t row = visual ? n->visual_row[i] : n->id[i];
+                k->axpy(dst + row * C + at, dy + i * C + at, len, 1.0f);
+            }
+        }
+    }
+}
+
+static void embed_backward(mm1_tape *t, mm1_node *base)
+{
+    const embed_node *n = (const embed_node *)(const void *)base;
+    const int64_t C = mm1_tensor_cols(n->table);
+    bool acc;
+    if (n->table->needs_grad) {
+        float *d = mm1__tape_grad(t, n->table, &acc);
+        if (d != NULL && !t->dry) {
+            if (!acc) {
+                mm1__rows_zero(d, mm1_tensor_size(n->table));
+            }
+            scatter_rows(d, n, base->out->grad, C, false);
+        }
+    }
+    if (n->visual != NULL && n->visual->needs_grad) {
+        float *d = mm1__tape_grad(t, n->visual, &acc);
+        if (d != NULL && !t->dry) {
+            if (!acc) {
+                mm1__rows_zero(d, mm1_tensor_size(n->visual));
+            }
+            scatter_rows(d, n, base->out->grad, C, true);
+        }
+    }
+}
+
+mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int64_t N, mm1_tensor *visual,
+                         const int32_t *visual_row)
+{
+    if (table == NULL || t->err.status != MM1_OK) {
+        return NULL;
+    }
+    const int64_t V = table->dims[0], C = mm1_tensor_cols(table),
+                  n_visual = visual != NULL ? mm1_tensor_rows(visual) : 0;
+    if (visual != NULL && mm1_tensor_cols(visual) != C) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "embed: visual tokens of width %lld in a decoder of width %lld",
+                             (long long)mm1_tensor_cols(visual), (long long)C);
+    }
+    for (int64_t i = 0; i < N && !t->dry; i++) {
+        const int64_t row = visual_row != NULL ? visual_row[i] : -1;
+        if (row >= n_visual || (row < 0 && (id[i] < 0 || id[i] >= V))) {
+            return mm1_tape_fail(t, MM1_E_SHAPE, "embed: position %lld holds id %d of %lld and visual row %lld of %lld",
+                                 (long long)i, id[i], (long long)V, (long long)row, (long long)n_visual);
+        }
+    }
+    mm1_tensor *y =
+        mm1__tape_tensor(t, 2, (int64_t[]){N, C}, table->needs_grad || (visual != NULL && visual->needs_grad));
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        for (int64_t i = 0; i < N; i++) {
+            const float *src =
+                visual_row != NULL && visual_row[i] >= 0 ? visual->data + visual_row[i] * C : table->data + id[i] * C;
+            memcpy(y->data + i * C, src, (size_t)C * sizeof *src);
+        }
+    }
+    if (y->needs_grad) {
+        embed_node *n = mm1__tape_node(t, sizeof *n, y, embed_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->table = table;
+        n->visual = visual;
+        n->id = id;
+        n->visual_row = visual_row;
+        n->N = N;
+    }
+    return y;
+}
+
+mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t R, int64_t p)
+{
+    if (p <= 0 || R % p != 0) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "patchify: %lld px is no multiple of patches of %lld px", (long long)R,
+                             (long long)p);
+    }
+    const int64_t g = R / p, cols = 3 * p * p;
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){I * g * g, cols}, false);
+    if (y == NULL || t->dry) {
+        return y;
+    }
+#pragma omp parallel for schedule(static) if (I * R * R > MM1_CHUNK_ELEMS)
+    for (int64_t row = 0; row < I * g; row++) {
+        const int64_t i = row / g, gy = row % g;
+        for (int64_t gx = 0; gx < g; gx++) {
+            float *dst = y->data + (row * g + gx) * cols;
+            for (int64_t c = 0; c < 3; c++) {
+                for (int64_t py = 0; py < p; py++) {
+                    const float *src = pixels + ((i * 3 + c) * R + gy * p + py) * R + gx * p;
+                    memcpy(dst, src, (size_t)p * sizeof *src);
+                    dst += p;
+                }
+            }
+        }
+    }
+    return y;
+}

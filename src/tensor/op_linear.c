@@ -1,0 +1,116 @@
+/* op_linear.c - the linear layer with bias, activation and residual. */
+#include "tensor/tensor.h"
+
+#include "kernels/gemm.h"
+#include "tensor/rows.h"
+
+typedef struct linear_node {
+    mm1_node node;
+    mm1_tensor *x, *w, *b, *residual;
+    float *pre; /* before the activation; NULL if there is none */
+    mm1_act act;
+} linear_node;
+
+static void linear_backward(mm1_tape *t, mm1_node *base)
+{
+    const linear_node *n = (const linear_node *)(const void *)base;
+    const int64_t N = mm1_tensor_rows(n->x), K = mm1_tensor_cols(n->x), M = n->w->dims[0];
+    float *dy = base->out->grad;
+    bool acc;
+
+    if (n->residual != NULL && n->residual->needs_grad) {
+        float *dr = mm1__tape_grad(t, n->residual, &acc);
+        if (dr != NULL && !t->dry) {
+            mm1__rows_copy_or_add(dr, dy, N * M, acc);
+        }
+    }
+    if (n->pre != NULL && !t->dry) {
+        mm1__rows_act_bwd(dy, dy, n->pre, N * M, n->act, false); /* in place: dy is not needed any more */
+    }
+    if (n->x->needs_grad) {
+        float *dx = mm1__tape_grad(t, n->x, &acc);
+        if (dx != NULL && !t->dry) {
+            mm1_gemm(&(mm1_gemm_args){.M = N,
+                                      .N = K,
+                                      .K = M,
+                                      .a = dy,
+                                      .lda = M,
+                                      .b = n->w->data,
+                                      .ldb = K,
+                                      .c = dx,
+                                      .ldc = K,
+                                      .acc = acc,
+                                      .alpha = 1});
+        }
+    }
+    if (n->w->needs_grad && !t->dry) {
+        mm1_gemm(&(mm1_gemm_args){.M = M,
+                                  .N = K,
+                                  .K = N,
+                                  .a = dy,
+                                  .lda = M,
+                                  .trans_a = true,
+                                  .b = n->x->data,
+                                  .ldb = K,
+                                  .c = n->w->grad,
+                                  .ldc = K,
+                                  .acc = true,
+                                  .alpha = 1});
+    }
+    if (n->b != NULL && n->b->needs_grad && !t->dry) {
+        mm1__rows_sum(n->b->grad, dy, M, N, M);
+    }
+}
+
+mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor *b, mm1_act act, mm1_tensor *residual)
+{
+    if (x == NULL || w == NULL) {
+        return NULL;
+    }
+    const int64_t N = mm1_tensor_rows(x), K = mm1_tensor_cols(x), M = w->dims[0];
+    if (w->rank != 2 || w->dims[1] != K || (b != NULL && mm1_tensor_size(b) != M) ||
+        (residual != NULL && mm1_tensor_size(residual) != N * M)) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "linear: rows of %lld against weights [%lld, %lld]", (long long)K,
+                             (long long)w->dims[0], (long long)w->dims[1]);
+    }
+    const bool needs =
+        x->needs_grad || w->needs_grad || (b != NULL && b->needs_grad) || (residual != NULL && residual->needs_grad);
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
+    if (y == NULL) {
+        return NULL;
+    }
+    float *pre = NULL;
+    if (y->needs_grad && act != MM1_ACT_NONE && (pre = mm1__tape_floats(t, N * M)) == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        mm1_gemm(&(mm1_gemm_args){.M = N,
+                                  .N = M,
+                                  .K = K,
+                                  .a = x->data,
+                                  .lda = K,
+                                  .b = w->data,
+                                  .ldb = K,
+                                  .trans_b = true,
+                                  .c = y->data,
+                                  .ldc = M,
+                                  .alpha = 1,
+                                  .bias = b != NULL ? b->data : NULL,
+                                  .act = act,
+                                  .pre = pre,
+                                  .residual = residual != NULL ? residual->data : NULL});
+    }
+    if (y->needs_grad) {
+        linear_node *n = mm1__tape_node(t, sizeof *n, y, linear_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->x = x;
+        n->w = w;
+        n->b = b;
+        n->residual = residual;
+        n->pre = pre;
+        n->act = act;
+    }
+    return y;
+}

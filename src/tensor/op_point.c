@@ -1,0 +1,185 @@
+/* op_point.c - operators that work element by element: activation, gated unit, sums. */
+#include "tensor/tensor.h"
+
+#include "tensor/rows.h"
+
+typedef struct point_node {
+    mm1_node node;
+    mm1_tensor *a, *b;
+    mm1_act act;
+    int64_t I;
+} point_node;
+
+static point_node *record(mm1_tape *t, mm1_tensor *y, mm1_tensor *a, mm1_tensor *b,
+                          void (*backward)(mm1_tape *, mm1_node *))
+{
+    point_node *n = mm1__tape_node(t, sizeof *n, y, backward);
+    if (n != NULL) {
+        n->a = a;
+        n->b = b;
+    }
+    return n;
+}
+
+static void act_backward(mm1_tape *t, mm1_node *base)
+{
+    const point_node *n = (const point_node *)(const void *)base;
+    bool acc;
+    float *dx = mm1__tape_grad(t, n->a, &acc);
+    if (dx != NULL && !t->dry) {
+        mm1__rows_act_bwd(dx, base->out->grad, n->a->data, mm1_tensor_size(n->a), n->act, acc);
+    }
+}
+
+mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act)
+{
+    mm1_tensor *y = x != NULL ? mm1__tape_tensor(t, x->rank, x->dims, x->needs_grad) : NULL;
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        mm1__rows_act_fwd(y->data, x->data, mm1_tensor_size(x), act);
+    }
+    if (y->needs_grad) {
+        point_node *n = record(t, y, x, NULL, act_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->act = act;
+    }
+    return y;
+}
+
+static void glu_backward(mm1_tape *t, mm1_node *base)
+{
+    const point_node *n = (const point_node *)(const void *)base;
+    const int64_t N = mm1_tensor_rows(n->a), F = mm1_tensor_cols(n->a) / 2, chunk = mm1__rows_chunk(2 * F);
+    const mm1_kernels *k = mm1_kernels_get();
+    const float *dy = base->out->grad;
+    bool acc;
+    float *d = mm1__tape_grad(t, n->a, &acc);
+    if (d == NULL || t->dry) {
+        return;
+    }
+#pragma omp parallel for schedule(static) if (N > chunk)
+    for (int64_t begin = 0; begin < N; begin += chunk) {
+        k->glu_bwd(d + begin * 2 * F, dy + begin * F, n->a->data + begin * 2 * F, N - begin < chunk ? N - begin : chunk,
+                   F, n->act, acc);
+    }
+}
+
+mm1_tensor *mm1_op_glu(mm1_tape *t, mm1_tensor *gu, mm1_act act)
+{
+    if (gu == NULL) {
+        return NULL;
+    }
+    const int64_t N = mm1_tensor_rows(gu), F = mm1_tensor_cols(gu) / 2, chunk = mm1__rows_chunk(2 * F);
+    if (mm1_tensor_cols(gu) != 2 * F) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "gated unit: an odd width of %lld", (long long)mm1_tensor_cols(gu));
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, F}, gu->needs_grad);
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        const mm1_kernels *k = mm1_kernels_get();
+#pragma omp parallel for schedule(static) if (N > chunk)
+        for (int64_t begin = 0; begin < N; begin += chunk) {
+            k->glu_fwd(y->data + begin * F, gu->data + begin * 2 * F, N - begin < chunk ? N - begin : chunk, F, act);
+        }
+    }
+    if (y->needs_grad) {
+        point_node *n = record(t, y, gu, NULL, glu_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->act = act;
+    }
+    return y;
+}
+
+static void add_backward(mm1_tape *t, mm1_node *base)
+{
+    const point_node *n = (const point_node *)(const void *)base;
+    mm1_tensor *inputs[2] = {n->a, n->b};
+    for (int i = 0; i < 2; i++) {
+        bool acc;
+        float *d = inputs[i]->needs_grad ? mm1__tape_grad(t, inputs[i], &acc) : NULL;
+        if (d != NULL && !t->dry) {
+            mm1__rows_copy_or_add(d, base->out->grad, mm1_tensor_size(inputs[i]), acc);
+        }
+    }
+}
+
+mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b)
+{
+    if (a == NULL || b == NULL) {
+        return NULL;
+    }
+    if (mm1_tensor_size(a) != mm1_tensor_size(b)) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "add: %lld against %lld elements", (long long)mm1_tensor_size(a),
+                             (long long)mm1_tensor_size(b));
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, a->rank, a->dims, a->needs_grad || b->needs_grad);
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        mm1__rows_add(y->data, a->data, b->data, mm1_tensor_size(a));
+    }
+    return y->needs_grad && record(t, y, a, b, add_backward) == NULL ? NULL : y;
+}
+
+static void add_rows_backward(mm1_tape *t, mm1_node *base)
+{
+    const point_node *n = (const point_node *)(const void *)base;
+    const int64_t size = mm1_tensor_size(n->b), I = n->I;
+    bool acc;
+    if (n->a != NULL && n->a->needs_grad) {
+        float *da = mm1__tape_grad(t, n->a, &acc);
+        if (da != NULL && !t->dry) {
+            mm1__rows_copy_or_add(da, base->out->grad, I * size, acc);
+        }
+    }
+    if (n->b->needs_grad) {
+        float *dr = mm1__tape_grad(t, n->b, &acc);
+        if (dr != NULL && !t->dry) {
+            if (!acc) {
+                mm1__rows_zero(dr, size);
+            }
+            mm1__rows_sum(dr, base->out->grad, size, I, size);
+        }
+    }
+}
+
+mm1_tensor *mm1_op_add_rows(mm1_tape *t, mm1_tensor *x, mm1_tensor *r, int64_t I)
+{
+    if (r == NULL) {
+        return NULL;
+    }
+    const int64_t size = mm1_tensor_size(r);
+    if (x != NULL && mm1_tensor_size(x) != I * size) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "add rows: %lld elements against %lld times %lld",
+                             (long long)mm1_tensor_size(x), (long long)I, (long long)size);
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){I * mm1_tensor_rows(r), mm1_tensor_cols(r)},
+                                     r->needs_grad || (x != NULL && x->needs_grad));
+    if (y == NULL) {
+        return NULL;
+    }
+    for (int64_t i = 0; i < I && !t->dry; i++) {
+        if (x != NULL) {
+            mm1__rows_add(y->data + i * size, x->data + i * size, r->data, size);
+        } else {
+            mm1__rows_copy_or_add(y->data + i * size, r->data, size, false);
+        }
+    }
+    if (y->needs_grad) {
+        point_node *n = record(t, y, x, r, add_rows_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->I = I;
+    }
+    return y;
+}

@@ -1,0 +1,154 @@
+/* op_xent.c - head and cross-entropy in one: logits exist for a few rows at a time only.
+ *
+ * Rows without a target are left out before the product, so image positions and padding cost nothing here.  The
+ * gradient is formed in the same pass (one product for the logits, two for the gradients); a second pass over chunks of
+ * the vocabulary, as is done where memory for one block of rows is short, would cost a fourth product. */
+#include "tensor/tensor.h"
+
+#include "kernels/gemm.h"
+#include "tensor/rows.h"
+#include <string.h>
+
+/* Floats of logits held at once: 8 MiB, or one row if the vocabulary is larger. */
+enum { LOGIT_FLOATS = 1 << 21 };
+
+typedef struct xent_node {
+    mm1_node node;
+    mm1_tensor *x;
+    const float *dx;    /* [n, C] gradients of the rows that have a target */
+    const int32_t *row; /* [n] their row in x */
+    int64_t n;
+} xent_node;
+
+static void xent_backward(mm1_tape *t, mm1_node *base)
+{
+    const xent_node *n = (const xent_node *)(const void *)base;
+    const int64_t C = mm1_tensor_cols(n->x);
+    const mm1_kernels *k = mm1_kernels_get();
+    bool acc;
+    float *dx = mm1__tape_grad(t, n->x, &acc);
+    if (dx == NULL || t->dry) {
+        return;
+    }
+    if (!acc) {
+        mm1__rows_zero(dx, mm1_tensor_size(n->x));
+    }
+    for (int64_t i = 0; i < n->n; i++) {
+        k->axpy(dx + (int64_t)n->row[i] * C, n->dx + i * C, C, 1.0f);
+    }
+}
+
+bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *target, float *nll, float scale,
+                 float z_coef)
+{
+    if (x == NULL || w == NULL) {
+        return false;
+    }
+    const int64_t N = mm1_tensor_rows(x), C = mm1_tensor_cols(x), V = w->dims[0];
+    if (w->rank != 2 || w->dims[1] != C) {
+        mm1_tape_fail(t, MM1_E_SHAPE, "loss: rows of %lld against a head [%lld, %lld]", (long long)C,
+                      (long long)w->dims[0], (long long)w->dims[1]);
+        return false;
+    }
+    int64_t n = t->dry ? N : 0;
+    for (int64_t i = 0; i < N && !t->dry; i++) {
+        n += target[i] >= 0;
+        if (target[i] >= V) {
+            mm1_tape_fail(t, MM1_E_SHAPE, "loss: position %lld has target %d of %lld", (long long)i, target[i],
+                          (long long)V);
+            return false;
+        }
+    }
+    const bool dx_wanted = t->recording && x->needs_grad, dw_wanted = t->recording && w->needs_grad;
+    const int64_t block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1, rows_max = n < block ? n : block;
+
+    int32_t *row = (int32_t *)(void *)mm1__tape_floats(t, n), *picked = (int32_t *)(void *)mm1__tape_floats(t, n);
+    float *dx = dx_wanted ? mm1__tape_floats(t, n * C) : NULL;
+    /* The node's output is a scalar whose gradient is 1 by definition: the loss seeds the backward pass. */
+    mm1_tensor *loss = mm1__tape_tensor(t, 1, (int64_t[]){1}, dx_wanted);
+    if (row == NULL || picked == NULL || (dx_wanted && dx == NULL) || loss == NULL) {
+        return false;
+    }
+    float *gathered = mm1__tape_scratch(t, rows_max * C), *logits = mm1__tape_scratch(t, rows_max * V);
+    float *row_nll = mm1__tape_scratch(t, 2 * rows_max);
+    if (gathered == NULL || logits == NULL || row_nll == NULL) {
+        return false;
+    }
+    if (!t->dry) {
+        const mm1_kernels *k = mm1_kernels_get();
+        memset(nll, 0, (size_t)N * sizeof *nll);
+        for (int64_t i = 0, at = 0; i < N; i++) {
+            if (target[i] >= 0) {
+                row[at] = (int32_t)i;
+                picked[at++] = target[i];
+            }
+        }
+        for (int64_t begin = 0; begin < n; begin += block) {
+            const int64_t rows = n - begin < block ? n - begin : block;
+            for (int64_t i = 0; i < rows; i++) {
+                memcpy(gathered + i * C, x->data + (int64_t)row[begin + i] * C, (size_t)C * sizeof *gathered);
+            }
+            mm1_gemm(&(mm1_gemm_args){.M = rows,
+                                      .N = V,
+                                      .K = C,
+                                      .a = gathered,
+                                      .lda = C,
+                                      .b = w->data,
+                                      .ldb = C,
+                                      .trans_b = true,
+                                      .c = logits,
+                                      .ldc = V,
+                                      .alpha = 1});
+            const int64_t chunk = mm1__rows_chunk(V);
+#pragma omp parallel for schedule(static) if (rows > chunk)
+            for (int64_t r = 0; r < rows; r += chunk) {
+                k->xent(logits + r * V, V, row_nll + r, row_nll + rows_max + r, picked + begin + r,
+                        rows - r < chunk ? rows - r : chunk, V, dx_wanted || dw_wanted ? scale : 0.0f, z_coef);
+            }
+            for (int64_t i = 0; i < rows; i++) {
+                nll[row[begin + i]] = row_nll[i];
+            }
+            if (dx_wanted) {
+                mm1_gemm(&(mm1_gemm_args){.M = rows,
+                                          .N = C,
+                                          .K = V,
+                                          .a = logits,
+                                          .lda = V,
+                                          .b = w->data,
+                                          .ldb = C,
+                                          .c = dx + begin * C,
+                                          .ldc = C,
+                                          .alpha = 1});
+            }
+            if (dw_wanted) {
+                mm1_gemm(&(mm1_gemm_args){.M = V,
+                                          .N = C,
+                                          .K = rows,
+                                          .a = logits,
+                                          .lda = V,
+                                          .trans_a = true,
+                                          .b = gathered,
+                                          .ldb = C,
+                                          .c = w->grad,
+                                          .ldc = C,
+                                          .acc = true,
+                                          .alpha = 1});
+            }
+        }
+    }
+    mm1__tape_scratch_free(t, row_nll, 2 * rows_max);
+    mm1__tape_scratch_free(t, logits, rows_max * V);
+    mm1__tape_scratch_free(t, gathered, rows_max * C);
+    if (dx_wanted) {
+        xent_node *node = mm1__tape_node(t, sizeof *node, loss, xent_backward);
+        if (node == NULL) {
+            return false;
+        }
+        loss->grad = loss->data;
+        node->x = x;
+        node->dx = dx;
+        node->row = row;
+        node->n = n;
+    }
+    return true;
+}

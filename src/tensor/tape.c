@@ -1,0 +1,152 @@
+/* tape.c - memory and order of the backward pass. */
+#include "tensor/tensor.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { META_BYTES = 8 << 20 };
+
+mm1_status mm1_tape_init(mm1_tape *t, mm1_arena *arena, mm1_error *err)
+{
+    *t = (mm1_tape){.arena = arena, .dry = arena->dry};
+    return mm1_arena_init(&t->meta, META_BYTES, err);
+}
+
+void mm1_tape_deinit(mm1_tape *t)
+{
+    mm1_arena_deinit(&t->meta);
+    *t = (mm1_tape){0};
+}
+
+void mm1_tape_reset(mm1_tape *t, mm1_arena_mark mark)
+{
+    mm1_arena_reset_to(t->arena, mark);
+    mm1_arena_reset_to(&t->meta, 0);
+    t->last = NULL;
+    t->n_free_grads = 0;
+    t->err = (mm1_error){0};
+}
+
+mm1_status mm1_tape_status(const mm1_tape *t, mm1_error *err)
+{
+    if (t->err.status != MM1_OK && err != NULL) {
+        *err = t->err;
+    }
+    return t->err.status;
+}
+
+void *mm1_tape_fail(mm1_tape *t, mm1_status status, const char *format, ...)
+{
+    if (t->err.status == MM1_OK) {
+        va_list args;
+        va_start(args, format);
+        (void)vsnprintf(t->err.message, sizeof t->err.message, format, args);
+        va_end(args);
+        t->err.status = status;
+    }
+    return NULL;
+}
+
+float *mm1__tape_floats(mm1_tape *t, int64_t n)
+{
+    float *p = mm1_arena_alloc(t->arena, (size_t)n, sizeof *p);
+    if (p == NULL) {
+        mm1_tape_fail(t, MM1_E_NOMEM,
+                      "the step needs more than its arena of %zu MiB; lower train.micro_batch or data.seq_len",
+                      t->arena->cap >> 20);
+    }
+    return p;
+}
+
+static void *meta_alloc(mm1_tape *t, size_t bytes)
+{
+    void *p = mm1_arena_calloc(&t->meta, 1, bytes);
+    return p != NULL ? p
+                     : mm1_tape_fail(t, MM1_E_NOMEM, "the tape is full: more than %d MiB of nodes", META_BYTES >> 20);
+}
+
+mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool needs_grad)
+{
+    mm1_tensor *x = meta_alloc(t, sizeof *x);
+    if (x != NULL) {
+        x->rank = rank;
+        memcpy(x->dims, dims, (size_t)rank * sizeof *dims);
+        x->needs_grad = needs_grad && t->recording;
+        x->data = mm1__tape_floats(t, mm1_tensor_size(x));
+    }
+    return x != NULL && x->data != NULL ? x : NULL;
+}
+
+mm1_tensor *mm1_tensor_borrow(mm1_tape *t, float *data, int rank, const int64_t *dims)
+{
+    mm1_tensor *x = meta_alloc(t, sizeof *x);
+    if (x != NULL) {
+        x->data = data;
+        x->rank = rank;
+        memcpy(x->dims, dims, (size_t)rank * sizeof *dims);
+    }
+    return x;
+}
+
+void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward)(mm1_tape *, mm1_node *))
+{
+    mm1_node *node = meta_alloc(t, bytes);
+    if (node != NULL) {
+        node->backward = backward;
+        node->out = out;
+        node->prev = t->last;
+        t->last = node;
+    }
+    return node;
+}
+
+/* Sizes repeat from block to block, so that a list searched for the exact size is enough. */
+static size_t rounded(int64_t n)
+{
+    return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
+}
+
+float *mm1__tape_scratch(mm1_tape *t, int64_t n)
+{
+    const size_t bytes = rounded(n);
+    for (int i = t->n_free_grads - 1; i >= 0; i--) {
+        if (t->free_grads[i].bytes == bytes) {
+            float *p = t->free_grads[i].data;
+            t->free_grads[i] = t->free_grads[--t->n_free_grads];
+            return p;
+        }
+    }
+    return mm1__tape_floats(t, n);
+}
+
+void mm1__tape_scratch_free(mm1_tape *t, float *p, int64_t n)
+{
+    if (p != NULL && t->n_free_grads < MM1_TAPE_FREE_GRADS) {
+        t->free_grads[t->n_free_grads].data = p;
+        t->free_grads[t->n_free_grads++].bytes = rounded(n);
+    }
+}
+
+float *mm1__tape_grad(mm1_tape *t, mm1_tensor *x, bool *acc)
+{
+    *acc = x->grad != NULL;
+    if (x->grad == NULL) {
+        x->grad = mm1__tape_scratch(t, mm1_tensor_size(x));
+    }
+    return x->grad;
+}
+
+void mm1_tape_backward(mm1_tape *t)
+{
+    for (mm1_node *node = t->last; node != NULL && t->err.status == MM1_OK; node = node->prev) {
+        mm1_tensor *out = node->out;
+        if (out->grad == NULL) {
+            continue; /* nothing depends on it */
+        }
+        node->backward(t, node);
+        mm1__tape_scratch_free(t, out->grad, mm1_tensor_size(out));
+        out->grad = NULL;
+    }
+    t->last = NULL;
+}

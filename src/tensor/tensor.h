@@ -1,0 +1,179 @@
+/* tensor.h - f32 tensors, the tape, and the operators that models are made of.
+ *
+ * Operators run eagerly and, if the tape records and an input needs a gradient, leave a node; mm1_tape_backward() walks
+ * the nodes back.  Without recording the same code is inference.  Operators are coarse: one of them is a whole linear
+ * layer with bias, activation and residual, or a whole attention.
+ *
+ * Memory: the data of results, saved values and gradients come from the tape's arena, so a step allocates nothing;
+ * nodes come from a second small one.  A gradient buffer is reused as soon as the node that produced its tensor has
+ * run. With a dry arena the operators only allocate: that is how a step is planned.
+ *
+ * Errors stick: an operator whose memory does not fit, or one of whose inputs is NULL, returns NULL, and
+ * mm1_tape_status() says what came first.  So a model is written as straight lines and checked once.
+ *
+ * Glossary of letters: B sequences, T positions, N = B T rows, C width, H heads, D head width, F hidden width, V
+ * vocabulary, I images, P patches of an image, R pixels of its side.
+ *
+ * Threads: a tape and its tensors belong to one thread, which drives the OpenMP pool. */
+#ifndef MM1_TENSOR_TENSOR_H
+#define MM1_TENSOR_TENSOR_H
+
+#include "base/arena.h"
+#include "kernels/kernels.h"
+#include <mm1/error.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { MM1_MAX_DIMS = 4 };
+
+typedef struct mm1_tensor {
+    float *data; /* row-major; borrowed from an arena or a slab */
+    float *grad; /* NULL until a gradient has reached it; parameters have theirs from the start */
+    int64_t dims[MM1_MAX_DIMS];
+    int rank;
+    bool needs_grad;
+    bool is_param; /* grad lives in a slab, is added to and never recycled */
+} mm1_tensor;
+
+static inline int64_t mm1_tensor_size(const mm1_tensor *x)
+{
+    int64_t n = 1;
+    for (int i = 0; i < x->rank; i++) {
+        n *= x->dims[i];
+    }
+    return n;
+}
+
+/* Width of a row (last dimension) and number of rows. */
+static inline int64_t mm1_tensor_cols(const mm1_tensor *x)
+{
+    return x->dims[x->rank - 1];
+}
+
+static inline int64_t mm1_tensor_rows(const mm1_tensor *x)
+{
+    int64_t n = 1;
+    for (int i = 0; i + 1 < x->rank; i++) {
+        n *= x->dims[i];
+    }
+    return n;
+}
+
+typedef struct mm1_node mm1_node;
+typedef struct mm1_tape mm1_tape;
+
+struct mm1_node {
+    void (*backward)(mm1_tape *t, mm1_node *node); /* reads out->grad, adds to the gradients of the inputs */
+    mm1_tensor *out;
+    mm1_node *prev;
+};
+
+enum { MM1_TAPE_FREE_GRADS = 64 };
+
+struct mm1_tape {
+    mm1_arena *arena; /* data */
+    mm1_arena meta;   /* nodes and tensor headers */
+    bool recording;
+    bool dry; /* allocate and record, compute nothing */
+    mm1_node *last;
+    struct {
+        float *data;
+        size_t bytes;
+    } free_grads[MM1_TAPE_FREE_GRADS];
+    int n_free_grads;
+    mm1_error err;
+};
+
+/* The tape borrows `arena`, which may be dry. */
+MM1_NODISCARD mm1_status mm1_tape_init(mm1_tape *t, mm1_arena *arena, mm1_error *err);
+void mm1_tape_deinit(mm1_tape *t);
+/* Forgets all nodes and errors and empties the arena down to `mark`. */
+void mm1_tape_reset(mm1_tape *t, mm1_arena_mark mark);
+/* Runs all nodes back.  The loss operator has seeded the gradients already. */
+void mm1_tape_backward(mm1_tape *t);
+/* The first error since the last reset, also into err. */
+MM1_NODISCARD mm1_status mm1_tape_status(const mm1_tape *t, mm1_error *err);
+/* Records the first error; returns NULL for convenience. */
+void *mm1_tape_fail(mm1_tape *t, mm1_status status, const char *format, ...) MM1_PRINTF(3, 4);
+
+/* For operators: memory (NULL and a sticky error when full), a result, a node of `bytes` bytes, the gradient of a
+ * tensor. */
+float *mm1__tape_floats(mm1_tape *t, int64_t n);
+mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool needs_grad);
+void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward)(mm1_tape *, mm1_node *));
+/* The gradient buffer of x; *acc says whether it already holds something to be added to.  NULL if memory is short. */
+float *mm1__tape_grad(mm1_tape *t, mm1_tensor *x, bool *acc);
+/* Scratch for the length of one backward call, from the same pool as gradients. */
+float *mm1__tape_scratch(mm1_tape *t, int64_t n);
+void mm1__tape_scratch_free(mm1_tape *t, float *p, int64_t n);
+
+/* ---- leaves ---- */
+
+/* A tensor over borrowed memory that needs no gradient. */
+mm1_tensor *mm1_tensor_borrow(mm1_tape *t, float *data, int rank, const int64_t *dims);
+
+/* ---- operators; every result is a new tensor ---- */
+
+/* y [N, M] = act(x [N, K] w^T + b) + residual, w [M, K], b [M] or NULL, residual [N, M] or NULL. */
+mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor *b, mm1_act act, mm1_tensor *residual);
+
+typedef enum mm1_norm { MM1_NORM_RMS, MM1_NORM_LAYER, MM1_NORM_COUNT } mm1_norm;
+
+/* Over the last dimension; w [C], b [C] or NULL (RMS takes none). */
+mm1_tensor *mm1_op_norm(mm1_tape *t, mm1_tensor *x, mm1_norm kind, mm1_tensor *w, mm1_tensor *b, float eps);
+
+mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act);
+/* gu [N, 2F] -> act(gate) * up [N, F]; gate comes first. */
+mm1_tensor *mm1_op_glu(mm1_tape *t, mm1_tensor *gu, mm1_act act);
+/* Same shapes. */
+mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);
+/* x [I P, C] + r [P, C], repeated I times; x NULL: r repeated I times. */
+mm1_tensor *mm1_op_add_rows(mm1_tape *t, mm1_tensor *x, mm1_tensor *r, int64_t I);
+
+/* Rows of table [V, C] by id [N]; where visual_row [N] >= 0 (visual_row may be NULL) that row of visual [*, C] instead.
+ */
+mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int64_t N, mm1_tensor *visual,
+                         const int32_t *visual_row);
+
+/* Where q, k and v stand: columns of (possibly the same) tensors. */
+typedef struct mm1_attention_spec {
+    int64_t B, T, S, H, Hkv, D;  /* queries are rows [B T], keys rows [B S] */
+    int64_t q_col, k_col, v_col; /* first column in q, k, v */
+    const int32_t *lo, *hi;      /* [B, T]; visible keys */
+    const int32_t *position;     /* [B, T] for rotary positions (S == T), or NULL for none */
+    const float *cos_sin;        /* [n_positions, D], see mm1_rope_table */
+} mm1_attention_spec;
+
+/* o [B T, H D] = softmax(q k^T / sqrt(D)) v. */
+mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tensor *v, const mm1_attention_spec *spec);
+
+/* Keys and values of what has been read so far; for generation, without recording. */
+typedef struct mm1_kv_cache {
+    float *k, *v;     /* [n_max, Hkv D], k already rotated */
+    int64_t n, n_max; /* positions held, room */
+} mm1_kv_cache;
+
+/* As above for one sequence (B = 1, qkv fused in one tensor), with the T new positions appended to the cache first; lo
+ * and hi count positions of the cache.  spec->S is ignored. */
+mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_attention_spec *spec, mm1_kv_cache *cache);
+
+/* table [n, D]: D/2 cosines, then D/2 sines of position / theta^(2 i / D). */
+void mm1_rope_table(float *table, int64_t n, int64_t D, double theta);
+
+/* pixels [I, 3, R, R] -> [I P, 3 p p], p = patch size, P = (R / p)^2; channels, then rows, then columns inside a patch.
+ */
+mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t R, int64_t p);
+/* Channels last, [I H W, C]. */
+mm1_tensor *mm1_op_dwconv(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, int64_t I, int64_t H, int64_t W);
+mm1_tensor *mm1_op_pool(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_t W, int64_t h, int64_t w);
+/* y [I P, C] = x * g [I, C]. */
+mm1_tensor *mm1_op_gate(mm1_tape *t, mm1_tensor *x, mm1_tensor *g, int64_t I);
+
+/* Fused head and cross-entropy: logits of a few rows at a time, never of all positions.  x [N, C], w [V, C]; target
+ * [N], -1 for none.  nll [N] receives -log p(target), 0 where there is none.  The gradients of scale * sum(nll + z_coef
+ * lse^2) are formed at once (recording only): those of w are added here, that of x is passed on by mm1_tape_backward().
+ * Returns false on a sticky error. */
+bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *target, float *nll, float scale,
+                 float z_coef);
+
+#endif
