@@ -1,0 +1,79 @@
+/* fit.c - crop, the three ways to a square, and pixels to floats. */
+#include "image/image_internal.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+mm1_status mm1_image_crop(const mm1_image *src, int32_t x, int32_t y, int32_t width, int32_t height, mm1_image *out,
+                          mm1_error *err)
+{
+    *out = (mm1_image){0};
+    if (x < 0 || y < 0 || width <= 0 || height <= 0 || x > src->width - width || y > src->height - height) {
+        return mm1_error_set(err, MM1_E_ARG,
+                             "cannot cut %" PRId32 " x %" PRId32 " px at (%" PRId32 ", %" PRId32 ") out of %" PRId32
+                             " x %" PRId32 ": the rectangle must lie inside",
+                             width, height, x, y, src->width, src->height);
+    }
+    const mm1_status st = mm1_image_init(out, width, height, err);
+    for (size_t row = 0; st == MM1_OK && row < (size_t)height; row++) {
+        memcpy(out->rgb + row * (size_t)width * 3, src->rgb + (((size_t)y + row) * (size_t)src->width + (size_t)x) * 3,
+               (size_t)width * 3);
+    }
+    return st;
+}
+
+/* PAD puts the odd pixel of padding right and below; CROP scales the longer side down to whole pixels and cuts with the
+ * odd pixel right and below. */
+mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit fit, mm1_image_filter filter,
+                                mm1_image *out, mm1_error *err)
+{
+    mm1__resample_job job = {.src = src,
+                             .canvas_width = src->width,
+                             .canvas_height = src->height,
+                             .full_width = r,
+                             .full_height = r,
+                             .filter = filter};
+
+    *out = (mm1_image){0};
+    if (src->rgb == NULL || r <= 0) {
+        return mm1_error_set(err, MM1_E_ARG,
+                             "cannot fit an image of %" PRId32 " x %" PRId32 " px into a square of %" PRId32
+                             ": every side must be at least 1",
+                             src->width, src->height, r);
+    }
+    if (fit == MM1_FIT_PAD) {
+        const int32_t side = src->width > src->height ? src->width : src->height;
+        job.left = (side - src->width) / 2;
+        job.top = (side - src->height) / 2;
+        job.canvas_width = job.canvas_height = side;
+    } else if (fit == MM1_FIT_CROP) {
+        const bool wide = src->width > src->height;
+        const int64_t shorter = wide ? src->height : src->width, longer = wide ? src->width : src->height;
+        const int64_t scaled = longer * r / shorter;
+        if (scaled > INT32_MAX) {
+            return mm1_error_set(err, MM1_E_LIMIT,
+                                 "cannot scale %" PRId32 " x %" PRId32 " px to a shorter side of %" PRId32
+                                 ": the longer side would be %" PRId64 " px; fit it with padding",
+                                 src->width, src->height, r, scaled);
+        }
+        job.full_width = wide ? (int32_t)scaled : r;
+        job.full_height = wide ? r : (int32_t)scaled;
+        job.x = (job.full_width - r) / 2;
+        job.y = (job.full_height - r) / 2;
+    }
+    return mm1__image_resample(&job, r, r, out, err);
+}
+
+void mm1_image_normalize(float *pixels, const mm1_image *image, const float mean[3], const float std[3])
+{
+    const size_t n = (size_t)image->width * (size_t)image->height;
+    for (size_t c = 0; c < 3; c++) {
+        float table[256]; /* a byte has only so many values */
+        for (int v = 0; v < 256; v++) {
+            table[v] = ((float)v / 255.0F - mean[c]) / std[c];
+        }
+        for (size_t i = 0; i < n; i++) {
+            pixels[c * n + i] = table[image->rgb[3 * i + c]];
+        }
+    }
+}

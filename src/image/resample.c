@@ -1,0 +1,363 @@
+/* resample.c - antialiased separable resampling, bit for bit Pillow's.
+ *
+ * Each output sample is the sum of n source samples times weights with 22 fractional bits, plus one half, shifted and
+ * clipped to a byte; the horizontal pass comes first and its bytes feed the vertical one.  All sums are integers that
+ * fit 32 bits, so their order is free and the vector forms below give the same bytes on every machine.
+ *
+ *   horizontal  a source row is widened to int32 [x, RGB0]; four taps by four channels are one vector of 16
+ *   vertical    n rows are added lane by lane, 64 bytes of the output row at a time
+ *
+ * Memory: the rows between the passes (needed source rows x output width x 3 bytes) and the weights. */
+#include "image/image_internal.h"
+
+#include "base/alloc.h"
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+enum { FRACTION_BITS = 22, TAPS_A_STEP = 4, LANES = 16 };
+
+typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
+typedef uint8_t byte_lanes __attribute__((vector_size(LANES)));
+
+/* Weights of one axis for the wanted outputs: output i reads sources [first[i], first[i] + n[i]). */
+typedef struct axis {
+    int32_t *first, *n; /* [n_out] */
+    int32_t *k;         /* [n_out, stride], zero beyond n[i] */
+    size_t stride;      /* a multiple of TAPS_A_STEP */
+    int32_t n_out;
+} axis;
+
+static double bilinear(double x)
+{
+    x = fabs(x);
+    return x < 1 ? 1 - x : 0;
+}
+
+static double bicubic(double x)
+{
+    const double a = -0.5;
+    x = fabs(x);
+    if (x < 1) {
+        return ((a + 2) * x - (a + 3)) * x * x + 1;
+    }
+    return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+static void axis_deinit(axis *a)
+{
+    mm1_free(a->first);
+    mm1_free(a->n);
+    mm1_free(a->k);
+    *a = (axis){0};
+}
+
+/* Weights for outputs [from, from + n_out) of an axis of n_full, over n_in sources.  The order of the floating-point
+ * operations is part of the contract. */
+static mm1_status axis_init(axis *a, int32_t n_in, int32_t n_full, int32_t from, int32_t n_out, mm1_image_filter filter,
+                            mm1_error *err)
+{
+    double (*const weight)(double) = filter == MM1_FILTER_BICUBIC ? bicubic : bilinear;
+    const double scale = (double)n_in / n_full, stretch = scale < 1 ? 1 : scale;
+    const double support = (filter == MM1_FILTER_BICUBIC ? 2.0 : 1.0) * stretch, shrink = 1.0 / stretch;
+    const size_t max_taps = (size_t)ceil(support) * 2 + 1;
+    double *w = NULL;
+
+    *a = (axis){.n_out = n_out, .stride = (max_taps + TAPS_A_STEP - 1) / TAPS_A_STEP * TAPS_A_STEP};
+    a->first = mm1_alloc((size_t)n_out, sizeof *a->first);
+    a->n = mm1_alloc((size_t)n_out, sizeof *a->n);
+    a->k = mm1_alloc((size_t)n_out * a->stride, sizeof *a->k);
+    w = mm1_alloc(max_taps, sizeof *w);
+    if (a->first == NULL || a->n == NULL || a->k == NULL || w == NULL) {
+        mm1_free(w);
+        axis_deinit(a);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the weights to resize %" PRId32 " to %" PRId32 " px",
+                             n_in, n_full);
+    }
+    for (int32_t i = 0; i < n_out; i++) {
+        const double center = ((double)from + i + 0.5) * scale;
+        const double lo = center - support + 0.5, hi = center + support + 0.5;
+        const int32_t first = lo < 0 ? 0 : (int32_t)lo, end = hi > n_in ? n_in : (int32_t)hi, n = end - first;
+        int32_t *k = a->k + (size_t)i * a->stride;
+        double sum = 0;
+        for (int32_t t = 0; t < n; t++) {
+            w[t] = weight((t + first - center + 0.5) * shrink);
+            sum += w[t];
+        }
+        for (int32_t t = 0; t < n; t++) {
+            const double v = (sum != 0 ? w[t] / sum : w[t]) * (1 << FRACTION_BITS);
+            k[t] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
+        }
+        memset(k + n, 0, (a->stride - (size_t)n) * sizeof *k);
+        a->first[i] = first;
+        a->n[i] = n;
+    }
+    mm1_free(w);
+    return MM1_OK;
+}
+
+/* Each weight four times, once for each lane of a pixel: [n_out, stride, 4]. */
+static int32_t *spread_weights(const axis *a)
+{
+    const size_t n = (size_t)a->n_out * a->stride;
+    int32_t *wide = mm1_alloc(n, 4 * sizeof *wide);
+    for (size_t i = 0; wide != NULL && i < n; i++) {
+        wide[4 * i] = wide[4 * i + 1] = wide[4 * i + 2] = wide[4 * i + 3] = a->k[i];
+    }
+    return wide;
+}
+
+static inline uint8_t to_byte(int32_t sum)
+{
+    const int32_t v = sum >> FRACTION_BITS;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+/* --- the two inner loops; compiled once for each instruction set below ------------------------------------------- */
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* pixels [n_in + TAPS_A_STEP, 4]; wide [n_out, stride, 4]; rgb [n_out, 3] */
+INLINE void horizontal_row_body(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide)
+{
+    for (int32_t i = 0; i < a->n_out; i++) {
+        const int32_t *p = pixels + (size_t)a->first[i] * 4, *k = wide + (size_t)i * a->stride * 4;
+        lanes sum = {0};
+        for (int32_t t = 0; t < a->n[i]; t += TAPS_A_STEP) {
+            lanes pv, kv;
+            memcpy(&pv, p + (size_t)t * 4, sizeof pv);
+            memcpy(&kv, k + (size_t)t * 4, sizeof kv);
+            sum += pv * kv;
+        }
+        for (int c = 0; c < 3; c++) {
+            rgb[3 * (size_t)i + (size_t)c] =
+                to_byte(sum[c] + sum[c + 4] + sum[c + 8] + sum[c + 12] + (1 << (FRACTION_BITS - 1)));
+        }
+    }
+}
+
+/* rows [n][n_bytes]; k [n]; out [n_bytes] */
+INLINE void vertical_row_body(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes)
+{
+    enum { VECTORS = 4 };
+    const lanes half = (lanes){0} + (1 << (FRACTION_BITS - 1));
+    size_t at = 0;
+    for (; at + VECTORS * LANES <= n_bytes; at += VECTORS * LANES) {
+        lanes sum[VECTORS] = {half, half, half, half};
+        for (int32_t t = 0; t < n; t++) {
+            for (int v = 0; v < VECTORS; v++) {
+                byte_lanes b;
+                memcpy(&b, rows[t] + at + (size_t)v * LANES, sizeof b);
+                sum[v] += __builtin_convertvector(b, lanes) * k[t];
+            }
+        }
+        for (int v = 0; v < VECTORS; v++) {
+            lanes s = sum[v] >> FRACTION_BITS;
+            s &= s >= 0;
+            s = (s & (s <= 255)) | ((s > 255) & 255);
+            const byte_lanes b = __builtin_convertvector(s, byte_lanes);
+            memcpy(out + at + (size_t)v * LANES, &b, sizeof b);
+        }
+    }
+    for (; at < n_bytes; at++) {
+        int32_t sum = 1 << (FRACTION_BITS - 1);
+        for (int32_t t = 0; t < n; t++) {
+            sum += rows[t][at] * k[t];
+        }
+        out[at] = to_byte(sum);
+    }
+}
+
+typedef struct row_kernels {
+    void (*horizontal)(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide);
+    void (*vertical)(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes);
+} row_kernels;
+
+#define DEFINE_KERNELS(isa, attribute)                                                                                 \
+    attribute static void horizontal_row_##isa(uint8_t *rgb, const int32_t *pixels, const axis *a,                     \
+                                               const int32_t *wide)                                                    \
+    {                                                                                                                  \
+        horizontal_row_body(rgb, pixels, a, wide);                                                                     \
+    }                                                                                                                  \
+    attribute static void vertical_row_##isa(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n,    \
+                                             size_t n_bytes)                                                           \
+    {                                                                                                                  \
+        vertical_row_body(out, rows, k, n, n_bytes);                                                                   \
+    }                                                                                                                  \
+    static const row_kernels kernels_##isa = {horizontal_row_##isa, vertical_row_##isa};
+
+DEFINE_KERNELS(plain, )
+#ifdef __x86_64__
+DEFINE_KERNELS(avx2, __attribute__((target("avx2"))))
+DEFINE_KERNELS(avx512, __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl"))))
+#endif
+
+static const row_kernels *best_kernels(void)
+{
+#ifdef __x86_64__
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl")) {
+        return &kernels_avx512;
+    }
+    if (__builtin_cpu_supports("avx2")) {
+        return &kernels_avx2;
+    }
+#endif
+    return &kernels_plain;
+}
+
+/* --- passes --------------------------------------------------------------------------------------------------------
+ */
+
+/* Where the horizontal pass leaves its rows: row y of the canvas is rows[y - first_row]. */
+typedef struct middle {
+    const uint8_t **rows; /* [n_rows], into `pixels`, `white` or the source */
+    uint8_t *pixels;      /* [rows of the source that are needed, width, 3]; NULL if the source serves itself */
+    uint8_t *white;       /* [width, 3]: every row above and below the source */
+    int32_t first_row, n_rows;
+} middle;
+
+static void widen_row(int32_t *pixels, const uint8_t *rgb, size_t n)
+{
+    for (size_t x = 0; x < n; x++) {
+        pixels[4 * x] = rgb[3 * x];
+        pixels[4 * x + 1] = rgb[3 * x + 1];
+        pixels[4 * x + 2] = rgb[3 * x + 2];
+    }
+}
+
+/* One canvas row, resampled; y outside the source is white.  `canvas` holds the row, its padding already white. */
+static void resample_row(const mm1__resample_job *job, const row_kernels *kernels, const axis *a, const int32_t *wide,
+                         int32_t *canvas, int32_t y, uint8_t *rgb)
+{
+    const mm1_image *src = job->src;
+    widen_row(canvas + (size_t)job->left * 4, src->rgb + (size_t)(y - job->top) * (size_t)src->width * 3,
+              (size_t)src->width);
+    kernels->horizontal(rgb, canvas, a, wide);
+}
+
+static void middle_deinit(middle *m)
+{
+    mm1_free((void *)m->rows);
+    mm1_free(m->pixels);
+    mm1_free(m->white);
+    *m = (middle){0};
+}
+
+/* Fills m->rows for the rows [first_row, first_row + n_rows) of the canvas. */
+static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernels *kernels, int32_t width, middle *m,
+                                  mm1_error *err)
+{
+    const mm1_image *src = job->src;
+    const int32_t end_row = m->first_row + m->n_rows;
+    const int32_t from = m->first_row > job->top ? m->first_row : job->top;
+    const int32_t to = end_row < job->top + src->height ? end_row : job->top + src->height;
+    const size_t row_bytes = (size_t)width * 3, n_canvas = (size_t)job->canvas_width * 4;
+    const bool skip = job->canvas_width == job->full_width && job->canvas_width == src->width;
+    int32_t *canvas = NULL, *wide = NULL;
+    axis a = {0};
+
+    mm1_status st = MM1_OK;
+    if (!skip) {
+        st = axis_init(&a, job->canvas_width, job->full_width, job->x, width, job->filter, err);
+        if (st != MM1_OK) {
+            return st;
+        }
+        wide = spread_weights(&a);
+        canvas = mm1_alloc(n_canvas + TAPS_A_STEP * 4, sizeof *canvas);
+        m->pixels = mm1_alloc(from < to ? (size_t)(to - from) : 0, row_bytes);
+    }
+    m->rows = mm1_alloc((size_t)m->n_rows, sizeof *m->rows);
+    m->white = mm1_alloc(row_bytes, 1);
+    if (m->rows == NULL || m->white == NULL || (!skip && (wide == NULL || canvas == NULL || m->pixels == NULL))) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to resize an image of %" PRId32 " x %" PRId32 " px", src->width,
+                           src->height);
+        goto out;
+    }
+    if (skip) {
+        memset(m->white, 255, row_bytes);
+    } else {
+        for (size_t i = 0; i < n_canvas; i++) {
+            canvas[i] = 255;
+        }
+        memset(canvas + n_canvas, 0, TAPS_A_STEP * 4 * sizeof *canvas); /* read, times a weight of zero */
+        /* Rounded weights need not add up to exactly one: white may come out as 254 in a very long row. */
+        kernels->horizontal(m->white, canvas, &a, wide);
+    }
+    for (int32_t y = m->first_row; y < end_row; y++) {
+        const uint8_t **row = &m->rows[y - m->first_row];
+        if (y < from || y >= to) {
+            *row = m->white;
+        } else if (skip) {
+            *row = src->rgb + ((size_t)(y - job->top) * (size_t)src->width + (size_t)job->x) * 3;
+        } else {
+            uint8_t *rgb = m->pixels + (size_t)(y - from) * row_bytes;
+            resample_row(job, kernels, &a, wide, canvas, y, rgb);
+            *row = rgb;
+        }
+    }
+out:
+    mm1_free(canvas);
+    mm1_free(wide);
+    axis_deinit(&a);
+    return st;
+}
+
+mm1_status mm1__image_resample(const mm1__resample_job *job, int32_t width, int32_t height, mm1_image *out,
+                               mm1_error *err)
+{
+    const row_kernels *kernels = best_kernels();
+    const bool skip = job->canvas_height == job->full_height;
+    const size_t row_bytes = (size_t)width * 3;
+    middle m = {.first_row = job->y, .n_rows = height};
+    axis a = {0};
+
+    *out = (mm1_image){0};
+    mm1_status st = MM1_OK;
+    if (!skip) {
+        st = axis_init(&a, job->canvas_height, job->full_height, job->y, height, job->filter, err);
+        if (st != MM1_OK) {
+            return st;
+        }
+        m.first_row = a.first[0];
+        m.n_rows = a.first[height - 1] + a.n[height - 1] - a.first[0];
+    }
+    st = horizontal_pass(job, kernels, width, &m, err);
+    if (st == MM1_OK) {
+        st = mm1_image_init(out, width, height, err);
+    }
+    if (st != MM1_OK) {
+        goto out;
+    }
+    for (int32_t y = 0; y < height; y++) {
+        uint8_t *row = out->rgb + (size_t)y * row_bytes;
+        if (skip) {
+            memcpy(row, m.rows[y], row_bytes);
+        } else {
+            kernels->vertical(row, m.rows + (a.first[y] - m.first_row), a.k + (size_t)y * a.stride, a.n[y], row_bytes);
+        }
+    }
+out:
+    middle_deinit(&m);
+    axis_deinit(&a);
+    return st;
+}
+
+mm1_status mm1_image_resize(const mm1_image *src, int32_t width, int32_t height, mm1_image_filter filter,
+                            mm1_image *out, mm1_error *err)
+{
+    *out = (mm1_image){0};
+    if (src->rgb == NULL || width <= 0 || height <= 0) {
+        return mm1_error_set(err, MM1_E_ARG,
+                             "cannot resize an image of %" PRId32 " x %" PRId32 " px to %" PRId32 " x %" PRId32
+                             ": every side must be at least 1",
+                             src->width, src->height, width, height);
+    }
+    const mm1__resample_job job = {.src = src,
+                                   .canvas_width = src->width,
+                                   .canvas_height = src->height,
+                                   .full_width = width,
+                                   .full_height = height,
+                                   .filter = filter};
+    return mm1__image_resample(&job, width, height, out, err);
+}
