@@ -1,0 +1,109 @@
+/* block.c - see block.h. */
+#include "nn/block.h"
+
+#include <math.h>
+#include <string.h>
+
+static mm1_tensor *matrix(mm1_params *p, mm1_param_group group, int64_t rows, int64_t cols, double scale,
+                          const char *prefix, const char *name)
+{
+    return mm1_params_add(p, group, MM1_INIT_NORMAL, scale / sqrt((double)cols), true, 2, (int64_t[]){rows, cols},
+                          "%s.%s.weight", prefix, name);
+}
+
+static mm1_tensor *bias(const mm1_block_config *c, mm1_params *p, mm1_param_group group, int64_t n, const char *prefix,
+                        const char *name)
+{
+    return !c->bias ? NULL
+                    : mm1_params_add(p, group, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "%s.%s.bias", prefix, name);
+}
+
+void mm1__norm_create(mm1_tensor **w, mm1_tensor **b, mm1_norm kind, int64_t C, mm1_params *p, mm1_param_group group,
+                      const char *prefix, const char *name)
+{
+    *w = mm1_params_add(p, group, MM1_INIT_ONES, 0, false, 1, (int64_t[]){C}, "%s.%s.weight", prefix, name);
+    *b = kind == MM1_NORM_LAYER
+             ? mm1_params_add(p, group, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){C}, "%s.%s.bias", prefix, name)
+             : NULL;
+}
+
+void mm1__block_create(mm1_block *b, const mm1_block_config *c, mm1_params *p, mm1_param_group group,
+                       const char *prefix)
+{
+    const int64_t C = c->width, n_qkv = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
+                  n_out = c->n_heads * c->head_dim;
+    const int64_t n_up = c->gated ? 2 * c->mlp_width : c->mlp_width;
+    const double into_residual = 1.0 / sqrt(2.0 * (double)(c->n_layers > 0 ? c->n_layers : 1));
+
+    mm1__norm_create(&b->norm1_w, &b->norm1_b, c->norm, C, p, group, prefix, "norm1");
+    b->qkv_w = matrix(p, group, n_qkv, C, 1, prefix, "attn.qkv");
+    b->qkv_b = bias(c, p, group, n_qkv, prefix, "attn.qkv");
+    b->out_w = matrix(p, group, C, n_out, into_residual, prefix, "attn.out");
+    b->out_b = bias(c, p, group, C, prefix, "attn.out");
+    mm1__norm_create(&b->norm2_w, &b->norm2_b, c->norm, C, p, group, prefix, "norm2");
+    b->up_w = matrix(p, group, n_up, C, 1, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
+    b->up_b = bias(c, p, group, n_up, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
+    b->down_w = matrix(p, group, C, c->mlp_width, into_residual, prefix, "mlp.down");
+    b->down_b = bias(c, p, group, C, prefix, "mlp.down");
+}
+
+mm1_attention_spec mm1__block_spec(const mm1_block_config *c, int64_t B, int64_t T)
+{
+    return (mm1_attention_spec){.B = B,
+                                .T = T,
+                                .S = T,
+                                .H = c->n_heads,
+                                .Hkv = c->n_kv_heads,
+                                .D = c->head_dim,
+                                .q_col = 0,
+                                .k_col = c->n_heads * c->head_dim,
+                                .v_col = (c->n_heads + c->n_kv_heads) * c->head_dim};
+}
+
+mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm1_tape *t, mm1_tensor *x,
+                               const mm1_attention_spec *spec, mm1_kv_cache *cache)
+{
+    const float eps = (float)c->norm_eps;
+    mm1_tensor *n1 = mm1_op_norm(t, x, c->norm, b->norm1_w, b->norm1_b, eps);
+    mm1_tensor *qkv = mm1_op_linear(t, n1, b->qkv_w, b->qkv_b, MM1_ACT_NONE, NULL);
+    mm1_tensor *o =
+        cache != NULL ? mm1_op_attention_cached(t, qkv, spec, cache) : mm1_op_attention(t, qkv, qkv, qkv, spec);
+    mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, x);
+    mm1_tensor *n2 = mm1_op_norm(t, h, c->norm, b->norm2_w, b->norm2_b, eps);
+    mm1_tensor *up = mm1_op_linear(t, n2, b->up_w, b->up_b, c->gated ? MM1_ACT_NONE : c->act, NULL);
+    mm1_tensor *hidden = c->gated ? mm1_op_glu(t, up, c->act) : up;
+    return mm1_op_linear(t, hidden, b->down_w, b->down_b, MM1_ACT_NONE, h);
+}
+
+mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,
+                                mm1_tensor *x, const mm1_attention_spec *spec, mm1_kv_cache *caches)
+{
+    if (x == NULL || t->recording) {
+        for (int64_t i = 0; i < n; i++) {
+            x = mm1__block_forward(&blocks[i], c, t, x, spec, caches != NULL ? &caches[i] : NULL);
+        }
+        return x;
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, x->rank, x->dims, false);
+    if (y == NULL) {
+        return NULL;
+    }
+    const size_t bytes = (size_t)mm1_tensor_size(x) * sizeof(float);
+    if (!t->dry) {
+        memcpy(y->data, x->data, bytes);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const mm1_arena_mark mark = mm1_arena_mark_get(t->arena);
+        const mm1_tensor *z = mm1__block_forward(&blocks[i], c, t, y, spec, caches != NULL ? &caches[i] : NULL);
+        if (z == NULL) {
+            return NULL;
+        }
+        if (!t->dry) {
+            memcpy(y->data, z->data, bytes);
+        }
+        /* Pooled buffers lie above the mark. */
+        t->n_free_grads = 0;
+        mm1_arena_reset_to(t->arena, mark);
+    }
+    return y;
+}

@@ -1,0 +1,143 @@
+/* decoder.c - see decoder.h. */
+#include "nn/decoder.h"
+
+#include "base/alloc.h"
+#include "nn/vit.h"
+#include <math.h>
+#include <stdio.h>
+
+static const char *const norm_names[] = {"rmsnorm", "layernorm", NULL};
+static const char *const position_names[] = {"rope", "learned", NULL};
+
+#define F(member, TYPE, ...) MM1_FIELD(mm1_decoder_config, member, TYPE, __VA_ARGS__)
+const mm1_field mm1__decoder_fields[] = {
+    F(vocab_size, I64, .def.i = 0, .min.i = 0, .max.i = 1 << 24,
+      .help = "ids of the embedding; 0: those of the tokenizer"),
+    F(width, I64, .def.i = 2048, .min.i = 1, .max.i = 65536, .help = "width of the residual stream"),
+    F(n_layers, I64, .def.i = 24, .min.i = 0, .max.i = 1024, .help = "transformer blocks"),
+    F(n_heads, I64, .def.i = 16, .min.i = 1, .max.i = 1024, .help = "query heads"),
+    F(n_kv_heads, I64, .def.i = 0, .min.i = 0, .max.i = 1024,
+      .help = "key and value heads; 0: n_heads; must divide it"),
+    F(head_dim, I64, .def.i = 0, .min.i = 0, .max.i = 1024, .help = "width of a head; 0: width / n_heads"),
+    F(mlp_width, I64, .def.i = 5504, .min.i = 1, .max.i = 1 << 20, .help = "hidden width of the MLP"),
+    F(norm, ENUM, .def.i = MM1_NORM_RMS, .names = norm_names, .help = "kind of the norms"),
+    F(act, ENUM, .def.i = MM1_ACT_SILU, .names = mm1__act_names, .help = "activation of the MLP"),
+    F(gated, BOOL, .def.i = 1, .help = "gated MLP (with silu: SwiGLU)"),
+    F(bias, BOOL, .def.i = 0, .help = "biases in the linear layers"),
+    F(tie_embeddings, BOOL, .def.i = 1, .help = "the head is the embedding"),
+    F(positions, ENUM, .def.i = MM1_POSITIONS_ROPE, .names = position_names, .help = "how positions are told"),
+    F(max_positions, I64, .def.i = 4096, .min.i = 1, .max.i = 1 << 24, .help = "longest sequence"),
+    F(rope_theta, F64, .def.f = 10000, .min.f = 1, .max.f = 1e9, .help = "base of the rotary frequencies"),
+    F(norm_eps, F64, .def.f = 1e-5, .min.f = 0, .max.f = 1, .help = "epsilon of the norms"),
+    {0},
+};
+#undef F
+
+mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_error *err)
+{
+    if (c->n_kv_heads == 0) {
+        c->n_kv_heads = c->n_heads;
+    }
+    if (c->head_dim == 0) {
+        if (c->width % c->n_heads != 0) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "model.decoder.n_heads: %lld does not divide width %lld; set head_dim",
+                                 (long long)c->n_heads, (long long)c->width);
+        }
+        c->head_dim = c->width / c->n_heads;
+    }
+    if (c->n_heads % c->n_kv_heads != 0) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.n_kv_heads: %lld does not divide n_heads %lld",
+                             (long long)c->n_kv_heads, (long long)c->n_heads);
+    }
+    if (c->positions == MM1_POSITIONS_ROPE && c->head_dim % 2 != 0) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.head_dim: %lld is odd; rotary positions need pairs",
+                             (long long)c->head_dim);
+    }
+    if (c->vocab_size < 1) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.vocab_size: not set, and no tokenizer to take it from");
+    }
+    return MM1_OK;
+}
+
+mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm1_params *p, mm1_error *err)
+{
+    const mm1_param_group group = MM1_GROUP_DECODER;
+    *d = (mm1_decoder){.config = *config};
+    mm1_decoder_config *c = &d->config;
+    mm1_status st = mm1_decoder_config_resolve(c, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    d->block_config = (mm1_block_config){.width = c->width,
+                                         .n_heads = c->n_heads,
+                                         .n_kv_heads = c->n_kv_heads,
+                                         .head_dim = c->head_dim,
+                                         .mlp_width = c->mlp_width,
+                                         .n_layers = c->n_layers,
+                                         .norm = (mm1_norm)c->norm,
+                                         .act = (mm1_act)c->act,
+                                         .gated = c->gated,
+                                         .bias = c->bias,
+                                         .norm_eps = c->norm_eps};
+    d->blocks = mm1_calloc((size_t)c->n_layers, sizeof *d->blocks);
+    if (d->blocks == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld decoder blocks", (long long)c->n_layers);
+    }
+    if (c->positions == MM1_POSITIONS_ROPE) {
+        d->rope_table = mm1_alloc((size_t)(c->max_positions * c->head_dim), sizeof *d->rope_table);
+        if (d->rope_table == NULL) {
+            mm1_decoder_deinit(d);
+            return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld positions", (long long)config->max_positions);
+        }
+        mm1_rope_table(d->rope_table, c->max_positions, c->head_dim, c->rope_theta);
+    }
+    d->embed = mm1_params_add(p, group, MM1_INIT_NORMAL, 0.02, true, 2, (int64_t[]){c->vocab_size, c->width},
+                              "decoder.embed.weight");
+    d->pos = c->positions == MM1_POSITIONS_LEARNED
+                 ? mm1_params_add(p, group, MM1_INIT_NORMAL, 0.02, false, 2, (int64_t[]){c->max_positions, c->width},
+                                  "decoder.pos")
+                 : NULL;
+    for (int64_t i = 0; i < c->n_layers; i++) {
+        char prefix[64];
+        (void)snprintf(prefix, sizeof prefix, "decoder.layers.%lld", (long long)i);
+        mm1__block_create(&d->blocks[i], &d->block_config, p, group, prefix);
+    }
+    mm1__norm_create(&d->norm_w, &d->norm_b, d->block_config.norm, c->width, p, group, "decoder", "norm");
+    d->head = c->tie_embeddings ? d->embed
+                                : mm1_params_add(p, group, MM1_INIT_NORMAL, 1.0 / sqrt((double)c->width), true, 2,
+                                                 (int64_t[]){c->vocab_size, c->width}, "decoder.head.weight");
+    return MM1_OK;
+}
+
+void mm1_decoder_deinit(mm1_decoder *d)
+{
+    mm1_free(d->blocks);
+    mm1_free(d->rope_table);
+    *d = (mm1_decoder){0};
+}
+
+mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_decoder_input *in, mm1_kv_cache *caches)
+{
+    const mm1_decoder_config *c = &d->config;
+    const int64_t N = in->B * in->T;
+    for (int64_t i = 0; i < N && !t->dry; i++) {
+        if (in->position[i] < 0 || in->position[i] >= c->max_positions) {
+            return mm1_tape_fail(t, MM1_E_LIMIT, "position %d is over model.decoder.max_positions %lld",
+                                 in->position[i], (long long)c->max_positions);
+        }
+    }
+    mm1_attention_spec spec = mm1__block_spec(&d->block_config, in->B, in->T);
+    spec.lo = in->lo;
+    spec.hi = in->hi;
+    if (d->rope_table != NULL) {
+        spec.position = in->position;
+        spec.cos_sin = d->rope_table;
+    }
+    mm1_tensor *x = mm1_op_embed(t, d->embed, in->token, N, in->visual, in->visual_row);
+    if (d->pos != NULL) {
+        x = mm1_op_add(t, x, mm1_op_embed(t, d->pos, in->position, N, NULL, NULL));
+    }
+    x = mm1__blocks_forward(d->blocks, c->n_layers, &d->block_config, t, x, &spec, caches);
+    return mm1_op_norm(t, x, d->block_config.norm, d->norm_w, d->norm_b, (float)c->norm_eps);
+}

@@ -1,0 +1,134 @@
+/* params.c - see params.h. */
+#include "nn/params.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/rng.h"
+#include "tensor/rows.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { ALIGN_ELEMS = MM1_ALIGN_BYTES / sizeof(float), NAME_BYTES = 160 };
+
+const char *mm1_param_group_name(mm1_param_group group)
+{
+    static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder"};
+    return (unsigned)group < MM1_GROUP_COUNT ? names[group] : "all";
+}
+
+mm1_tensor *mm1_params_add(mm1_params *p, mm1_param_group group, mm1_param_init init, double std, bool decay, int rank,
+                           const int64_t *dims, const char *name_format, ...)
+{
+    char name[NAME_BYTES];
+    va_list args;
+    va_start(args, name_format);
+    (void)vsnprintf(name, sizeof name, name_format, args);
+    va_end(args);
+
+    /* Grows at powers of two. */
+    if ((p->n_items & (p->n_items - 1)) == 0) {
+        mm1_param **items = mm1_realloc(p->items, p->n_items == 0 ? 1 : (size_t)p->n_items * 2, sizeof(mm1_param *));
+        if (items == NULL) {
+            p->failed = true;
+            return NULL;
+        }
+        p->items = items;
+    }
+    mm1_param *item = mm1_calloc(1, sizeof *item);
+    if (item == NULL || (item->name = mm1_strdup(name)) == NULL) {
+        mm1_free(item);
+        p->failed = true;
+        return NULL;
+    }
+    item->group = group;
+    item->init = init;
+    item->std = std;
+    item->decay = decay;
+    item->tensor.rank = rank;
+    memcpy(item->tensor.dims, dims, (size_t)rank * sizeof *dims);
+    item->tensor.is_param = true;
+    item->n = mm1_tensor_size(&item->tensor);
+    item->offset = p->total;
+    p->total += (item->n + ALIGN_ELEMS - 1) / ALIGN_ELEMS * ALIGN_ELEMS;
+    p->items[p->n_items++] = item;
+    return &item->tensor;
+}
+
+mm1_status mm1_params_alloc(mm1_params *p, bool with_grad, mm1_error *err)
+{
+    p->data = p->failed ? NULL : mm1_calloc((size_t)p->total, sizeof *p->data);
+    p->grad = with_grad && p->data != NULL ? mm1_calloc((size_t)p->total, sizeof *p->grad) : NULL;
+    if (p->data == NULL || (with_grad && p->grad == NULL)) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld parameters (%lld MiB%s); take a smaller model",
+                             (long long)p->total, (long long)(p->total >> 18),
+                             with_grad ? ", and as much for gradients" : "");
+    }
+    for (int64_t i = 0; i < p->n_items; i++) {
+        mm1_tensor *t = &p->items[i]->tensor;
+        t->data = p->data + p->items[i]->offset;
+        t->grad = with_grad ? p->grad + p->items[i]->offset : NULL;
+        t->needs_grad = with_grad;
+    }
+    return MM1_OK;
+}
+
+void mm1_params_init(mm1_params *p, uint64_t seed)
+{
+    for (int64_t i = 0; i < p->n_items; i++) {
+        const mm1_param *item = p->items[i];
+        mm1_rng r = mm1_rng_make(seed, MM1_RNG_INIT, (uint64_t)i);
+        for (int64_t j = 0; j < item->n; j++) {
+            item->tensor.data[j] = item->init == MM1_INIT_ONES     ? 1.0f
+                                   : item->init == MM1_INIT_NORMAL ? (float)(item->std * mm1_rng_normal(&r))
+                                                                   : 0.0f;
+        }
+    }
+}
+
+void mm1_params_zero_grad(mm1_params *p)
+{
+    if (p->grad != NULL) {
+        mm1__rows_zero(p->grad, p->total);
+    }
+}
+
+void mm1_params_set_trainable(mm1_params *p, mm1_param_group group, bool trainable)
+{
+    for (int64_t i = 0; i < p->n_items; i++) {
+        if (p->items[i]->group == group) {
+            p->items[i]->tensor.needs_grad = trainable && p->grad != NULL;
+        }
+    }
+}
+
+mm1_param *mm1_params_find(const mm1_params *p, const char *name)
+{
+    for (int64_t i = 0; i < p->n_items; i++) {
+        if (strcmp(p->items[i]->name, name) == 0) {
+            return p->items[i];
+        }
+    }
+    return NULL;
+}
+
+int64_t mm1_params_count(const mm1_params *p, mm1_param_group group)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < p->n_items; i++) {
+        n += group == MM1_GROUP_COUNT || p->items[i]->group == group ? p->items[i]->n : 0;
+    }
+    return n;
+}
+
+void mm1_params_deinit(mm1_params *p)
+{
+    for (int64_t i = 0; i < p->n_items; i++) {
+        mm1_free(p->items[i]->name);
+        mm1_free(p->items[i]);
+    }
+    mm1_free(p->items);
+    mm1_free(p->data);
+    mm1_free(p->grad);
+    *p = (mm1_params){0};
+}
