@@ -1,0 +1,153 @@
+/* source.c - the table of sources and what their readers share. */
+#include "data/source.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+enum { MAX_DEPTH = 32, MAX_SMALL_FILE_BYTES = 16 << 20 };
+
+static const mm1_source_kind kinds[] = {
+    {.name = "tuxpaint",
+     .path = "usr/share/tuxpaint/stamps",
+     .read = mm1__source_tuxpaint,
+     .licence = "GPL-2",
+     .package = "tuxpaint-stamps-default",
+     .gives = "captions"},
+    {0},
+};
+
+const mm1_source_kind *mm1_source_kind_at(size_t i)
+{
+    return i + 1 < sizeof kinds / sizeof kinds[0] ? &kinds[i] : NULL;
+}
+
+const mm1_source_kind *mm1_source_kind_find(const char *name)
+{
+    for (const mm1_source_kind *k = kinds; k->name != NULL; k++) {
+        if (strcmp(k->name, name) == 0) {
+            return k;
+        }
+    }
+    return NULL;
+}
+
+void mm1_build_list_kinds(mm1_buf *out)
+{
+    mm1_buf_printf(out, "%-14s %-26s %s\n", "kind", "gives", "Debian packages");
+    for (const mm1_source_kind *k = kinds; k->name != NULL; k++) {
+        mm1_buf_printf(out, "%-14s %-26s %s\n", k->name, k->gives, k->package != NULL ? k->package : "(any files)");
+    }
+}
+
+const char *mm1_source_origin(const mm1_source *s, const char *path)
+{
+    const size_t n = strlen(s->config->root);
+    if (n > 0 && strncmp(path, s->config->root, n) == 0) {
+        path += n;
+        while (*path == '/') {
+            path++;
+        }
+    }
+    return path;
+}
+
+mm1_picture mm1_source_picture(const mm1_source *s, const char *path)
+{
+    return (mm1_picture){.path = mm1_source_origin(s, path),
+                         .file = path,
+                         .photo = s->kind->photo,
+                         .crop = !s->kind->photo,
+                         .source = s->index};
+}
+
+bool mm1_source_full(const mm1_source *s, size_t n_so_far)
+{
+    const bool full = s->entry->max_items > 0 && n_so_far >= (size_t)s->entry->max_items;
+    if (full) {
+        mm1_corpus_drop(s->corpus, s->index, MM1_DROP_OVER_MAX_ITEMS, 1);
+    }
+    return full;
+}
+
+static bool has_extension(const char *name, const char *extensions)
+{
+    const char *ext = mm1_path_extension(name);
+    const size_t n = strlen(ext);
+    for (const char *p = extensions; n > 0 && *p != '\0';) {
+        const size_t len = strcspn(p, ",");
+        if (len == n && strncasecmp(p, ext, n) == 0) {
+            return true;
+        }
+        p += len + (p[len] == ',');
+    }
+    return false;
+}
+
+static mm1_status walk(const char *dir, const char *extensions, bool links, int depth, mm1_names *out, int64_t *n_links,
+                       mm1_error *err)
+{
+    mm1_names names = {0};
+    if (depth > MAX_DEPTH) {
+        return mm1_error_set(err, MM1_E_LIMIT, "'%s': folders nested over %d deep", dir, MAX_DEPTH);
+    }
+    mm1_status st = mm1_dir_list(dir, &names, err);
+    for (size_t i = 0; st == MM1_OK && i < names.n; i++) {
+        struct stat sb, target;
+        char *path = mm1_path_join(dir, names.items[i]);
+        if (path == NULL) {
+            st = mm1_error_set(err, MM1_E_NOMEM, "'%s': no memory for its list of files", dir);
+        } else if (lstat(path, &sb) != 0) {
+            /* It has gone since the folder was read. */
+        } else if (S_ISDIR(sb.st_mode)) {
+            st = walk(path, extensions, links, depth + 1, out, n_links, err);
+        } else if (has_extension(path, extensions)) {
+            const bool is_link = S_ISLNK(sb.st_mode);
+            if (is_link && !links) {
+                if (n_links != NULL) {
+                    ++*n_links;
+                }
+            } else if (!is_link || (stat(path, &target) == 0 && S_ISREG(target.st_mode))) {
+                if (!mm1_names_add(out, path)) {
+                    st = mm1_error_set(err, MM1_E_NOMEM, "'%s': no memory for its list of files", dir);
+                }
+            }
+        }
+        mm1_free(path);
+    }
+    mm1_names_free(&names);
+    return st;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+mm1_status mm1_source_walk(const char *dir, const char *extensions, bool links, mm1_names *out, int64_t *n_links,
+                           mm1_error *err)
+{
+    const mm1_status st = walk(dir, extensions, links, 0, out, n_links, err);
+    if (st != MM1_OK) {
+        mm1_names_free(out);
+    } else if (out->n > 1) {
+        qsort(out->items, out->n, sizeof *out->items, by_bytes);
+    }
+    return st;
+}
+
+char *mm1_source_slurp(const mm1_source *s, const char *path, size_t *len)
+{
+    char *text = NULL;
+    mm1_error err = {0};
+    if (mm1_file_read(path, MAX_SMALL_FILE_BYTES, &text, len, &err) != MM1_OK) {
+        mm1_corpus_drop(s->corpus, s->index, MM1_DROP_UNREADABLE, 1);
+        return NULL;
+    }
+    return text;
+}
