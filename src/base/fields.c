@@ -2,6 +2,7 @@
 #include "base/fields.h"
 
 #include "base/alloc.h"
+#include "base/utf8.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
@@ -841,13 +842,9 @@ mm1_status mm1_fields_set(const mm1_field *table, void *object, const char *assi
         }
         return st;
     }
-    for (const char *p = value; *p != '\0';) {
-        uint32_t c;
-        const size_t n = mm1__utf8_decode(p, &c);
-        if (n == 0) {
-            return fail(&at, MM1_E_CONFIG, "byte %zu of the value is not UTF-8", (size_t)(p - value));
-        }
-        p += n;
+    const size_t valid = mm1_utf8_valid(value, strlen(value));
+    if (value[valid] != '\0') {
+        return fail(&at, MM1_E_CONFIG, "byte %zu of the value is not UTF-8", valid);
     }
     const mm1_yaml_node node = {.kind = MM1_YAML_SCALAR, .path = "--set", .text = value};
     return apply_field(&at, &t.field, t.object, &node);

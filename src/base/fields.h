@@ -145,8 +145,6 @@ static inline const void *mm1__field_at(const mm1_field *f, const void *object)
 {
     return (const char *)object + f->offset;
 }
-/* One code point of UTF-8 into *out; the bytes it took, 0 if they are malformed.  p ends with a NUL. */
-size_t mm1__utf8_decode(const char *p, uint32_t *out);
 /* An element of a scalar list as a row of its own at offset 0. */
 mm1_field mm1__field_item(const mm1_field *list);
 size_t mm1__field_count(const mm1_field *list, const void *object);

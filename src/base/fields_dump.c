@@ -1,6 +1,7 @@
 /* fields_dump.c - structs back to YAML, and tables to the reference page; see fields.h. */
 #include "base/fields.h"
 
+#include "base/utf8.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -25,26 +26,6 @@ static bool is_plain_text(const char *s)
     return true;
 }
 
-size_t mm1__utf8_decode(const char *text, uint32_t *out)
-{
-    const unsigned char *p = (const unsigned char *)text;
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    const size_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    if (n <= 1) {
-        *out = p[0];
-        return n;
-    }
-    uint32_t v = p[0] & (0x7fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-        v = v << 6 | (p[i] & 0x3f);
-    }
-    *out = v;
-    return v < least[n] || v > 0x10ffff || (v >= 0xd800 && v < 0xe000) ? 0 : n;
-}
-
 static void write_text(const char *s, mm1_buf *out)
 {
     if (s == NULL) {
@@ -56,9 +37,10 @@ static void write_text(const char *s, mm1_buf *out)
         return;
     }
     mm1_buf_putc(out, '"');
-    for (const char *p = s; *p != '\0';) {
+    const char *end = s + strlen(s);
+    for (const char *p = s; p < end;) {
         uint32_t c;
-        const size_t n = mm1__utf8_decode(p, &c);
+        const size_t n = mm1_utf8_decode(p, (size_t)(end - p), &c);
         if (n == 0) {
             mm1_buf_puts(out, "\\uFFFD"); /* YAML cannot hold a stray byte */
             p++;
