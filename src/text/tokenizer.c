@@ -1,0 +1,327 @@
+/* tokenizer.c - see mm1/tokenizer.h: what a tokenizer is made of, and ids back to text.  Text to ids is in
+ * tokenizer_encode.c, files are in tokenizer_load.c and tokenizer_save.c, training is in bpe_train.c. */
+#include <mm1/tokenizer.h>
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "text/bpe.h"
+#include "text/tokenizer_impl.h"
+#include <string.h>
+
+/* -------- ids -------- */
+
+mm1_status mm1_ids_add(mm1_ids *ids, int32_t id, mm1_error *err)
+{
+    if (ids->n == ids->cap) {
+        const size_t cap = ids->cap < 64 ? 64 : ids->cap > SIZE_MAX / 2 ? SIZE_MAX : ids->cap * 2;
+        int32_t *items = mm1_realloc(ids->items, cap, sizeof *items);
+        if (items == NULL) {
+            return mm1_error_set(err, MM1_E_NOMEM, "no memory for a list of %zu token ids", cap);
+        }
+        ids->items = items;
+        ids->cap = cap;
+    }
+    ids->items[ids->n++] = id;
+    return MM1_OK;
+}
+
+void mm1_ids_free(mm1_ids *ids)
+{
+    mm1_free(ids->items);
+    *ids = (mm1_ids){0};
+}
+
+/* -------- building -------- */
+
+mm1_tokenizer *mm1__tokenizer_new(void)
+{
+    mm1_tokenizer *t = mm1_calloc(1, sizeof *t);
+    if (t != NULL) {
+        mm1_buf_init(&t->bytes, UINT32_MAX - 1);
+        memset(t->byte_ids, 0xFF, sizeof t->byte_ids);
+    }
+    return t;
+}
+
+void mm1_tokenizer_destroy(mm1_tokenizer *t)
+{
+    if (t != NULL) {
+        for (size_t i = 0; i < t->n_splits; i++) {
+            mm1_split_destroy(t->splits[i]);
+        }
+        mm1_free(t->specials);
+        mm1_free(t->added_text);
+        mm1_free(t->merge_slots);
+        mm1_free(t->merges);
+        mm1_free(t->by_bytes);
+        mm1_free(t->flags);
+        mm1_free(t->offsets);
+        mm1_buf_deinit(&t->bytes);
+        mm1_free(t);
+    }
+}
+
+bool mm1__tokenizer_add_token(mm1_tokenizer *t, const char *bytes, size_t len, unsigned flags)
+{
+    const size_t n = (size_t)t->vocab_size;
+    if (n + 1 >= t->tokens_cap) {
+        const size_t cap = t->tokens_cap < 512 ? 1024 : t->tokens_cap * 2;
+        uint32_t *offsets = mm1_realloc(t->offsets, cap, sizeof *offsets);
+        if (offsets == NULL) {
+            return false;
+        }
+        t->offsets = offsets;
+        uint16_t *token_flags = mm1_realloc(t->flags, cap, sizeof *token_flags);
+        if (token_flags == NULL) {
+            return false;
+        }
+        t->flags = token_flags;
+        t->tokens_cap = cap;
+    }
+    t->offsets[n] = (uint32_t)t->bytes.len;
+    mm1_buf_append(&t->bytes, bytes, len);
+    if (mm1_buf_status(&t->bytes) != MM1_OK) {
+        return false;
+    }
+    t->offsets[n + 1] = (uint32_t)t->bytes.len;
+    t->flags[n] = (uint16_t)flags;
+    t->vocab_size++;
+    return true;
+}
+
+/* The bytes that stand behind an id, those of special tokens included. */
+static const char *spelling(const mm1_tokenizer *t, int32_t id, size_t *len)
+{
+    *len = t->offsets[id + 1] - t->offsets[id];
+    return mm1_buf_str(&t->bytes) + t->offsets[id];
+}
+
+/* The slot of these bytes, or the free slot where they belong. */
+static size_t bytes_slot(const mm1_tokenizer *t, const char *bytes, size_t len, uint32_t hash)
+{
+    const size_t mask = t->by_bytes_cap - 1;
+    for (size_t i = hash & mask;; i = (i + 1) & mask) {
+        const mm1__bytes_slot *slot = &t->by_bytes[i];
+        if (slot->id < 0) {
+            return i;
+        }
+        if (slot->hash == hash) {
+            size_t n;
+            const char *have = spelling(t, slot->id, &n);
+            if (n == len && memcmp(have, bytes, n) == 0) {
+                return i;
+            }
+        }
+    }
+}
+
+int32_t mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len)
+{
+    return t->by_bytes[bytes_slot(t, bytes, len, (uint32_t)mm1_hash64(bytes, len, 0))].id;
+}
+
+/* At least twice n, a power of two, at least 16. */
+static size_t table_cap(size_t n)
+{
+    size_t cap = 16;
+    while (cap < 2 * n) {
+        cap *= 2;
+    }
+    return cap;
+}
+
+/* Text becomes a token through merges: it is in the vocabulary, spelled in the alphabet, and not special. */
+static bool from_text(unsigned flags)
+{
+    return (flags & MM1__TOKEN_IN_VOCAB) != 0 && (flags & (MM1__TOKEN_SPECIAL | MM1__TOKEN_RAW)) == 0;
+}
+
+mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
+{
+    t->by_bytes_cap = table_cap((size_t)t->vocab_size);
+    t->by_bytes = mm1_alloc(t->by_bytes_cap, sizeof *t->by_bytes);
+    if (t->by_bytes == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a vocabulary of %d", t->vocab_size);
+    }
+    memset(t->by_bytes, 0xFF, t->by_bytes_cap * sizeof *t->by_bytes);
+    for (int32_t id = 0; id < t->vocab_size; id++) {
+        size_t len;
+        const char *bytes = spelling(t, id, &len);
+        if (!from_text(t->flags[id])) {
+            continue;
+        }
+        const uint32_t hash = (uint32_t)mm1_hash64(bytes, len, 0);
+        mm1__bytes_slot *slot = &t->by_bytes[bytes_slot(t, bytes, len, hash)];
+        if (slot->id >= 0) {
+            return mm1_error_set(err, MM1_E_FORMAT, "ids %d and %d of the vocabulary have the same bytes", slot->id,
+                                 id);
+        }
+        *slot = (mm1__bytes_slot){.hash = hash, .id = id};
+        if (len == 1) {
+            t->byte_ids[(uint8_t)*bytes] = id;
+        }
+    }
+    for (int b = 0; b < 256; b++) {
+        if (t->byte_ids[b] < 0) {
+            return mm1_error_set(
+                err, MM1_E_FORMAT,
+                "the vocabulary has no token for byte 0x%02X, so some text cannot be encoded; train it "
+                "with the whole byte alphabet",
+                b);
+        }
+    }
+    return MM1_OK;
+}
+
+bool mm1__tokenizer_add_merge(mm1_tokenizer *t, int32_t left, int32_t right, int32_t result)
+{
+    if (t->n_merges == t->merges_cap) {
+        const size_t cap = t->merges_cap < 512 ? 1024 : t->merges_cap * 2;
+        mm1__merge *merges = mm1_realloc(t->merges, cap, sizeof *merges);
+        if (merges == NULL) {
+            return false;
+        }
+        t->merges = merges;
+        t->merges_cap = cap;
+    }
+    t->merges[t->n_merges++] = (mm1__merge){.left = left, .right = right, .result = result};
+    return true;
+}
+
+static mm1_status index_merges(mm1_tokenizer *t, mm1_error *err)
+{
+    t->merge_slots_cap = table_cap(t->n_merges);
+    t->merge_slots = mm1_alloc(t->merge_slots_cap, sizeof *t->merge_slots);
+    if (t->merge_slots == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu merges", t->n_merges);
+    }
+    memset(t->merge_slots, 0xFF, t->merge_slots_cap * sizeof *t->merge_slots);
+    const size_t mask = t->merge_slots_cap - 1;
+    for (size_t rank = 0; rank < t->n_merges; rank++) {
+        const mm1__merge *m = &t->merges[rank];
+        const uint64_t pair = (uint64_t)(uint32_t)m->left << 32 | (uint32_t)m->right;
+        size_t i = mm1__pair_hash(pair) & mask;
+        while (t->merge_slots[i].pair != UINT64_MAX && t->merge_slots[i].pair != pair) {
+            i = (i + 1) & mask;
+        }
+        /* A merge listed twice has its later rank, as in the `tokenizers` package. */
+        t->merge_slots[i] = (mm1__merge_slot){.pair = pair, .rank = (uint32_t)rank, .result = m->result};
+    }
+    return MM1_OK;
+}
+
+/* Lists of the special tokens and of the added ones that are looked for in text. */
+static mm1_status list_added(mm1_tokenizer *t, mm1_error *err)
+{
+    size_t n = 0;
+    for (int32_t id = 0; id < t->vocab_size; id++) {
+        n += (t->flags[id] & (MM1__TOKEN_SPECIAL | MM1__TOKEN_ADDED)) != 0;
+    }
+    t->specials = mm1_alloc(n, sizeof *t->specials);
+    t->added_text = mm1_alloc(n, sizeof *t->added_text);
+    if (t->specials == NULL || t->added_text == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu added tokens", n);
+    }
+    for (int32_t id = 0; id < t->vocab_size; id++) {
+        if ((t->flags[id] & MM1__TOKEN_SPECIAL) != 0) {
+            t->specials[t->n_specials++] = id;
+        } else if ((t->flags[id] & MM1__TOKEN_ADDED) != 0) {
+            size_t len;
+            t->added_first[(uint8_t)*spelling(t, id, &len)] = 1;
+            t->added_text[t->n_added_text++] = id;
+        }
+    }
+    return MM1_OK;
+}
+
+mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
+{
+    mm1_ids ids = {0};
+    mm1_status st = index_merges(t, err);
+    if (st == MM1_OK) {
+        st = list_added(t, err);
+    }
+    for (int32_t id = 0; st == MM1_OK && id < t->vocab_size; id++) {
+        if (from_text(t->flags[id])) {
+            size_t len;
+            const char *bytes = spelling(t, id, &len);
+            ids.n = 0;
+            st = mm1__bpe_encode_by_merges(t, bytes, len, &ids, err);
+            if (st == MM1_OK && ids.n == 1 && ids.items[0] == id) {
+                t->flags[id] |= MM1__TOKEN_WHOLE;
+            }
+        }
+    }
+    mm1_ids_free(&ids);
+    return st;
+}
+
+/* -------- questions -------- */
+
+int32_t mm1_tokenizer_vocab_size(const mm1_tokenizer *t)
+{
+    return t->vocab_size;
+}
+
+int32_t mm1_tokenizer_special_id(const mm1_tokenizer *t, const char *name)
+{
+    const size_t n = strlen(name);
+    for (size_t i = 0; i < t->n_specials; i++) {
+        size_t len;
+        const char *have = spelling(t, t->specials[i], &len);
+        if (len == n && memcmp(have, name, n) == 0) {
+            return t->specials[i];
+        }
+    }
+    return -1;
+}
+
+bool mm1_tokenizer_is_special(const mm1_tokenizer *t, int32_t id)
+{
+    return id >= 0 && id < t->vocab_size && (t->flags[id] & MM1__TOKEN_SPECIAL) != 0;
+}
+
+const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t *len)
+{
+    *len = 0;
+    if (id < 0 || id >= t->vocab_size) {
+        return NULL;
+    }
+    if ((t->flags[id] & MM1__TOKEN_SPECIAL) != 0) {
+        return "";
+    }
+    return spelling(t, id, len);
+}
+
+mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *len,
+                                mm1_error *err)
+{
+    size_t total = 0, piece = 0;
+    *text = NULL;
+    *len = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (mm1_tokenizer_token_bytes(t, ids[i], &piece) == NULL) {
+            return mm1_error_set(err, MM1_E_ARG, "cannot decode id %d at position %zu: the vocabulary has ids 0 to %d",
+                                 ids[i], i, t->vocab_size - 1);
+        }
+        if (!mm1_size_add(total, piece, &total)) {
+            return mm1_error_set(err, MM1_E_NOMEM, "the text of %zu ids is too long", n);
+        }
+    }
+    char *out = total == SIZE_MAX ? NULL : mm1_alloc(total + 1, 1);
+    if (out == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a text of %zu bytes", total);
+    }
+    char *p = out;
+    for (size_t i = 0; i < n; i++) {
+        const char *bytes = mm1_tokenizer_token_bytes(t, ids[i], &piece);
+        if (piece > 0) {
+            memcpy(p, bytes, piece);
+            p += piece;
+        }
+    }
+    *p = '\0';
+    *text = out;
+    *len = total;
+    return MM1_OK;
+}

@@ -1,0 +1,112 @@
+/* tokenizer_impl.h - the inside of a tokenizer, for the files of this folder.
+ *
+ * A tokenizer is built once and then only read:
+ *
+ *   tokens   bytes of every id back to back, cut by offsets        [vocab_size + 1]
+ *   by_bytes open-addressing table: bytes -> id, of the tokens that text can become
+ *   merges   open-addressing table: (left id, right id) -> rank, result
+ *   splits   the patterns of the pre-tokenizer, applied one after the other
+ *
+ * Builders (tokenizer_load.c, bpe_train.c) call mm1__tokenizer_add_token() for ids 0, 1, 2, ..., then
+ * mm1__tokenizer_add_merge() by falling priority, then mm1__tokenizer_finish(). */
+#ifndef MM1_TEXT_TOKENIZER_IMPL_H
+#define MM1_TEXT_TOKENIZER_IMPL_H
+
+#include "base/buf.h"
+#include "text/split_pattern.h"
+#include <mm1/tokenizer.h>
+
+enum {
+    MM1__MAX_VOCAB = 1000000,
+    MM1__MAX_MERGES = 4000000,
+    MM1__MAX_TOKEN_BYTES = 4096,
+    MM1__MAX_SPLITS = 8,
+    MM1__MAX_ADDED_TEXT_TOKENS = 4096
+};
+
+enum {
+    MM1__TOKEN_SPECIAL = 1,  /* typed, never made from text; its text is empty */
+    MM1__TOKEN_ADDED = 2,    /* listed in added_tokens */
+    MM1__TOKEN_IN_VOCAB = 4, /* listed in model.vocab */
+    MM1__TOKEN_RAW = 8,      /* its bytes are its spelling, which is not in the byte alphabet */
+    MM1__TOKEN_WHOLE = 16,   /* its bytes alone as a pre-token encode to it */
+    MM1__TOKEN_LSTRIP = 32,  /* the next four are kept to be saved again */
+    MM1__TOKEN_RSTRIP = 64,
+    MM1__TOKEN_SINGLE_WORD = 128,
+    MM1__TOKEN_NORMALIZED = 256
+};
+
+typedef enum mm1__normalizer { MM1__NORM_NONE, MM1__NORM_NFC } mm1__normalizer;
+
+typedef struct mm1__merge {
+    int32_t left, right, result;
+} mm1__merge;
+
+typedef struct mm1__merge_slot {
+    uint64_t pair; /* left << 32 | right; UINT64_MAX is a free slot */
+    uint32_t rank; /* smaller is merged first */
+    int32_t result;
+} mm1__merge_slot;
+
+typedef struct mm1__bytes_slot {
+    uint32_t hash;
+    int32_t id; /* -1 is a free slot */
+} mm1__bytes_slot;
+
+struct mm1_tokenizer {
+    mm1_buf bytes;
+    uint32_t *offsets; /* [vocab_size + 1] */
+    uint16_t *flags;   /* [vocab_size], MM1__TOKEN_* */
+    int32_t vocab_size;
+    size_t tokens_cap;
+
+    mm1__bytes_slot *by_bytes;
+    size_t by_bytes_cap; /* a power of two */
+
+    mm1__merge *merges; /* in order of rank, as in the file */
+    size_t n_merges, merges_cap;
+    mm1__merge_slot *merge_slots;
+    size_t merge_slots_cap; /* a power of two */
+
+    int32_t byte_ids[256];
+    int32_t *specials, *added_text; /* ids; the second are found in text: added tokens that are not special */
+    size_t n_specials, n_added_text;
+    uint8_t added_first[256]; /* whether a token of added_text begins with this byte */
+
+    mm1__normalizer normalizer;
+    mm1_split *splits[MM1__MAX_SPLITS]; /* NULL stands for GPT-2's pattern, scanned by hand */
+    size_t n_splits;
+    bool add_prefix_space;
+    bool in_sequence;   /* the file has Sequence[Split.., ByteLevel] rather than a lone ByteLevel */
+    bool ignore_merges; /* a pre-token that is a token is that token, whatever the merges say */
+    bool post_byte_level, decoder_byte_level; /* present in the file */
+    bool pre_trim_offsets, post_trim_offsets, post_add_prefix_space, post_use_regex;
+    bool decoder_trim_offsets, decoder_add_prefix_space, decoder_use_regex;
+};
+
+static inline size_t mm1__pair_hash(uint64_t pair)
+{
+    const uint64_t h = pair * UINT64_C(0x9E3779B97F4A7C15);
+    return (size_t)(h ^ h >> 32);
+}
+
+/* An empty tokenizer; NULL if memory is short. */
+mm1_tokenizer *mm1__tokenizer_new(void);
+
+/* Appends the token with the next id.  len is at most MM1__MAX_TOKEN_BYTES.  False if memory is short. */
+bool mm1__tokenizer_add_token(mm1_tokenizer *t, const char *bytes, size_t len, unsigned flags);
+
+/* Builds the table of bytes.  Call it after the last token and before the first merge.  MM1_E_FORMAT if a byte has no
+ * token of its own, or if two tokens that text can become have the same bytes. */
+mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err);
+
+/* The token that text can become with these bytes, -1 if there is none. */
+int32_t mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len);
+
+/* Appends the merge of next lower priority.  False if memory is short. */
+bool mm1__tokenizer_add_merge(mm1_tokenizer *t, int32_t left, int32_t right, int32_t result);
+
+/* Builds what encoding needs from tokens and merges. */
+mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err);
+
+#endif

@@ -1,0 +1,132 @@
+/* tokenizer_save.c - mm1_tokenizer_save(): tokenizer.json in the layout of the `tokenizers` package. */
+#include <mm1/tokenizer.h>
+
+#include "base/buf.h"
+#include "base/file.h"
+#include "text/byte_alphabet.h"
+#include "text/tokenizer_impl.h"
+
+static const size_t MAX_SAVED_BYTES = (size_t)1 << 30;
+
+static const char *name_of(bool b)
+{
+    return b ? "true" : "false";
+}
+
+static void put_byte_level(mm1_buf *out, bool add_prefix_space, bool trim_offsets, bool use_regex)
+{
+    mm1_buf_printf(out, "{\"type\": \"ByteLevel\", \"add_prefix_space\": %s, \"trim_offsets\": %s, \"use_regex\": %s}",
+                   name_of(add_prefix_space), name_of(trim_offsets), name_of(use_regex));
+}
+
+/* The token as the file spells it, a JSON string. */
+static void put_token(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t, int32_t id)
+{
+    const char *bytes = mm1_buf_str(&t->bytes) + t->offsets[id];
+    const size_t len = t->offsets[id + 1] - t->offsets[id];
+    mm1_buf_clear(scratch);
+    if ((t->flags[id] & (MM1__TOKEN_ADDED | MM1__TOKEN_RAW)) != 0) {
+        mm1_buf_append(scratch, bytes, len);
+    } else {
+        mm1_bytes_spell(scratch, bytes, len);
+    }
+    if (mm1_buf_status(scratch) != MM1_OK) {
+        out->status = mm1_buf_status(scratch);
+    }
+    mm1_buf_put_json(out, mm1_buf_str(scratch));
+}
+
+static void put_added(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
+{
+    const char *before = "\n";
+    mm1_buf_puts(out, "  \"added_tokens\": [");
+    for (int32_t id = 0; id < t->vocab_size; id++) {
+        const unsigned f = t->flags[id];
+        if ((f & MM1__TOKEN_ADDED) != 0) {
+            mm1_buf_printf(out, "%s    {\"id\": %d, \"content\": ", before, id);
+            put_token(out, scratch, t, id);
+            mm1_buf_printf(
+                out, ", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, \"normalized\": %s, \"special\": %s}",
+                name_of(f & MM1__TOKEN_SINGLE_WORD), name_of(f & MM1__TOKEN_LSTRIP), name_of(f & MM1__TOKEN_RSTRIP),
+                name_of(f & MM1__TOKEN_NORMALIZED), name_of(f & MM1__TOKEN_SPECIAL));
+            before = ",\n";
+        }
+    }
+    mm1_buf_puts(out, "\n  ],\n");
+}
+
+static void put_pre_tokenizer(mm1_buf *out, const mm1_tokenizer *t)
+{
+    const bool use_regex = t->n_splits > 0 && t->splits[t->n_splits - 1] == NULL;
+    mm1_buf_puts(out, "  \"pre_tokenizer\": ");
+    if (t->in_sequence) {
+        mm1_buf_puts(out, "{\"type\": \"Sequence\", \"pretokenizers\": [\n");
+        for (size_t i = 0; i < t->n_splits && t->splits[i] != NULL; i++) {
+            mm1_buf_puts(out, "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
+            mm1_buf_put_json(out, mm1_split_pattern(t->splits[i]));
+            mm1_buf_puts(out, "}, \"behavior\": \"Isolated\", \"invert\": false},\n");
+        }
+        mm1_buf_puts(out, "    ");
+    }
+    put_byte_level(out, t->add_prefix_space, t->pre_trim_offsets, use_regex);
+    mm1_buf_puts(out, t->in_sequence ? "\n  ]},\n" : ",\n");
+}
+
+static void put_model(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
+{
+    const char *before = "\n";
+    mm1_buf_printf(out,
+                   "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
+                   "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
+                   "    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": %s,\n"
+                   "    \"vocab\": {",
+                   name_of(t->ignore_merges));
+    for (int32_t id = 0; id < t->vocab_size; id++) {
+        if ((t->flags[id] & MM1__TOKEN_IN_VOCAB) != 0) {
+            mm1_buf_printf(out, "%s      ", before);
+            put_token(out, scratch, t, id);
+            mm1_buf_printf(out, ": %d", id);
+            before = ",\n";
+        }
+    }
+    mm1_buf_puts(out, "\n    },\n    \"merges\": [");
+    for (size_t i = 0; i < t->n_merges; i++) {
+        mm1_buf_printf(out, "%s      [", i == 0 ? "\n" : ",\n");
+        put_token(out, scratch, t, t->merges[i].left);
+        mm1_buf_puts(out, ", ");
+        put_token(out, scratch, t, t->merges[i].right);
+        mm1_buf_putc(out, ']');
+    }
+    mm1_buf_puts(out, "\n    ]\n  }\n}\n");
+}
+
+mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_error *err)
+{
+    mm1_buf out, scratch;
+    mm1_buf_init(&out, MAX_SAVED_BYTES);
+    mm1_buf_init(&scratch, 4 * (size_t)MM1__MAX_TOKEN_BYTES);
+    mm1_buf_puts(&out, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
+    put_added(&out, &scratch, t);
+    mm1_buf_printf(&out, "  \"normalizer\": %s,\n", t->normalizer == MM1__NORM_NFC ? "{\"type\": \"NFC\"}" : "null");
+    put_pre_tokenizer(&out, t);
+    mm1_buf_puts(&out, "  \"post_processor\": ");
+    if (t->post_byte_level) {
+        put_byte_level(&out, t->post_add_prefix_space, t->post_trim_offsets, t->post_use_regex);
+    } else {
+        mm1_buf_puts(&out, "null");
+    }
+    mm1_buf_puts(&out, ",\n  \"decoder\": ");
+    put_byte_level(&out, t->decoder_add_prefix_space, t->decoder_trim_offsets, t->decoder_use_regex);
+    mm1_buf_puts(&out, ",\n");
+    put_model(&out, &scratch, t);
+    mm1_status st = mm1_buf_status(&out);
+    if (st == MM1_OK) {
+        st = mm1_file_write_atomic(path, out.data, out.len, err);
+    } else {
+        st = mm1_error_set(err, st, "%s: cannot save a tokenizer of %d tokens: %s", path, t->vocab_size,
+                           st == MM1_E_NOMEM ? "no memory" : "the file would be over 1 GiB");
+    }
+    mm1_buf_deinit(&scratch);
+    mm1_buf_deinit(&out);
+    return st;
+}
