@@ -1,0 +1,183 @@
+/* model.c - see model.h. */
+#include "model/model.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include <stdio.h>
+#include <string.h>
+
+mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err)
+{
+    *m = (mm1_model){.config = *config};
+    mm1_model_config *c = &m->config;
+    mm1_status st = mm1_model_config_resolve(c, err);
+    st = st != MM1_OK ? st : mm1_vit_init(&m->vit, &c->vision, &m->params, err);
+    st = st != MM1_OK ? st
+                      : mm1_connector_init(&m->connector, &c->connector, mm1_vision_grid(&c->vision), c->vision.width,
+                                           c->vision.n_heads, c->decoder.width, &m->params, err);
+    st = st != MM1_OK ? st : mm1_decoder_init(&m->decoder, &c->decoder, &m->params, err);
+    if (st == MM1_OK && m->params.failed) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the table of parameters");
+    }
+    if (st != MM1_OK) {
+        mm1_model_deinit(m);
+    }
+    return st;
+}
+
+void mm1_model_deinit(mm1_model *m)
+{
+    mm1_vit_deinit(&m->vit);
+    mm1_connector_deinit(&m->connector);
+    mm1_decoder_deinit(&m->decoder);
+    mm1_params_deinit(&m->params);
+    mm1_tokenizer_destroy(m->tokenizer);
+    *m = (mm1_model){0};
+}
+
+mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err)
+{
+    mm1_safetensors *sf = NULL;
+    mm1_status st = mm1_safetensors_open(&sf, path, err);
+    for (int64_t i = 0; st == MM1_OK && i < m->params.n_items; i++) {
+        mm1_param *p = m->params.items[i];
+        const mm1_safetensors_tensor *t = NULL;
+        st = mm1_safetensors_get(sf, p->name, p->tensor.rank, p->tensor.dims, &t, err);
+        st = st != MM1_OK ? st : mm1_safetensors_to_f32(t, p->tensor.data, err);
+    }
+    for (size_t i = 0; st == MM1_OK && i < mm1_safetensors_n(sf); i++) {
+        const char *name = mm1_safetensors_at(sf, i)->name;
+        if (mm1_params_find(&m->params, name) == NULL) {
+            st = mm1_error_set(err, MM1_E_FORMAT,
+                               "%s: tensor \"%s\" is none of this model; does config.json belong to it?", path, name);
+        }
+    }
+    mm1_safetensors_close(sf);
+    return st;
+}
+
+mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err)
+{
+    mm1_model_config config;
+    *m = (mm1_model){0};
+    char *weights = mm1_path_join(dir, "model.safetensors"), *tokenizer = mm1_path_join(dir, "tokenizer.json");
+    mm1_status st = weights == NULL || tokenizer == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir)
+                                                         : mm1_model_config_read(&config, dir, err);
+    st = st != MM1_OK ? st : mm1_model_init(m, &config, err);
+    st = st != MM1_OK ? st : mm1_params_alloc(&m->params, with_grad, err);
+    st = st != MM1_OK ? st : mm1_model_load_weights(m, weights, err);
+    st = st != MM1_OK ? st : mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
+    if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > m->config.decoder.vocab_size) {
+        st = mm1_error_set(err, MM1_E_FORMAT, "%s: has ids up to %d, but the embedding has %lld rows", tokenizer,
+                           mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)m->config.decoder.vocab_size);
+    }
+    if (st == MM1_OK && mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END) < 0) {
+        st = mm1_error_set(err, MM1_E_FORMAT, "%s: has no token " MM1_TOKEN_END ", which documents begin and end with",
+                           tokenizer);
+    }
+    if (st != MM1_OK) {
+        mm1_model_deinit(m);
+    }
+    mm1_free(weights);
+    mm1_free(tokenizer);
+    return st;
+}
+
+static mm1_status save_weights(const mm1_model *m, const char *path, mm1_dtype dtype, mm1_error *err)
+{
+    const int64_t n = m->params.n_items;
+    mm1_safetensors_entry *entries = mm1_calloc((size_t)n, sizeof *entries);
+    if (entries == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for its header", path);
+    }
+    for (int64_t i = 0; i < n; i++) {
+        const mm1_param *p = m->params.items[i];
+        entries[i] = (mm1_safetensors_entry){
+            .name = p->name, .dtype = dtype, .n_dims = p->tensor.rank, .data = p->tensor.data, .is_f32 = true};
+        memcpy(entries[i].shape, p->tensor.dims, (size_t)p->tensor.rank * sizeof *p->tensor.dims);
+    }
+    const mm1_safetensors_pair format = {"format", "mm1"};
+    const mm1_status st = mm1_safetensors_write(path, entries, (size_t)n, &format, 1, err);
+    mm1_free(entries);
+    return st;
+}
+
+mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err)
+{
+    char *weights = mm1_path_join(dir, "model.safetensors"), *tokenizer = mm1_path_join(dir, "tokenizer.json");
+    char *generation = mm1_path_join(dir, "generation_config.json");
+    mm1_status st = weights == NULL || tokenizer == NULL || generation == NULL
+                        ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir)
+                        : mm1_model_config_write(&m->config, dir, err);
+    st = st != MM1_OK ? st : save_weights(m, weights, dtype, err);
+    if (st == MM1_OK && m->tokenizer != NULL) {
+        st = mm1_tokenizer_save(m->tokenizer, tokenizer, err);
+        if (st == MM1_OK) {
+            char text[160];
+            const int end = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END);
+            const int len = snprintf(text, sizeof text,
+                                     "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d,\n  \"pad_token_id\": %d\n}\n",
+                                     end, end, mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_PAD));
+            st = mm1_file_write_atomic(generation, text, (size_t)len, err);
+        }
+    }
+    mm1_free(generation);
+    mm1_free(tokenizer);
+    mm1_free(weights);
+    return st;
+}
+
+mm1_tensor *mm1_model_visual(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t I)
+{
+    return mm1_connector_forward(&m->connector, t, mm1_vit_forward(&m->vit, t, pixels, I), I);
+}
+
+mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
+                                  int64_t image, int64_t n_images)
+{
+    const int64_t R = b->image_px, k = mm1_model_n_visual(m), N = n * b->T;
+    mm1_decoder_input in = {.B = n,
+                            .T = b->T,
+                            .token = b->token + row * b->T,
+                            .position = b->position + row * b->T,
+                            .lo = b->lo + row * b->T,
+                            .hi = b->hi + row * b->T};
+    if (n_images > 0) {
+        /* Visual rows are numbered over the batch; here they count from the first image of these rows. */
+        int32_t *local = (int32_t *)(void *)mm1__tape_floats(t, N);
+        in.visual = mm1_model_visual(m, t, b->pixels + image * 3 * R * R, n_images);
+        if (local == NULL || in.visual == NULL) {
+            return NULL;
+        }
+        for (int64_t i = 0; i < N && !t->dry; i++) {
+            const int32_t at = b->visual[row * b->T + i];
+            local[i] = at < 0 ? -1 : (int32_t)(at - image * k);
+        }
+        in.visual_row = local;
+    }
+    return mm1_decoder_forward(&m->decoder, t, &in, NULL);
+}
+
+mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b)
+{
+    return mm1_model_hidden_rows(m, t, b, 0, b->B, 0, b->I);
+}
+
+mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
+                               float *pixels, mm1_error *err)
+{
+    const mm1_image_config *i = &c->image;
+    const float mean[3] = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b};
+    const float std[3] = {(float)i->std.r, (float)i->std.g, (float)i->std.b};
+    mm1_image decoded = {0}, square = {0};
+    mm1_status st = mm1_image_decode(bytes, len, &mm1_image_limits_default, name, &decoded, err);
+    st = st != MM1_OK ? st
+                      : mm1_image_fit_square(&decoded, (int32_t)c->vision.image_size, (mm1_image_fit)i->fit,
+                                             (mm1_image_filter)i->filter, &square, err);
+    if (st == MM1_OK) {
+        mm1_image_normalize(pixels, &square, mean, std);
+    }
+    mm1_image_deinit(&square);
+    mm1_image_deinit(&decoded);
+    return st;
+}

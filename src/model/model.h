@@ -1,0 +1,54 @@
+/* model.h - an assembled MM1: encoder, connector, decoder, tokenizer, and one table of parameters.
+ *
+ * Ownership: a model owns all of these.  Threads: as a tape; loading and reading the configuration is free of state. */
+#ifndef MM1_MODEL_MODEL_H
+#define MM1_MODEL_MODEL_H
+
+#include "model/config.h"
+#include "model/sequence.h"
+#include "nn/params.h"
+#include "tensor/safetensors.h"
+#include <mm1/tokenizer.h>
+
+typedef struct mm1_model {
+    mm1_model_config config;
+    mm1_params params;
+    mm1_vit vit;
+    mm1_connector connector;
+    mm1_decoder decoder;
+    mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
+} mm1_model;
+
+/* The parameter table alone, no memory for values: for planning.  config is resolved in the copy that the model keeps.
+ */
+MM1_NODISCARD mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err);
+void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
+
+/* config.json, preprocessor_config.json, tokenizer.json, model.safetensors.  Every parameter must be there with its
+ * shape and nothing else; the message names the first that is not. */
+MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err);
+/* The same four files and generation_config.json into an existing folder, weights as dtype (F32, BF16 or F16). */
+MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);
+/* Weights alone, from a file with the names of the table. */
+MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err);
+
+/* Visual tokens of an image. */
+static inline int64_t mm1_model_n_visual(const mm1_model *m)
+{
+    return m->config.connector.n_tokens;
+}
+
+/* pixels [I, 3, R, R] -> visual tokens [I k, C]; borrowed until the tape is reset.  NULL on a sticky error of the tape.
+ */
+mm1_tensor *mm1_model_visual(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t I);
+/* Hidden states [B T, C] of a batch. */
+mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b);
+/* The same for rows [row, row + n) of a batch, whose images are [image, image + n_images). */
+mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
+                                  int64_t image, int64_t n_images);
+
+/* Reads, orients, fits, resamples and normalises one picture: pixels [3, R, R].  name is for messages. */
+MM1_NODISCARD mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
+                                             float *pixels, mm1_error *err);
+
+#endif

@@ -1,0 +1,315 @@
+/* Gradients of whole models, every part and every configuration switch, against finite differences. */
+#include "support/check.h"
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "model/model.h"
+
+enum { ROWS = 2, T = 40, MAX_IMAGES = 4 };
+
+typedef struct fixture {
+    mm1_model model;
+    mm1_arena arena;
+    mm1_tape tape;
+    mm1_batch batch;
+    float nll[ROWS * T];
+} fixture;
+
+static mm1_model_config tiny_config(void)
+{
+    mm1_model_config c;
+    mm1_error err = {0};
+    check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
+    c.vision.image_size = 12;
+    c.vision.patch_size = 3;
+    c.vision.width = 24;
+    c.vision.n_layers = 2;
+    c.vision.n_heads = 3;
+    c.vision.mlp_width = 40;
+    c.connector.n_tokens = 9; /* 4 x 4 patches to 3 x 3: overlapping bins */
+    c.connector.hidden = 20;
+    c.connector.depth = 1;
+    c.decoder.vocab_size = 50;
+    c.decoder.width = 32;
+    c.decoder.n_layers = 2;
+    c.decoder.n_heads = 4;
+    c.decoder.n_kv_heads = 2;
+    c.decoder.mlp_width = 48;
+    c.decoder.max_positions = 64;
+    return c;
+}
+
+/* Rows of random examples: [end] [image] text, text with an image at the end, text alone; some padding. */
+static void fill_batch(fixture *f)
+{
+    const int64_t k = mm1_model_n_visual(&f->model);
+    mm1_error err = {0};
+    mm1_rng r = mm1_rng_make(5, MM1_RNG_TEST, 1);
+    check_ok(mm1_batch_init(&f->batch, ROWS, T, MAX_IMAGES, f->model.config.vision.image_size, &err), &err);
+    mm1_batch_clear(&f->batch);
+    for (int64_t row = 0; row < ROWS; row++) {
+        for (int e = 0; e < 2; e++) {
+            int32_t tokens[T], part[T];
+            uint8_t train[T];
+            mm1_sequence s = {.tokens = tokens, .train = train, .part = part};
+            const int n_text = 4 + (int)mm1_rng_below(&r, 4), with_image = row == 0 || e == 1;
+            const int image_at = with_image ? (e == 0 ? 1 : n_text - 1) : -1;
+            for (int i = 0; i < n_text; i++) {
+                if (i == image_at) {
+                    for (int64_t j = 0; j < k; j++, s.len++) {
+                        tokens[s.len] = MM1_IMAGE_SLOT;
+                        train[s.len] = 0;
+                    }
+                    s.n_images = 1;
+                }
+                tokens[s.len] = (int32_t)mm1_rng_below(&r, 50);
+                train[s.len++] = i > 0;
+            }
+            memset(part, 0, sizeof part);
+            check_ok(mm1_batch_add(&f->batch, row, &s, k, 0, "test", &err), &err);
+        }
+    }
+    check_fill(f->batch.pixels, f->batch.I * 3 * f->batch.image_px * f->batch.image_px, -1, 1, 3);
+}
+
+static void setup(fixture *f, const mm1_model_config *c)
+{
+    mm1_error err = {0};
+    memset(f, 0, sizeof *f);
+    check_ok(mm1_model_init(&f->model, c, &err), &err);
+    check_ok(mm1_params_alloc(&f->model.params, true, &err), &err);
+    mm1_params_init(&f->model.params, 11);
+    /* Away from the special points 0 and 1 of norms and biases. */
+    for (int64_t i = 0; i < f->model.params.n_items; i++) {
+        mm1_param *p = f->model.params.items[i];
+        if (p->init != MM1_INIT_NORMAL) {
+            mm1_rng r = mm1_rng_make(9, MM1_RNG_TEST, (uint64_t)i);
+            for (int64_t j = 0; j < p->n; j++) {
+                p->tensor.data[j] += (float)(0.2 * mm1_rng_normal(&r));
+            }
+        }
+    }
+    check_ok(mm1_arena_init(&f->arena, (size_t)256 << 20, &err), &err);
+    check_ok(mm1_tape_init(&f->tape, &f->arena, &err), &err);
+    fill_batch(f);
+}
+
+static void teardown(fixture *f)
+{
+    mm1_batch_deinit(&f->batch);
+    mm1_tape_deinit(&f->tape);
+    mm1_arena_deinit(&f->arena);
+    mm1_model_deinit(&f->model);
+}
+
+static double loss_of(fixture *f, bool backward)
+{
+    mm1_error err = {0};
+    if (backward) {
+        mm1_params_zero_grad(&f->model.params); /* the head's gradient is formed by the loss itself */
+    }
+    mm1_tape_reset(&f->tape, 0);
+    f->tape.recording = backward;
+    mm1_tensor *h = mm1_model_hidden(&f->model, &f->tape, &f->batch);
+    assert_true(mm1_op_xent(&f->tape, h, f->model.decoder.head, f->batch.target, f->nll, 1.0f, 0.0f));
+    if (backward) {
+        mm1_tape_backward(&f->tape);
+    }
+    check_ok(mm1_tape_status(&f->tape, &err), &err);
+    double sum = 0;
+    for (int i = 0; i < ROWS * T; i++) {
+        sum += f->nll[i];
+    }
+    return sum;
+}
+
+/* Slope of the loss when p moves by +-eps along its gradient. */
+static double slope(fixture *f, mm1_param *p, const float *saved, double norm, double eps)
+{
+    double side[2];
+    for (int s = 0; s < 2; s++) {
+        for (int64_t j = 0; j < p->n; j++) {
+            p->tensor.data[j] = (float)(saved[j] + (s == 0 ? eps : -eps) * p->tensor.grad[j] / norm);
+        }
+        side[s] = loss_of(f, false);
+    }
+    return (side[0] - side[1]) / (2 * eps);
+}
+
+/* For each parameter: the directional derivative along its own gradient equals its squared norm. */
+static void check_model(const mm1_model_config *c, const char *what)
+{
+    fixture f;
+    setup(&f, c);
+    (void)loss_of(&f, true);
+    for (int64_t i = 0; i < f.model.params.n_items; i++) {
+        mm1_param *p = f.model.params.items[i];
+        double norm_sq = 0;
+        for (int64_t j = 0; j < p->n; j++) {
+            norm_sq += (double)p->tensor.grad[j] * p->tensor.grad[j];
+        }
+        const double norm = sqrt(norm_sq);
+        if (norm < 1e-4) {
+            print_error("%s: %s: gradient vanishes (%g)\n", what, p->name, norm);
+            fail();
+        }
+        float *saved = mm1_alloc((size_t)p->n, sizeof *saved);
+        memcpy(saved, p->tensor.data, (size_t)p->n * sizeof *saved);
+        /* A step that moves the loss by about 0.02, but the parameter by 0.05 at most; the cubic term is extrapolated away. */
+        const double eps = fmin(0.02 / norm, 0.05);
+        const double numeric = (4 * slope(&f, p, saved, norm, eps / 2) - slope(&f, p, saved, norm, eps)) / 3;
+        memcpy(p->tensor.data, saved, (size_t)p->n * sizeof *saved);
+        mm1_free(saved);
+        if (fabs(numeric - norm) > 0.01 * norm + 2e-3) {
+            print_error("%s: %s: slope %g, gradient %g\n", what, p->name, numeric, norm);
+            fail();
+        }
+    }
+    teardown(&f);
+}
+
+static void gradients_with_every_connector(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"avgpool", "attnpool", "c_abstractor"};
+    for (int kind = 0; kind < MM1_CONNECTOR_COUNT; kind++) {
+        mm1_model_config c = tiny_config();
+        c.connector.kind = kind;
+        check_model(&c, names[kind]);
+    }
+}
+
+static void gradients_with_layer_norm_biases_learned_positions_untied_head(void **state)
+{
+    (void)state;
+    mm1_model_config c = tiny_config();
+    c.decoder.norm = MM1_NORM_LAYER;
+    c.decoder.act = MM1_ACT_GELU_TANH;
+    c.decoder.gated = false;
+    c.decoder.bias = true;
+    c.decoder.tie_embeddings = false;
+    c.decoder.positions = MM1_POSITIONS_LEARNED;
+    c.decoder.n_kv_heads = 1;
+    check_model(&c, "GPT-2 like");
+}
+
+static void frozen_parts_take_no_gradient_and_the_others_keep_theirs(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    (void)loss_of(&f, true);
+    float *before = mm1_alloc((size_t)f.model.params.total, sizeof *before);
+    memcpy(before, f.model.params.grad, (size_t)f.model.params.total * sizeof *before);
+    mm1_params_set_trainable(&f.model.params, MM1_GROUP_VISION, false);
+    (void)loss_of(&f, true);
+    for (int64_t i = 0; i < f.model.params.n_items; i++) {
+        const mm1_param *p = f.model.params.items[i];
+        for (int64_t j = 0; j < p->n; j++) {
+            assert_true(p->tensor.grad[j] == (p->group == MM1_GROUP_VISION ? 0.0f : before[p->offset + j]));
+        }
+    }
+    mm1_free(before);
+    teardown(&f);
+}
+
+static void changing_one_packed_example_never_changes_another(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    (void)loss_of(&f, false);
+    float before[ROWS * T];
+    memcpy(before, f.nll, sizeof before);
+    /* Another picture and other tokens in the first example of row 0; targets of that example change too. */
+    for (int64_t i = 0; i < 3 * 12 * 12; i++) {
+        f.batch.pixels[i] = -f.batch.pixels[i];
+    }
+    for (int64_t i = 0; i < T; i++) {
+        if (f.batch.example[i] == 0 && f.batch.visual[i] < 0) {
+            f.batch.token[i] = (f.batch.token[i] + 7) % 50;
+        }
+    }
+    (void)loss_of(&f, false);
+    int changed = 0;
+    for (int64_t i = 0; i < ROWS * T; i++) {
+        if (i < T && f.batch.example[i] == 0) {
+            changed += before[i] != f.nll[i];
+        } else {
+            assert_true(before[i] == f.nll[i]);
+        }
+    }
+    assert_true(changed > 0);
+    teardown(&f);
+}
+
+static void a_dry_run_needs_exactly_what_a_real_one_takes(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    (void)loss_of(&f, true);
+    const size_t real = f.arena.peak;
+    mm1_arena dry;
+    mm1_tape tape;
+    mm1_error err = {0};
+    check_ok(mm1_arena_init_dry(&dry, &err), &err);
+    check_ok(mm1_tape_init(&tape, &dry, &err), &err);
+    tape.recording = true;
+    mm1_tensor *h = mm1_model_hidden(&f.model, &tape, &f.batch);
+    /* A dry loss counts a target for every position: at least as much as any real batch. */
+    assert_true(mm1_op_xent(&tape, h, f.model.decoder.head, NULL, NULL, 1.0f, 0.0f));
+    mm1_tape_backward(&tape);
+    check_ok(mm1_tape_status(&tape, &err), &err);
+    assert_true(dry.peak >= real);
+    assert_true((double)dry.peak < 1.2 * (double)real);
+    mm1_tape_deinit(&tape);
+    mm1_arena_deinit(&dry);
+    teardown(&f);
+}
+
+static void thread_count_does_not_change_a_bit(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_error err = {0};
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    (void)loss_of(&f, true);
+    float *before = mm1_alloc((size_t)f.model.params.total, sizeof *before);
+    memcpy(before, f.model.params.grad, (size_t)f.model.params.total * sizeof *before);
+    mm1_threads_set(1);
+    check_ok(mm1_kernels_init(NULL, &err), &err);
+    (void)loss_of(&f, true);
+    assert_memory_equal(before, f.model.params.grad, (size_t)f.model.params.total * sizeof *before);
+    mm1_threads_set(3);
+    check_ok(mm1_kernels_init(NULL, &err), &err);
+    (void)loss_of(&f, true);
+    assert_memory_equal(before, f.model.params.grad, (size_t)f.model.params.total * sizeof *before);
+    mm1_free(before);
+    teardown(&f);
+}
+
+static int group_setup(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_threads_set(2);
+    return mm1_kernels_init(NULL, &err) == MM1_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gradients_with_every_connector),
+        cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
+        cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
+        cmocka_unit_test(changing_one_packed_example_never_changes_another),
+        cmocka_unit_test(a_dry_run_needs_exactly_what_a_real_one_takes),
+        cmocka_unit_test(thread_count_does_not_change_a_bit),
+    };
+    return cmocka_run_group_tests(tests, group_setup, NULL);
+}
