@@ -1,0 +1,238 @@
+/* bench_rows - time of each kernel of rows and images on one thread: the reference and every instruction set.
+ *
+ *   bench_rows [name part]
+ *
+ * One line a kernel and table: nanoseconds per element, GB/s of arrays read and written once (as if nothing were
+ * cached), and the gain over the reference.  Arrays are of the size that a training step passes at a time (about 1 MB
+ * each, in L2 or L3); the best of several runs counts. */
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "kernels/kernels.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+enum {
+    ROWS = 256,
+    WIDTH = 1024,
+    N = ROWS * WIDTH, /* elements of an array */
+    HEADS = 16,
+    HEAD_DIM = 64,
+    VOCAB = 32768,
+    XENT_ROWS = N / VOCAB,
+    TILE = 64, /* attention tiles are TILE x TILE */
+    IMAGES = 1,
+    SIDE = 27,
+    POOLED = 12,
+    CHANNELS = 352,
+    PIXELS = SIDE * SIDE,
+    SPATIAL = IMAGES * PIXELS * CHANNELS
+};
+
+static float *x, *y, *z, *out, *out2, *wide, *dwide, *row, *row2, *row3, *stat, *stat2;
+static int32_t *position, *lo, *hi;
+static volatile double sink;
+
+typedef struct entry {
+    const char *name;
+    double elements; /* that the ns are divided by */
+    double arrays;   /* of that many floats, read or written */
+    void (*run)(const mm1_kernels *k);
+} entry;
+
+#define RUN(name, call)                                                                                                \
+    static void run_##name(const mm1_kernels *k)                                                                       \
+    {                                                                                                                  \
+        call;                                                                                                          \
+    }
+
+RUN(add, k->add(out, x, y, N))
+RUN(axpy, k->axpy(out, x, N, 1e-9f))
+RUN(scale, k->scale(out, x, N, 0.5f))
+RUN(dot, sink = k->dot(x, y, N))
+RUN(all_finite, sink = k->all_finite(x, N))
+RUN(relu, k->act_fwd(out, x, N, MM1_ACT_RELU))
+RUN(gelu, k->act_fwd(out, x, N, MM1_ACT_GELU))
+RUN(gelu_tanh, k->act_fwd(out, x, N, MM1_ACT_GELU_TANH))
+RUN(silu, k->act_fwd(out, x, N, MM1_ACT_SILU))
+RUN(gelu_bwd, k->act_bwd(out, y, x, N, MM1_ACT_GELU, false))
+RUN(gelu_tanh_bwd, k->act_bwd(out, y, x, N, MM1_ACT_GELU_TANH, false))
+RUN(silu_bwd, k->act_bwd(out, y, x, N, MM1_ACT_SILU, false))
+RUN(swiglu, k->glu_fwd(out, wide, ROWS, WIDTH, MM1_ACT_SILU))
+RUN(swiglu_bwd, k->glu_bwd(dwide, y, wide, ROWS, WIDTH, MM1_ACT_SILU, false))
+RUN(rmsnorm, k->rmsnorm_fwd(out, stat, x, row, ROWS, WIDTH, 1e-5f))
+RUN(rmsnorm_bwd, k->rmsnorm_bwd(out, row2, y, x, row, stat, ROWS, WIDTH, false))
+RUN(layernorm, k->layernorm_fwd(out, stat2, stat, x, row, row2, ROWS, WIDTH, 1e-5f))
+RUN(layernorm_bwd, k->layernorm_bwd(out, row2, row3, y, x, row, stat2, stat, ROWS, WIDTH, false))
+RUN(sum_rows, k->sum_rows(row2, x, WIDTH, ROWS, WIDTH))
+RUN(rope, k->rope(out, WIDTH, x, WIDTH, position, z, ROWS, HEADS, HEAD_DIM, false, false))
+RUN(xent_loss, k->xent(x, VOCAB, stat, stat2, position, XENT_ROWS, VOCAB, 0, 0))
+
+/* Each call needs fresh logits: the copy is part of the time of these three. */
+static void run_xent(const mm1_kernels *k)
+{
+    memcpy(out, x, N * sizeof(float));
+    k->xent(out, VOCAB, stat, stat2, position, XENT_ROWS, VOCAB, 1, 0);
+}
+
+static void run_softmax(const mm1_kernels *k)
+{
+    memcpy(out, x, N * sizeof(float));
+    for (int r = 0; r < ROWS; r++) {
+        sink = (double)k->softmax(out + r * WIDTH, WIDTH);
+    }
+}
+
+static void run_attn_softmax(const mm1_kernels *k)
+{
+    memcpy(out, x, N * sizeof(float));
+    for (int tile = 0; tile < N / (TILE * TILE); tile++) {
+        k->attn_softmax(out + tile * TILE * TILE, TILE, stat, stat2, row2, lo, hi, TILE, TILE);
+    }
+}
+
+static void run_attn_dsoftmax(const mm1_kernels *k)
+{
+    memcpy(out, x, N * sizeof(float));
+    for (int tile = 0; tile < N / (TILE * TILE); tile++) {
+        k->attn_dsoftmax(out + tile * TILE * TILE, out2 + tile * TILE * TILE, TILE, row, row, lo, hi, TILE, TILE);
+    }
+}
+
+static void run_adamw(const mm1_kernels *k)
+{
+    const mm1_adamw_args args = {.lr = 1e-6f,
+                                 .beta1 = 0.9f,
+                                 .beta2 = 0.95f,
+                                 .eps = 1e-8f,
+                                 .decay = 0.1f,
+                                 .correction1 = 1,
+                                 .correction2 = 1,
+                                 .grad_scale = 1};
+    k->adamw(out, out2, z, y, N, &args);
+}
+
+RUN(dwconv, k->dwconv_fwd(out, x, wide, IMAGES, SIDE, SIDE, CHANNELS))
+RUN(dwconv_bwd_x, k->dwconv_bwd_x(out, y, wide, IMAGES, SIDE, SIDE, CHANNELS, false))
+RUN(dwconv_bwd_w, k->dwconv_bwd_w(dwide, y, x, IMAGES, SIDE, SIDE, CHANNELS))
+RUN(pool, k->pool_fwd(out, x, IMAGES, SIDE, SIDE, CHANNELS, POOLED, POOLED))
+RUN(pool_bwd, k->pool_bwd(out, y, IMAGES, SIDE, SIDE, CHANNELS, POOLED, POOLED, false))
+RUN(gate, k->gate_fwd(out, x, row, IMAGES, PIXELS, CHANNELS))
+RUN(gate_bwd, k->gate_bwd(out, row2, y, x, row, IMAGES, PIXELS, CHANNELS, false))
+
+static const entry entries[] = {
+    {"add", N, 3, run_add},
+    {"axpy", N, 3, run_axpy},
+    {"scale", N, 2, run_scale},
+    {"dot", N, 2, run_dot},
+    {"all_finite", N, 1, run_all_finite},
+    {"act_fwd relu", N, 2, run_relu},
+    {"act_fwd gelu", N, 2, run_gelu},
+    {"act_fwd gelu_tanh", N, 2, run_gelu_tanh},
+    {"act_fwd silu", N, 2, run_silu},
+    {"act_bwd gelu", N, 3, run_gelu_bwd},
+    {"act_bwd gelu_tanh", N, 3, run_gelu_tanh_bwd},
+    {"act_bwd silu", N, 3, run_silu_bwd},
+    {"glu_fwd silu", N, 3, run_swiglu},
+    {"glu_bwd silu", N, 5, run_swiglu_bwd},
+    {"rmsnorm_fwd", N, 2, run_rmsnorm},
+    {"rmsnorm_bwd", N, 3, run_rmsnorm_bwd},
+    {"layernorm_fwd", N, 2, run_layernorm},
+    {"layernorm_bwd", N, 3, run_layernorm_bwd},
+    {"sum_rows", N, 1, run_sum_rows},
+    {"rope", N, 2, run_rope},
+    {"xent loss only", N, 1, run_xent_loss},
+    {"xent (+ copy)", N, 4, run_xent},
+    {"softmax (+ copy)", N, 4, run_softmax},
+    {"attn_softmax (+ copy)", N, 4, run_attn_softmax},
+    {"attn_dsoftmax (+ copy)", N, 6, run_attn_dsoftmax},
+    {"adamw", N, 7, run_adamw},
+    {"dwconv_fwd", SPATIAL, 2, run_dwconv},
+    {"dwconv_bwd_x", SPATIAL, 2, run_dwconv_bwd_x},
+    {"dwconv_bwd_w", SPATIAL, 2, run_dwconv_bwd_w},
+    {"pool_fwd", SPATIAL, 1, run_pool},
+    {"pool_bwd", SPATIAL, 1, run_pool_bwd},
+    {"gate_fwd", SPATIAL, 2, run_gate},
+    {"gate_bwd", SPATIAL, 3, run_gate_bwd},
+};
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Seconds of one call: the best of runs that fill a tenth of a second, at least three. */
+static double best_time(const entry *e, const mm1_kernels *k)
+{
+    double best = 1e9, spent = 0;
+    for (int i = 0; i < 3 || spent < 0.1; i++) {
+        const double begin = seconds_now();
+        e->run(k);
+        const double took = seconds_now() - begin;
+        spent += took;
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
+static float *array(int64_t n, double low, double high, uint64_t seed)
+{
+    float *a = mm1_alloc((size_t)n, sizeof *a);
+    mm1_rng r = mm1_rng_make(seed, MM1_RNG_TEST, 0);
+    for (int64_t i = 0; a != NULL && i < n; i++) {
+        a[i] = (float)(low + (high - low) * mm1_rng_uniform(&r));
+    }
+    return a;
+}
+
+int main(int argc, char **argv)
+{
+    float **const arrays[] = {&x, &y, &z, &out, &out2, &wide, &dwide, &row, &row2, &row3, &stat, &stat2};
+    enum { ARRAYS = sizeof arrays / sizeof arrays[0] };
+    bool memory = true;
+    for (int i = 0; i < ARRAYS; i++) {
+        *arrays[i] = array(2 * N, i == 2 ? 0 : -3, 3, (uint64_t)i); /* z is also the v of AdamW */
+        memory = memory && *arrays[i] != NULL;
+    }
+    position = mm1_calloc(N, sizeof *position);
+    lo = mm1_calloc(TILE, sizeof *lo);
+    hi = mm1_calloc(TILE, sizeof *hi);
+    if (!memory || position == NULL || lo == NULL || hi == NULL) {
+        (void)fprintf(stderr, "bench_rows: out of memory\n");
+        return 5;
+    }
+    for (int i = 0; i < N; i++) {
+        position[i] = i % 1024;
+    }
+    for (int i = 0; i < TILE; i++) {
+        hi[i] = TILE;
+    }
+    printf("%-24s %-7s %9s %8s %7s\n", "kernel", "table", "ns/elem", "GB/s", "gain");
+    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+        const entry *e = &entries[i];
+        if (argc > 1 && strstr(e->name, argv[1]) == NULL) {
+            continue;
+        }
+        double reference = 0;
+        for (mm1_isa isa = MM1_ISA_REF; isa < MM1_ISA_COUNT; isa++) {
+            const mm1_kernels *k = mm1_kernels_for(isa);
+            if (k == NULL) {
+                continue;
+            }
+            const double t = best_time(e, k);
+            reference = isa == MM1_ISA_REF ? t : reference;
+            printf("%-24s %-7s %9.4f %8.2f %6.1fx\n", e->name, mm1_isa_name(isa), t * 1e9 / e->elements,
+                   e->arrays * e->elements * sizeof(float) / t * 1e-9, reference / t);
+        }
+    }
+    for (int i = 0; i < ARRAYS; i++) {
+        mm1_free(*arrays[i]);
+    }
+    mm1_free(position);
+    mm1_free(lo);
+    mm1_free(hi);
+    return 0;
+}
