@@ -14,46 +14,55 @@ enum { CONV_PIXELS = 4, GATE_PIXELS = 16 };
 
 /* ---- depthwise 3 x 3 convolution ---- */
 
-/* Output pixels (r, c) .. (r, c + pixels - 1) of one image, all channels, so that each input vector is loaded once for
- * up to three of them.  inside: no column is outside of the image.  flip turns the taps round. */
+/* Output pixels (r, c) .. (r, c + pixels - 1) of one image, channels ch .. ch + m - 1, so that each input vector is
+ * loaded once for up to three of them.  inside: no column is outside of the image.  flip turns the taps round. */
+ALWAYS_INLINE void dwconv_at(float *y, const float *x, const float *w, int64_t r, int64_t c, int64_t ch, int64_t m,
+                             int64_t H, int64_t W, int64_t C, int pixels, bool inside, bool flip, bool acc)
+{
+    vf sum[CONV_PIXELS];
+    for (int p = 0; p < pixels; p++) {
+        sum[p] = v_zero();
+    }
+    for (int64_t a = 0; a < 3; a++) {
+        const int64_t rr = r + a - 1;
+        if (rr < 0 || rr >= H) {
+            continue;
+        }
+        const int64_t tap = flip ? 8 - 3 * a : 3 * a, next = flip ? -1 : 1;
+        const vf w0 = v_get(w + tap * C + ch, m), w1 = v_get(w + (tap + next) * C + ch, m),
+                 w2 = v_get(w + (tap + 2 * next) * C + ch, m);
+#pragma GCC unroll 6
+        for (int k = 0; k < pixels + 2; k++) { /* column c + k - 1 meets tap b of output pixel k - b */
+            const int64_t cc = c + k - 1;
+            if (!inside && (cc < 0 || cc >= W)) {
+                continue;
+            }
+            const vf v = v_get(x + (rr * W + cc) * C + ch, m);
+            if (k < pixels) {
+                sum[k] = v_fma(v, w0, sum[k]);
+            }
+            if (k >= 1 && k - 1 < pixels) {
+                sum[k - 1] = v_fma(v, w1, sum[k - 1]);
+            }
+            if (k >= 2) {
+                sum[k - 2] = v_fma(v, w2, sum[k - 2]);
+            }
+        }
+    }
+    for (int p = 0; p < pixels; p++) {
+        v_put_acc(y + (r * W + c + p) * C + ch, sum[p], m, acc);
+    }
+}
+
 ALWAYS_INLINE void dwconv_pixels(float *y, const float *x, const float *w, int64_t r, int64_t c, int64_t H, int64_t W,
                                  int64_t C, int pixels, bool inside, bool flip, bool acc)
 {
-    for (int64_t ch = 0; ch < C; ch += VW) {
-        const int64_t m = v_left(C - ch);
-        vf sum[CONV_PIXELS];
-        for (int p = 0; p < pixels; p++) {
-            sum[p] = v_zero();
-        }
-        for (int64_t a = 0; a < 3; a++) {
-            const int64_t rr = r + a - 1;
-            if (rr < 0 || rr >= H) {
-                continue;
-            }
-            const int64_t tap = flip ? 8 - 3 * a : 3 * a, next = flip ? -1 : 1;
-            const vf w0 = v_get(w + tap * C + ch, m), w1 = v_get(w + (tap + next) * C + ch, m),
-                     w2 = v_get(w + (tap + 2 * next) * C + ch, m);
-#pragma GCC unroll 6
-            for (int k = 0; k < pixels + 2; k++) { /* column c + k - 1 meets tap b of output pixel k - b */
-                const int64_t cc = c + k - 1;
-                if (!inside && (cc < 0 || cc >= W)) {
-                    continue;
-                }
-                const vf v = v_get(x + (rr * W + cc) * C + ch, m);
-                if (k < pixels) {
-                    sum[k] = v_fma(v, w0, sum[k]);
-                }
-                if (k >= 1 && k - 1 < pixels) {
-                    sum[k - 1] = v_fma(v, w1, sum[k - 1]);
-                }
-                if (k >= 2) {
-                    sum[k - 2] = v_fma(v, w2, sum[k - 2]);
-                }
-            }
-        }
-        for (int p = 0; p < pixels; p++) {
-            v_put_acc(y + (r * W + c + p) * C + ch, sum[p], m, acc);
-        }
+    int64_t ch = 0;
+    for (; ch + VW <= C; ch += VW) {
+        dwconv_at(y, x, w, r, c, ch, VW, H, W, C, pixels, inside, flip, acc);
+    }
+    if (ch < C) {
+        dwconv_at(y, x, w, r, c, ch, C - ch, H, W, C, pixels, inside, flip, acc);
     }
 }
 
