@@ -10,7 +10,7 @@
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-enum { ROW_BLOCK = 4, SUM_BLOCK = 16 };
+enum { ROW_BLOCK = 2, SUM_BLOCK = 16 };
 
 #define TERM(s, i, m) v_add(s, v_get(x + (i), m))
 SIMD_DEFINE_SUM(sum, (const float *x, int64_t n), TERM)
