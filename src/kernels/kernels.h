@@ -43,6 +43,14 @@ typedef struct mm1_kernels {
      * a [K, gemm_mr], b [K, gemm_nr], zero-padded; m <= gemm_mr, n <= gemm_nr. */
     int gemm_mr, gemm_nr;
     void (*gemm_tile)(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc);
+    /* Panels for gemm_tile out of X [n, K]: panel j holds rows j * width ..., p[(j * K + k) * width + i] = alpha * X(j * width + i, k),
+     * zero-padded to whole panels.  X(i, k) = x[i * ld + k], or x[k * ld + i] if k_rows (X is stored transposed). */
+    void (*gemm_pack)(float *p, int width, const float *x, int64_t ld, int64_t K, int64_t n, bool k_rows, float alpha);
+    /* Products with few rows and b as it is, read once: c [M, N] = or += a [M, K] * b^T, b [N, K]; and with b [K, N]. */
+    void (*gemm_few_nt)(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M, int64_t N,
+                        int64_t K, bool acc);
+    void (*gemm_few_nn)(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M, int64_t N,
+                        int64_t K, bool acc);
 
     /* Plain vectors of n elements.  y may be x in act_fwd, scale and add. */
     void (*add)(float *y, const float *a, const float *b, int64_t n);   /* y = a + b */

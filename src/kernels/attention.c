@@ -1,0 +1,465 @@
+/* attention.c - see attention.h.  Tiles after FlashAttention (Dao et al. 2022), each product by the table's gemm_tile.
+ *
+ * Work is handed out by (sequence, key head), in the forward pass also by stretches of queries where those are few.  An
+ * item packs its keys and values once, then takes the queries of its heads in tiles of TQ and, for each, the keys in
+ * tiles of TK:
+ *
+ *   forward    s = q k^T;  online softmax;  o = o * factor + p v
+ *   backward   s = q k^T;  dp = do v^T;  p, ds;  dv += p^T do;  dk += ds^T q;  dq += ds k
+ *
+ * Within a tile, panels of rows look only at the columns that some row of theirs sees, so a causal mask costs half.
+ * Tiles lie at multiples of TQ and TK whatever the thread, and dk and dv of a key head belong to one item: results do
+ * not depend on the number of threads. */
+#include "kernels/attention.h"
+
+#include "base/alloc.h"
+#include "base/thread.h"
+#include "kernels/kernels.h"
+#include <math.h>
+#include <string.h>
+
+enum {
+    TQ = 96,     /* most queries in a tile; cut to a multiple of the panel height */
+    TK = 96,     /* keys in a tile: a multiple of every panel width */
+    MR_MAX = 16, /* room for any table's panels */
+    NR_MAX = 32,
+    DECODE_T = 4, /* up to so many queries, keys and values are read as they are */
+};
+
+typedef struct tile {
+    int64_t m;                    /* queries */
+    int32_t lo[TQ], hi[TQ];       /* the keys each sees, in its sequence */
+    int32_t at_lo[TQ], at_hi[TQ]; /* and in the tile of keys at hand */
+    int32_t min_lo, max_hi;       /* over the queries that see something; min_lo >= max_hi if none does */
+} tile;
+
+/* Scratch of one thread.  Dn and Sn are D and S rounded up to panels. */
+typedef struct room {
+    float *kt;      /* k as columns: panels [D, nr] over keys */
+    float *vt;      /* v the same (backward) */
+    float *kd;      /* backward: k as rows, panels [S, nr] over D; forward: v */
+    float *qa, *da; /* q and d_o of the tile: panels [D, mr] over queries */
+    float *qb, *db; /* and as rows: panels [m, nr] over D */
+    float *s, *dp;  /* [TQ, TK] */
+    float *p;       /* packed p or ds */
+    float *acc;     /* o or dq of the tile [TQ, D] */
+    float *row[4];  /* row_max, row_sum, factor; lse, delta */
+} room;
+
+typedef struct job {
+    const mm1_attention_args *a;
+    const mm1_kernels *kern;
+    char *scratch;
+    int64_t tq;      /* queries in a tile */
+    int64_t n_parts; /* stretches of queries */
+    float *o, *lse;
+    float *dq, *dk, *dv;
+    const float *d_o;
+} job;
+
+static int64_t min64(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
+static int64_t max64(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
+static int64_t round_up(int64_t n, int64_t to)
+{
+    return (n + to - 1) / to * to;
+}
+
+/* ------------------------------------------------------------------------------------------------ scratch */
+
+/* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
+static size_t lay_out(room *r, char *base, int64_t S, int64_t D)
+{
+    const size_t dn = (size_t)round_up(D, NR_MAX), sn = (size_t)round_up(S, TK), tq = TQ + MR_MAX;
+    const size_t sizes[] = {sn * dn, sn * dn, sn * dn, tq * dn, tq * dn,
+                            tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
+                            tq * dn, tq,      tq,      tq,      tq};
+    float **const parts[] = {&r->kt, &r->vt, &r->kd,  &r->qa,     &r->da,     &r->qb,     &r->db,    &r->s,
+                             &r->dp, &r->p,  &r->acc, &r->row[0], &r->row[1], &r->row[2], &r->row[3]};
+    size_t bytes = 0;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        *parts[i] = base != NULL ? (float *)(void *)(base + bytes) : NULL;
+        bytes += (sizes[i] * sizeof(float) + MM1_ALIGN_BYTES - 1) / MM1_ALIGN_BYTES * MM1_ALIGN_BYTES;
+    }
+    return bytes;
+}
+
+size_t mm1_attention_scratch_bytes(const mm1_attention_args *args)
+{
+    room r;
+    return lay_out(&r, NULL, args->S, args->D) * (size_t)mm1_threads();
+}
+
+static room my_room(const job *j)
+{
+    room r;
+    const size_t each = lay_out(&r, NULL, j->a->S, j->a->D);
+    (void)lay_out(&r, j->scratch + (size_t)mm1_thread_index() * each, j->a->S, j->a->D);
+    return r;
+}
+
+/* ------------------------------------------------------------------------------------------------ tiles */
+
+static void tile_take(tile *t, const job *j, int64_t b, int64_t t0, int64_t t1)
+{
+    const mm1_attention_args *a = j->a;
+    t->m = t1 - t0;
+    t->min_lo = INT32_MAX;
+    t->max_hi = 0;
+    for (int64_t r = 0; r < t->m; r++) {
+        const int64_t at = b * a->T + t0 + r;
+        t->lo[r] = (int32_t)max64(a->lo[at], 0);
+        t->hi[r] = (int32_t)min64(a->hi[at], a->S);
+        if (t->lo[r] < t->hi[r]) {
+            t->min_lo = t->lo[r] < t->min_lo ? t->lo[r] : t->min_lo;
+            t->max_hi = t->hi[r] > t->max_hi ? t->hi[r] : t->max_hi;
+        }
+    }
+}
+
+/* Moves to the n keys from n0 on; false if no query of the tile sees any of them. */
+static bool tile_move(tile *t, int64_t n0, int64_t n)
+{
+    bool any = false;
+    for (int64_t r = 0; r < t->m; r++) {
+        t->at_lo[r] = (int32_t)min64(max64(t->lo[r] - n0, 0), n);
+        t->at_hi[r] = (int32_t)min64(max64(t->hi[r] - n0, 0), n);
+        any |= t->at_lo[r] < t->at_hi[r];
+    }
+    return any;
+}
+
+/* The columns [*c0, *c1) that the rows [r0, r1) see; empty (0, 0) if none. */
+static void columns_seen(const tile *t, int64_t r0, int64_t r1, int64_t align, int64_t *c0, int64_t *c1)
+{
+    *c0 = INT32_MAX;
+    *c1 = 0;
+    for (int64_t r = r0; r < r1; r++) {
+        if (t->at_lo[r] < t->at_hi[r]) {
+            *c0 = min64(*c0, t->at_lo[r]);
+            *c1 = max64(*c1, t->at_hi[r]);
+        }
+    }
+    *c0 = *c1 == 0 ? 0 : *c0 / align * align;
+}
+
+/* The rows [*r0, *r1) that see one of the columns [c0, c1); empty (0, 0) if none. */
+static void rows_seeing(const tile *t, int64_t c0, int64_t c1, int64_t *r0, int64_t *r1)
+{
+    *r0 = t->m;
+    *r1 = 0;
+    for (int64_t r = 0; r < t->m; r++) {
+        if (max64(t->at_lo[r], c0) < min64(t->at_hi[r], c1)) {
+            *r0 = min64(*r0, r);
+            *r1 = r + 1;
+        }
+    }
+    *r0 = *r1 == 0 ? 0 : *r0;
+}
+
+/* out [m, n] = rows (panels [D, mr]) times columns (panels [D, nr] from the tile's first key on), where seen. */
+static void scores(float *out, const float *rows, const float *columns, const tile *t, int64_t n, int64_t D,
+                   const mm1_kernels *kern)
+{
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    for (int64_t i = 0; i < t->m; i += mr) {
+        const int64_t m = min64(mr, t->m - i);
+        int64_t c0, c1;
+        columns_seen(t, i, i + m, nr, &c0, &c1);
+        for (int64_t j = c0; j < c1; j += nr) {
+            kern->gemm_tile(out + i * TK + j, TK, rows + i * D, columns + j * D, D, m, min64(nr, n - j), false);
+        }
+    }
+}
+
+/* acc [m, D] += weights [m, n] times values: panels [n_rows, nr] over D, of which row 0 is the tile's first key. */
+static void weigh(float *acc, float *p, const float *weights, const float *values, int64_t n_rows, const tile *t,
+                  int64_t D, const mm1_kernels *kern)
+{
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    for (int64_t i = 0; i < t->m; i += mr) {
+        const int64_t m = min64(mr, t->m - i);
+        int64_t c0, c1;
+        columns_seen(t, i, i + m, 1, &c0, &c1);
+        if (c0 == c1) {
+            continue;
+        }
+        kern->gemm_pack(p, (int)mr, weights + i * TK + c0, TK, c1 - c0, m, false, 1.0f);
+        for (int64_t d = 0; d < D; d += nr) {
+            kern->gemm_tile(acc + i * D + d, D, p, values + d * n_rows + c0 * nr, c1 - c0, m, min64(nr, D - d), true);
+        }
+    }
+}
+
+/* to [n, D] (row stride ld) += weights^T [n, m] times rows: panels [m, nr] over D. */
+static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, const float *rows, const tile *t,
+                         int64_t n, int64_t D, const mm1_kernels *kern)
+{
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    kern->gemm_pack(p, (int)mr, weights, TK, t->m, n, true, 1.0f);
+    for (int64_t i = 0; i < n; i += mr) {
+        const int64_t m = min64(mr, n - i);
+        int64_t r0, r1;
+        rows_seeing(t, i, i + m, &r0, &r1);
+        if (r0 == r1) {
+            continue;
+        }
+        for (int64_t d = 0; d < D; d += nr) {
+            kern->gemm_tile(to + i * ld + d, ld, p + i * t->m + r0 * mr, rows + d * t->m + r0 * nr, r1 - r0, m,
+                            min64(nr, D - d), true);
+        }
+    }
+}
+
+/* The keys [*s0, *s1), from a tile boundary on, that the queries [t0, t1) see. */
+static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *s0, int64_t *s1)
+{
+    const mm1_attention_args *a = j->a;
+    *s0 = a->S;
+    *s1 = 0;
+    for (int64_t t = b * a->T + t0; t < b * a->T + t1; t++) {
+        const int64_t lo = max64(a->lo[t], 0), hi = min64(a->hi[t], a->S);
+        if (lo < hi) {
+            *s0 = min64(*s0, lo);
+            *s1 = max64(*s1, hi);
+        }
+    }
+    *s0 = *s1 == 0 ? 0 : *s0 / TK * TK;
+}
+
+/* ------------------------------------------------------------------------------------------------ forward */
+
+static void rescale(float *acc, const float *factor, int64_t m, int64_t D, const mm1_kernels *kern)
+{
+    for (int64_t r = 0; r < m; r++) {
+        if (factor[r] != 1.0f) {
+            kern->scale(acc + r * D, acc + r * D, D, factor[r]);
+        }
+    }
+}
+
+static void start_rows(const room *r, int64_t m, int64_t D)
+{
+    memset(r->acc, 0, (size_t)(m * D) * sizeof *r->acc);
+    for (int64_t i = 0; i < m; i++) {
+        r->row[0][i] = -INFINITY;
+        r->row[1][i] = 0.0f;
+    }
+}
+
+/* Row i of the tile is the query t of head h. */
+static void finish_row(const job *j, const room *r, int64_t i, int64_t b, int64_t t, int64_t h)
+{
+    const mm1_attention_args *a = j->a;
+    const float sum = r->row[1][i];
+    j->kern->scale(j->o + (b * a->T + t) * a->ldo + h * a->D, r->acc + i * a->D, a->D, sum == 0.0f ? 0.0f : 1.0f / sum);
+    if (j->lse != NULL) {
+        j->lse[(b * a->H + h) * a->T + t] = sum == 0.0f ? -INFINITY : r->row[0][i] + logf(sum);
+    }
+}
+
+/* Keys and values of key head g are packed from s0 on; n_rows of them. */
+static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_t h, int64_t t0, int64_t t1, int64_t s0,
+                         int64_t n_rows)
+{
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const int64_t D = a->D;
+    tile_take(t, j, b, t0, t1);
+    kern->gemm_pack(r->qa, kern->gemm_mr, a->q + (b * a->T + t0) * a->ldq + h * D, a->ldq, D, t->m, false, a->scale);
+    start_rows(r, t->m, D);
+    for (int64_t n0 = t->min_lo / TK * TK; n0 < t->max_hi; n0 += TK) {
+        const int64_t n = min64(TK, t->max_hi - n0);
+        if (!tile_move(t, n0, n)) {
+            continue;
+        }
+        scores(r->s, r->qa, r->kt + (n0 - s0) * D, t, n, D, kern);
+        kern->attn_softmax(r->s, TK, r->row[0], r->row[1], r->row[2], t->at_lo, t->at_hi, t->m, n);
+        rescale(r->acc, r->row[2], t->m, D, kern);
+        weigh(r->acc, r->p, r->s, r->kd + (n0 - s0) * kern->gemm_nr, n_rows, t, D, kern);
+    }
+    for (int64_t i = 0; i < t->m; i++) {
+        finish_row(j, r, i, b, t0 + i, h);
+    }
+}
+
+/* Item i: a stretch of queries of (b, g), the later and longer stretches first. */
+static void forward_item(void *ctx, int64_t i, int64_t end)
+{
+    const job *j = ctx;
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const room r = my_room(j);
+    tile t;
+    for (; i < end; i++) {
+        const int64_t g = i % a->Hkv, b = i / a->Hkv % a->B, part = j->n_parts - 1 - i / a->Hkv / a->B;
+        const int64_t n_tiles = (a->T + j->tq - 1) / j->tq;
+        const int64_t t0 = n_tiles * part / j->n_parts * j->tq,
+                      t1 = min64(n_tiles * (part + 1) / j->n_parts * j->tq, a->T);
+        const int64_t n_heads = a->H / a->Hkv;
+        int64_t s0, s1;
+        keys_seen(j, b, t0, t1, &s0, &s1);
+        kern->gemm_pack(r.kt, kern->gemm_nr, a->k + (b * a->S + s0) * a->ldk + g * a->D, a->ldk, a->D, s1 - s0, false,
+                        1.0f);
+        kern->gemm_pack(r.kd, kern->gemm_nr, a->v + (b * a->S + s0) * a->ldv + g * a->D, a->ldv, s1 - s0, a->D, true,
+                        1.0f);
+        for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
+            for (int64_t q0 = t0; q0 < t1; q0 += j->tq) {
+                forward_tile(j, &r, &t, b, h, q0, min64(q0 + j->tq, t1), s0, s1 - s0);
+            }
+        }
+    }
+}
+
+/* Item i: one (b, g) with few queries; its heads are the rows, and keys and values are read once, where they lie. */
+static void decode_item(void *ctx, int64_t i, int64_t end)
+{
+    const job *j = ctx;
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const room r = my_room(j);
+    const int64_t D = a->D, n_heads = a->H / a->Hkv;
+    int32_t lo[TQ], hi[TQ];
+    for (; i < end; i++) {
+        const int64_t g = i % a->Hkv, b = i / a->Hkv;
+        for (int64_t at = 0; at < a->T * n_heads; at++) {
+            const int64_t t = at / n_heads, h0 = g * n_heads + at % n_heads;
+            const int64_t m = min64(n_heads - at % n_heads, TQ);
+            const int64_t first = max64(a->lo[b * a->T + t], 0), last = min64(a->hi[b * a->T + t], a->S);
+            kern->scale(r.qa, a->q + (b * a->T + t) * a->ldq + h0 * D, m * D, a->scale);
+            start_rows(&r, m, D);
+            for (int64_t n0 = first; n0 < last; n0 += TK) {
+                const int64_t n = min64(TK, last - n0);
+                for (int64_t k = 0; k < m; k++) {
+                    lo[k] = 0;
+                    hi[k] = (int32_t)n;
+                }
+                kern->gemm_few_nt(r.s, TK, r.qa, D, a->k + (b * a->S + n0) * a->ldk + g * D, a->ldk, m, n, D, false);
+                kern->attn_softmax(r.s, TK, r.row[0], r.row[1], r.row[2], lo, hi, m, n);
+                rescale(r.acc, r.row[2], m, D, kern);
+                kern->gemm_few_nn(r.acc, D, r.s, TK, a->v + (b * a->S + n0) * a->ldv + g * D, a->ldv, m, D, n, true);
+            }
+            for (int64_t k = 0; k < m; k++) {
+                finish_row(j, &r, k, b, t, h0 + k);
+            }
+            at += m - 1;
+        }
+    }
+}
+
+static job make_job(const mm1_attention_args *args, void *scratch)
+{
+    const mm1_kernels *kern = mm1_kernels_get();
+    return (job){.a = args, .kern = kern, .scratch = scratch, .tq = TQ / kern->gemm_mr * kern->gemm_mr, .n_parts = 1};
+}
+
+void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, void *scratch)
+{
+    job j = make_job(args, scratch);
+    const int64_t n_heads = args->B * args->Hkv, n_tiles = (args->T + j.tq - 1) / j.tq;
+    j.o = o;
+    j.lse = lse;
+    if (n_heads <= 0 || args->T <= 0 || args->D <= 0) {
+        return;
+    }
+    if (args->T <= DECODE_T) {
+        mm1_parallel_each(n_heads, decode_item, &j);
+        return;
+    }
+    const int64_t wanted = mm1_threads() > 1 ? 4 * (int64_t)mm1_threads() : 1;
+    j.n_parts = min64(n_tiles, (wanted + n_heads - 1) / n_heads);
+    mm1_parallel_each(n_heads * j.n_parts, forward_item, &j);
+}
+
+/* ------------------------------------------------------------------------------------------------ backward */
+
+static void zero_rows(float *x, int64_t ld, int64_t n, int64_t D)
+{
+    for (int64_t i = 0; i < n; i++) {
+        memset(x + i * ld, 0, (size_t)D * sizeof *x);
+    }
+}
+
+static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64_t h, int64_t t0, int64_t t1,
+                          int64_t s0, int64_t n_rows)
+{
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const int mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const int64_t D = a->D, g = h / (a->H / a->Hkv);
+    const float *q = a->q + (b * a->T + t0) * a->ldq + h * D;
+    const float *d_o = j->d_o + (b * a->T + t0) * a->ldo + h * D, *o = j->o + (b * a->T + t0) * a->ldo + h * D;
+    const float *lse = j->lse + (b * a->H + h) * a->T + t0;
+    float *delta = r->row[0];
+    tile_take(t, j, b, t0, t1);
+    kern->gemm_pack(r->qa, mr, q, a->ldq, D, t->m, false, a->scale);
+    kern->gemm_pack(r->da, mr, d_o, a->ldo, D, t->m, false, 1.0f);
+    kern->gemm_pack(r->qb, nr, q, a->ldq, t->m, D, true, a->scale);
+    kern->gemm_pack(r->db, nr, d_o, a->ldo, t->m, D, true, 1.0f);
+    for (int64_t i = 0; i < t->m; i++) {
+        delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
+    }
+    memset(r->acc, 0, (size_t)(t->m * D) * sizeof *r->acc);
+    for (int64_t n0 = t->min_lo / TK * TK; n0 < t->max_hi; n0 += TK) {
+        const int64_t n = min64(TK, t->max_hi - n0);
+        if (!tile_move(t, n0, n)) {
+            continue;
+        }
+        scores(r->s, r->qa, r->kt + (n0 - s0) * D, t, n, D, kern);
+        scores(r->dp, r->da, r->vt + (n0 - s0) * D, t, n, D, kern);
+        kern->attn_dsoftmax(r->s, r->dp, TK, lse, delta, t->at_lo, t->at_hi, t->m, n);
+        weigh_turned(j->dv + (b * a->S + n0) * a->ldv + g * D, a->ldv, r->p, r->s, r->db, t, n, D, kern);
+        weigh_turned(j->dk + (b * a->S + n0) * a->ldk + g * D, a->ldk, r->p, r->dp, r->qb, t, n, D, kern);
+        weigh(r->acc, r->p, r->dp, r->kd + (n0 - s0) * nr, n_rows, t, D, kern);
+    }
+    for (int64_t i = 0; i < t->m; i++) {
+        kern->scale(j->dq + (b * a->T + t0 + i) * a->ldq + h * D, r->acc + i * D, D, a->scale);
+    }
+}
+
+static void backward_item(void *ctx, int64_t i, int64_t end)
+{
+    const job *j = ctx;
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const room r = my_room(j);
+    tile t;
+    for (; i < end; i++) {
+        const int64_t g = i % a->Hkv, b = i / a->Hkv, n_heads = a->H / a->Hkv;
+        int64_t s0, s1;
+        keys_seen(j, b, 0, a->T, &s0, &s1);
+        const float *k = a->k + (b * a->S + s0) * a->ldk + g * a->D, *v = a->v + (b * a->S + s0) * a->ldv + g * a->D;
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, a->ldk, a->D, s1 - s0, false, 1.0f);
+        kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, s1 - s0, false, 1.0f);
+        kern->gemm_pack(r.kd, kern->gemm_nr, k, a->ldk, s1 - s0, a->D, true, 1.0f);
+        zero_rows(j->dk + b * a->S * a->ldk + g * a->D, a->ldk, a->S, a->D);
+        zero_rows(j->dv + b * a->S * a->ldv + g * a->D, a->ldv, a->S, a->D);
+        for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
+            for (int64_t t0 = 0; t0 < a->T; t0 += j->tq) {
+                backward_tile(j, &r, &t, b, h, t0, min64(t0 + j->tq, a->T), s0, s1 - s0);
+            }
+        }
+    }
+}
+
+void mm1_attention_bwd(float *dq, float *dk, float *dv, const float *d_o, const float *o, const float *lse,
+                       const mm1_attention_args *args, void *scratch)
+{
+    job j = make_job(args, scratch);
+    j.dq = dq;
+    j.dk = dk;
+    j.dv = dv;
+    j.d_o = d_o;
+    j.o = (float *)(uintptr_t)o;     /* only read */
+    j.lse = (float *)(uintptr_t)lse; /* only read */
+    if (args->D > 0) {
+        mm1_parallel_each(args->B * args->Hkv, backward_item, &j);
+    }
+}

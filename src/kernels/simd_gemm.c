@@ -1,0 +1,392 @@
+/* simd_gemm.c - inner loops of the matrix product with vectors; compiled once for each instruction set.
+ *
+ * The tile is MR x NR = 6 x 16 (AVX2) or 14 x 32 (AVX-512): 12 or 28 accumulators, two vectors of b and one element of
+ * a, broadcast, fill the register file, and 8 (16) loads a step stay well under the two FMA a cycle. */
+#include "kernels/kernels.h"
+#include "kernels/simd.h"
+
+enum {
+    NV = 2,
+    NR = NV * VW,
+#if defined(__AVX512F__)
+    MR = 14,
+#else
+    MR = 6,
+#endif
+};
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* ------------------------------------------------------------------------------------------------ the tile */
+
+/* m is a constant wherever this is inlined, so that the accumulators live in registers. */
+INLINE void tile(const int m, float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t n, bool acc)
+{
+    vf s[MR][NV];
+#pragma GCC unroll 14
+    for (int i = 0; i < m; i++) {
+        s[i][0] = s[i][1] = v_zero();
+    }
+    if (acc) {
+#pragma GCC unroll 14
+        for (int i = 0; i < m; i++) {
+            _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
+            _mm_prefetch((const char *)(c + i * ldc + n - 1), _MM_HINT_T0);
+        }
+    }
+#pragma GCC unroll 4
+    for (int64_t k = 0; k < K; k++) {
+        const vf b0 = v_load(b), b1 = v_load(b + VW);
+#pragma GCC unroll 14
+        for (int i = 0; i < m; i++) {
+            const vf x = v_set(a[i]);
+            s[i][0] = v_fma(x, b0, s[i][0]);
+            s[i][1] = v_fma(x, b1, s[i][1]);
+        }
+        a += MR;
+        b += NR;
+    }
+    if (n == NR) {
+#pragma GCC unroll 14
+        for (int i = 0; i < m; i++, c += ldc) {
+            v_store(c, acc ? v_add(v_load(c), s[i][0]) : s[i][0]);
+            v_store(c + VW, acc ? v_add(v_load(c + VW), s[i][1]) : s[i][1]);
+        }
+        return;
+    }
+    const int64_t n0 = n < VW ? n : VW, n1 = n - n0;
+#pragma GCC unroll 14
+    for (int i = 0; i < m; i++, c += ldc) {
+        v_store_n(c, acc ? v_add(v_load_n(c, n0), s[i][0]) : s[i][0], n0);
+        if (n1 > 0) {
+            v_store_n(c + VW, acc ? v_add(v_load_n(c + VW, n1), s[i][1]) : s[i][1], n1);
+        }
+    }
+}
+
+static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc)
+{
+    switch (m) {
+    case 1: tile(1, c, ldc, a, b, K, n, acc); break;
+    case 2: tile(2, c, ldc, a, b, K, n, acc); break;
+    case 3: tile(3, c, ldc, a, b, K, n, acc); break;
+    case 4: tile(4, c, ldc, a, b, K, n, acc); break;
+    case 5: tile(5, c, ldc, a, b, K, n, acc); break;
+#if defined(__AVX512F__)
+    case 6: tile(6, c, ldc, a, b, K, n, acc); break;
+    case 7: tile(7, c, ldc, a, b, K, n, acc); break;
+    case 8: tile(8, c, ldc, a, b, K, n, acc); break;
+    case 9: tile(9, c, ldc, a, b, K, n, acc); break;
+    case 10: tile(10, c, ldc, a, b, K, n, acc); break;
+    case 11: tile(11, c, ldc, a, b, K, n, acc); break;
+    case 12: tile(12, c, ldc, a, b, K, n, acc); break;
+    case 13: tile(13, c, ldc, a, b, K, n, acc); break;
+#endif
+    default: tile(MR, c, ldc, a, b, K, n, acc); break;
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ packing */
+
+/* The first n of eight elements; 4 + 2 without a masked store, which is slow on some CPUs: 6 and 14 end so. */
+INLINE void store_8(float *p, __m256 x, int64_t n)
+{
+    if (n >= 8) {
+        _mm256_storeu_ps(p, x);
+        return;
+    }
+    __m128 low = _mm256_castps256_ps128(x);
+    if (n >= 4) {
+        _mm_storeu_ps(p, low);
+        low = _mm256_extractf128_ps(x, 1);
+        p += 4;
+        n -= 4;
+    }
+    if (n >= 2) {
+        _mm_storel_pi((__m64 *)(void *)p, low);
+        low = _mm_movehl_ps(low, low);
+        p += 2;
+        n -= 2;
+    }
+    if (n > 0) {
+        _mm_store_ss(p, low);
+    }
+}
+
+INLINE __m256 load_8(const float *x, int64_t n)
+{
+    if (n >= 8) {
+        return _mm256_loadu_ps(x);
+    }
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), lane));
+}
+
+INLINE void transpose_8x8(__m256 r[8])
+{
+    __m256 t[8], u[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        t[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 8; i += 4) {
+        u[i] = _mm256_shuffle_ps(t[i], t[i + 2], 0x44);
+        u[i + 1] = _mm256_shuffle_ps(t[i], t[i + 2], 0xee);
+        u[i + 2] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0x44);
+        u[i + 3] = _mm256_shuffle_ps(t[i + 1], t[i + 3], 0xee);
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; i++) {
+        r[i] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x20);
+        r[i + 4] = _mm256_permute2f128_ps(u[i], u[i + 4], 0x31);
+    }
+}
+
+/* Rows are k's neighbours: eight rows at a time, turned in registers.  n rows here are present, w (up to 8) are wanted.
+ */
+INLINE void pack_turn(float *p, int width, int64_t w, const float *x, int64_t ld, int64_t K, int64_t n, __m256 alpha)
+{
+    int64_t k = 0;
+    for (; k < K; k += 8) {
+        const int64_t left = K - k;
+        __m256 r[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            r[i] = i < n ? _mm256_mul_ps(alpha, load_8(x + i * ld + k, left)) : _mm256_setzero_ps();
+        }
+        transpose_8x8(r);
+        if (left >= 8) {
+#pragma GCC unroll 8
+            for (int i = 0; i < 8; i++) {
+                store_8(p + (k + i) * width, r[i], w);
+            }
+        } else {
+            for (int i = 0; i < left; i++) {
+                store_8(p + (k + i) * width, r[i], w);
+            }
+        }
+    }
+}
+
+INLINE void pack_panel_copy(const int width, float *p, const float *x, int64_t ld, int64_t K, __m256 alpha)
+{
+    for (int64_t k = 0; k < K; k++, p += width, x += ld) {
+        int i = 0;
+#pragma GCC unroll 4
+        for (; i + 8 <= width; i += 8) {
+            _mm256_storeu_ps(p + i, _mm256_mul_ps(alpha, _mm256_loadu_ps(x + i)));
+        }
+        if (i + 4 <= width) {
+            _mm_storeu_ps(p + i, _mm_mul_ps(_mm256_castps256_ps128(alpha), _mm_loadu_ps(x + i)));
+            i += 4;
+        }
+        if (i + 2 <= width) {
+            const __m128 two = _mm_loadl_pi(_mm_setzero_ps(), (const __m64 *)(const void *)(x + i));
+            _mm_storel_pi((__m64 *)(void *)(p + i), _mm_mul_ps(_mm256_castps256_ps128(alpha), two));
+        }
+    }
+}
+
+static void gemm_pack(float *p, int width, const float *x, int64_t ld, int64_t K, int64_t n, bool k_rows, float alpha)
+{
+    const __m256 scale = _mm256_set1_ps(alpha);
+    if (!k_rows) {
+        for (int64_t i0 = 0; i0 < n; i0 += width, p += K * width) {
+            for (int g = 0; g < width; g += 8) {
+                const int64_t have = n - i0 - g, w = width - g < 8 ? width - g : 8;
+                if (have >= w && w == 8) {
+                    pack_turn(p + g, width, 8, x + (i0 + g) * ld, ld, K, 8, scale);
+                } else if (have >= w && w == 6) {
+                    pack_turn(p + g, width, 6, x + (i0 + g) * ld, ld, K, 6, scale);
+                } else {
+                    pack_turn(p + g, width, w, x + (i0 + g) * ld, ld, K, have < w ? have : w, scale);
+                }
+            }
+        }
+        return;
+    }
+    /* A few k at a time over all panels: rows of x are read along, not across, whatever their stride. */
+    enum { K_STEP = 4 };
+    for (int64_t k = 0; k < K; k += K_STEP) {
+        const int64_t n_k = K - k < K_STEP ? K - k : K_STEP;
+        for (int64_t i0 = 0; i0 < n; i0 += width) {
+            float *out = p + i0 * K + k * width;
+            const float *in = x + k * ld + i0;
+            if (n - i0 >= width && width == NR) {
+                pack_panel_copy(NR, out, in, ld, n_k, scale);
+            } else if (n - i0 >= width && width == MR) {
+                pack_panel_copy(MR, out, in, ld, n_k, scale);
+            } else {
+                for (int64_t kk = 0; kk < n_k; kk++, in += ld) {
+                    for (int64_t i = 0; i < width; i++) {
+                        *out++ = i0 + i < n ? alpha * in[i] : 0.0f;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* ------------------------------------------------------------------------------------------------ few rows */
+
+/* m rows of a with n rows of b, along k; m and n are constants wherever this is inlined. */
+INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
+                 int64_t ldb, int64_t K, bool acc)
+{
+    vf s[4][8];
+#pragma GCC unroll 4
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            s[i][j] = v_zero();
+        }
+    }
+    int64_t k = 0;
+    for (; k + VW <= K; k += VW) {
+        vf x[4];
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) {
+            x[i] = v_load(a + i * lda + k);
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            const vf y = v_load(b + j * ldb + k);
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++) {
+                s[i][j] = v_fma(x[i], y, s[i][j]);
+            }
+        }
+    }
+    if (k < K) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            const vf y = v_load_n(b + j * ldb + k, K - k);
+#pragma GCC unroll 4
+            for (int i = 0; i < m; i++) {
+                s[i][j] = v_fma(v_load_n(a + i * lda + k, K - k), y, s[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 4
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            const float sum = v_sum(s[i][j]);
+            c[i * ldc + j] = acc ? c[i * ldc + j] + sum : sum;
+        }
+    }
+}
+
+#define DOTS(m, n) dots(m, n, c + i * ldc + j, ldc, a + i * lda, lda, b + j * ldb, ldb, K, acc)
+
+static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,
+                        int64_t N, int64_t K, bool acc)
+{
+    int64_t j = 0;
+    for (; j + 8 <= N && M == 1; j += 8) {
+        const int64_t i = 0;
+        DOTS(1, 8);
+    }
+    for (; j + 2 <= N; j += 2) {
+        int64_t i = 0;
+        for (; i + 4 <= M; i += 4) {
+            DOTS(4, 2);
+        }
+        switch (M - i) {
+        case 3: DOTS(3, 2); break;
+        case 2: DOTS(2, 2); break;
+        case 1: DOTS(1, 2); break;
+        default: break;
+        }
+    }
+    for (; j < N; j++) {
+        for (int64_t i = 0; i < M; i++) {
+            DOTS(1, 1);
+        }
+    }
+}
+
+/* m rows of c, n vectors of columns, the last with n_last elements; along k. */
+INLINE void sums(const int m, const int n, float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
+                 int64_t ldb, int64_t K, bool acc)
+{
+    vf s[2][8];
+#pragma GCC unroll 2
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            s[i][j] = v_zero();
+        }
+    }
+    for (int64_t k = 0; k < K; k++) {
+        vf x[2];
+#pragma GCC unroll 2
+        for (int i = 0; i < m; i++) {
+            x[i] = v_set(a[i * lda + k]);
+        }
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            const vf y = v_load(b + k * ldb + j * VW);
+#pragma GCC unroll 2
+            for (int i = 0; i < m; i++) {
+                s[i][j] = v_fma(x[i], y, s[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < m; i++) {
+#pragma GCC unroll 8
+        for (int j = 0; j < n; j++) {
+            float *to = c + i * ldc + j * VW;
+            v_store(to, acc ? v_add(v_load(to), s[i][j]) : s[i][j]);
+        }
+    }
+}
+
+#define SUMS(m, n) sums(m, n, c + i * ldc + j, ldc, a + i * lda, lda, b + j, ldb, K, acc)
+
+static void gemm_few_nn(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,
+                        int64_t N, int64_t K, bool acc)
+{
+    int64_t j = 0;
+    for (; j + 8 * VW <= N && M == 1; j += 8 * VW) {
+        const int64_t i = 0;
+        SUMS(1, 8);
+    }
+    for (; j + 4 * VW <= N; j += 4 * VW) {
+        int64_t i = 0;
+        for (; i + 2 <= M; i += 2) {
+            SUMS(2, 4);
+        }
+        if (i < M) {
+            SUMS(1, 4);
+        }
+    }
+    for (; j + VW <= N; j += VW) {
+        for (int64_t i = 0; i < M; i++) {
+            SUMS(1, 1);
+        }
+    }
+    if (j < N) {
+        for (int64_t i = 0; i < M; i++) {
+            vf s = v_zero();
+            for (int64_t k = 0; k < K; k++) {
+                s = v_fma(v_set(a[i * lda + k]), v_load_n(b + k * ldb + j, N - j), s);
+            }
+            float *to = c + i * ldc + j;
+            v_store_n(to, acc ? v_add(v_load_n(to, N - j), s) : s, N - j);
+        }
+    }
+}
+
+void SIMD_NAME(mm1__kernels_gemm)(mm1_kernels *k)
+{
+    k->gemm_mr = MR;
+    k->gemm_nr = NR;
+    k->gemm_tile = gemm_tile;
+    k->gemm_pack = gemm_pack;
+    k->gemm_few_nt = gemm_few_nt;
+    k->gemm_few_nn = gemm_few_nn;
+}
