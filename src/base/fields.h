@@ -34,6 +34,7 @@
 #define MM1_BASE_FIELDS_H
 
 #include "base/buf.h"
+#include "base/number.h" /* how a value reads and is written */
 #include "base/yaml.h"
 #include <mm1/error.h>
 #include <stdbool.h>
@@ -133,12 +134,6 @@ void mm1_fields_dump_reference(const mm1_field *table, const char *prefix, mm1_b
 
 /* For tests of tables: sizes fit types, keys are unique, defaults are in range.  MM1_E_INTERNAL names the row. */
 MM1_NODISCARD mm1_status mm1_fields_table_check(const mm1_field *table, mm1_error *err);
-
-/* A number in the fewest digits that read back the same, "1e-04"; independent of the locale.  text holds 32 bytes. */
-void mm1_format_f64(char text[32], double v);
-/* A decimal number that fills the text; false for anything else, for hexadecimal, nan and inf, and on overflow. */
-bool mm1_parse_f64(const char *text, double *out);
-bool mm1_parse_i64(const char *text, int64_t *out);
 
 /* Where a table row lives in a struct; used by fields.c and fields_dump.c. */
 static inline const void *mm1__field_at(const mm1_field *f, const void *object)
