@@ -140,7 +140,8 @@ static void text_that_names_special_tokens_stays_text(void **state)
         assert_false(mm1_tokenizer_is_special(tokenizer, s.tokens[t]));
     }
     char *text = NULL;
-    check_ok(mm1_tokenizer_decode(tokenizer, s.tokens, (size_t)s.len, &text, NULL, &err), &err);
+    size_t len = 0;
+    check_ok(mm1_tokenizer_decode(tokenizer, s.tokens, (size_t)s.len, &text, &len, &err), &err);
     assert_string_equal(text, "see <|image|> and <|endoftext|>");
     mm1_free(text);
     mm1_sequence_deinit(&s);

@@ -1,0 +1,89 @@
+/* config.c - see config.h. */
+#include "data/config.h"
+
+#include <string.h>
+
+const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", NULL};
+const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4", "jsonl", "text", NULL};
+
+const mm1_field mm1__data_source_fields[] = {
+    MM1_FIELD(mm1_data_source, name, STR, .is_required = true, .help = "shown in logs and metrics"),
+    MM1_FIELD(mm1_data_source, kind, ENUM, .names = mm1__data_kind_names,
+              .help = "captions: a picture and its text; interleaved: pages; text"),
+    MM1_FIELD(mm1_data_source, format, ENUM, .names = mm1__data_format_names,
+              .help = "auto: webdataset for captions, obelics for interleaved, jsonl or text by the file's name"),
+    MM1_FIELD(mm1_data_source, path, STR, .is_required = true, .help = "files; *, ?, [..], {a,b}, {0000..0031}"),
+    MM1_FIELD(mm1_data_source, weight, F64, .def.f = 1, .max.f = 1e6,
+              .help = "share of the rows, relative to the other sources; 0 leaves it out"),
+    MM1_FIELD(mm1_data_source, max_images, I64, .def.i = 16, .min.i = 1, .max.i = 256,
+              .help = "images of one example; documents with more are cut"),
+    {0},
+};
+
+const mm1_field mm1__data_fields[] = {
+    MM1_FIELD_LIST_OF(mm1_data_config, sources, n_sources, mm1_data_source, mm1__data_source_fields,
+                      .max_items = MM1_DATA_MAX_SOURCES, .help = "where samples come from"),
+    MM1_FIELD(mm1_data_config, seq_len, I64, .def.i = 512, .min.i = 8, .max.i = 1 << 20, .unit = "positions",
+              .help = "of a row, image slots included"),
+    MM1_FIELD(mm1_data_config, batch, I64, .def.i = 8, .min.i = 1, .max.i = 1 << 20, .unit = "rows",
+              .help = "rows a step, over all ranks"),
+    MM1_FIELD(mm1_data_config, max_images, I64, .def.i = 16, .min.i = 1, .max.i = 256, .help = "images of a row"),
+    MM1_FIELD(mm1_data_config, bad_share_max, F64, .def.f = 0.01, .max.f = 1,
+              .help = "share of unreadable samples (after 100) that stops the run"),
+    MM1_FIELD(mm1_data_config, workers, I64, .def.i = 1, .min.i = 1, .max.i = 64,
+              .help = "threads that read, tokenise and decode ahead"),
+    MM1_FIELD(mm1_data_config, prefetch, I64, .def.i = 3, .min.i = 1, .max.i = 64, .unit = "batches",
+              .help = "made ahead of the training step"),
+    {0},
+};
+
+mm1_data_format mm1_data_source_format(const mm1_data_source *source)
+{
+    if (source->format != MM1_DATA_AUTO) {
+        return source->format;
+    }
+    switch (source->kind) {
+    case MM1_DATA_CAPTIONS: return MM1_DATA_WEBDATASET;
+    case MM1_DATA_INTERLEAVED: return MM1_DATA_OBELICS;
+    default: return source->path != NULL && strstr(source->path, ".jsonl") != NULL ? MM1_DATA_JSONL : MM1_DATA_PLAIN;
+    }
+}
+
+static bool belongs(mm1_data_kind kind, mm1_data_format format)
+{
+    switch (format) {
+    case MM1_DATA_WEBDATASET: return kind == MM1_DATA_CAPTIONS;
+    case MM1_DATA_OBELICS:
+    case MM1_DATA_MMC4: return kind == MM1_DATA_INTERLEAVED;
+    case MM1_DATA_JSONL:
+    case MM1_DATA_PLAIN: return kind == MM1_DATA_TEXT;
+    default: return false;
+    }
+}
+
+mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err)
+{
+    double total = 0;
+    mm1_status st = mm1_fields_check(mm1__data_fields, config, err);
+    if (st != MM1_OK) {
+        return mm1_error_wrap(err, st, "data");
+    }
+    for (size_t i = 0; i < config->n_sources; i++) {
+        const mm1_data_source *s = &config->sources[i];
+        const mm1_data_format format = mm1_data_source_format(s);
+        total += s->weight;
+        if (!belongs(s->kind, format)) {
+            return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s: format %s does not hold %s", s->name,
+                                 mm1__data_format_names[format], mm1__data_kind_names[s->kind]);
+        }
+        for (size_t k = 0; k < i; k++) {
+            if (strcmp(config->sources[k].name, s->name) == 0) {
+                return mm1_error_set(err, MM1_E_CONFIG, "data.sources: the name %s is given twice", s->name);
+            }
+        }
+    }
+    if (!(total > 0)) {
+        return mm1_error_set(err, MM1_E_CONFIG, "data.sources: no source has a weight above 0");
+    }
+    return MM1_OK;
+}

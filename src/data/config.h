@@ -1,0 +1,68 @@
+/* config.h - the `data` part of a recipe: where samples come from, in which proportion, and how they fill batches.
+ *
+ *     data:
+ *       seq_len: 512
+ *       batch: 8
+ *       sources:
+ *         - {name: captions, kind: captions, path: "data/train/captions-*.tar", weight: 0.45}
+ *         - {name: pages, kind: interleaved, path: "data/train/documents-{0000..0003}.tar", weight: 0.45}
+ *         - {name: text, kind: text, format: jsonl, path: "data/train/text-*.jsonl.zst", weight: 0.1}
+ *
+ * Plain data, owned strings; filled by the tables below (base/fields.h), freed by mm1_fields_deinit(). */
+#ifndef MM1_DATA_CONFIG_H
+#define MM1_DATA_CONFIG_H
+
+#include "base/fields.h"
+
+typedef enum mm1_data_kind {
+    MM1_DATA_CAPTIONS,
+    MM1_DATA_INTERLEAVED,
+    MM1_DATA_TEXT,
+    MM1_DATA_KIND_COUNT
+} mm1_data_kind;
+
+typedef enum mm1_data_format {
+    MM1_DATA_AUTO, /* captions: webdataset; interleaved: obelics; text: jsonl for *.jsonl and *.jsonl.zst, else text */
+    MM1_DATA_WEBDATASET, /* tar: key.png|jpg|webp and key.txt, or key.json with "caption" or "text" */
+    MM1_DATA_OBELICS,    /* tar: key.json {"texts": [...|null], "images": ["member"|null ...]} and its pictures */
+    MM1_DATA_MMC4,       /* tar of key.json, or *.jsonl, with "text_list" and "image_info" */
+    MM1_DATA_JSONL,      /* one object with "text" a line; also .zst */
+    MM1_DATA_PLAIN,      /* "text": a file is a document; also .zst */
+    MM1_DATA_FORMAT_COUNT
+} mm1_data_format;
+
+enum { MM1_DATA_MAX_SOURCES = 64 };
+
+typedef struct mm1_data_source {
+    char *name;
+    mm1_data_kind kind;
+    mm1_data_format format;
+    char *path;         /* *, ?, [..], {a,b} and {0000..0031}, as mm1_path_glob() reads them */
+    double weight;      /* share of the rows, relative to the other sources; 0 leaves the source out */
+    int64_t max_images; /* of one example: documents with more are cut */
+} mm1_data_source;
+
+typedef struct mm1_data_config {
+    mm1_data_source *sources;
+    size_t n_sources;
+    int64_t seq_len;      /* positions of a row */
+    int64_t batch;        /* rows a step, over all ranks */
+    int64_t max_images;   /* of a row */
+    double bad_share_max; /* samples that cannot be read, of those seen, before the run stops */
+    int64_t workers;      /* threads that read, tokenise and decode */
+    int64_t prefetch;     /* batches made ahead */
+} mm1_data_config;
+
+extern const mm1_field mm1__data_source_fields[];
+extern const mm1_field mm1__data_fields[];
+extern const char *const mm1__data_kind_names[];   /* ends with NULL */
+extern const char *const mm1__data_format_names[]; /* ends with NULL */
+
+/* Beyond the ranges: at least one source with a weight, names given once, formats that belong to their kind.
+ * MM1_E_CONFIG names the key. */
+MM1_NODISCARD mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err);
+
+/* What MM1_DATA_AUTO stands for. */
+mm1_data_format mm1_data_source_format(const mm1_data_source *source);
+
+#endif

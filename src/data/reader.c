@@ -1,0 +1,172 @@
+/* reader.c - see reader.h: opens the files of a format, names samples, hands over to the format. */
+#include "data/reader_impl.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include <string.h>
+
+bool mm1_reader_is_bad_sample(mm1_status status)
+{
+    return status == MM1_E_FORMAT || status == MM1_E_UNSUPPORTED || status == MM1_E_LIMIT || status == MM1_E_SHAPE;
+}
+
+static bool is_tar(const char *path)
+{
+    return strcmp(mm1_path_extension(path), ".tar") == 0;
+}
+
+static mm1_status open_shards(mm1_reader *r, mm1_error *err)
+{
+    const mm1_status st = mm1_shards_open(&r->shards, &r->paths, err);
+    r->n_samples = (int64_t)r->shards.n_samples;
+    return st;
+}
+
+static mm1_status open_lines(mm1_reader *r, mm1_error *err)
+{
+    const mm1_status st = mm1_line_index_open(&r->lines, &r->paths, err);
+    r->n_samples = (int64_t)r->lines.n_lines;
+    return st;
+}
+
+/* Text files are only read when their turn comes, so a missing one is looked for here. */
+static mm1_status open_plain(mm1_reader *r, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    for (size_t i = 0; st == MM1_OK && i < r->paths.n; i++) {
+        mm1_map map;
+        st = mm1_map_open(&map, r->paths.items[i], err);
+        mm1_map_close(&map);
+    }
+    r->n_samples = (int64_t)r->paths.n;
+    return st;
+}
+
+static mm1_status open_format(mm1_reader *r, mm1_error *err)
+{
+    switch (r->format) {
+    case MM1_DATA_WEBDATASET:
+    case MM1_DATA_OBELICS: return open_shards(r, err);
+    case MM1_DATA_MMC4: return r->paths.n > 0 && is_tar(r->paths.items[0]) ? open_shards(r, err) : open_lines(r, err);
+    case MM1_DATA_JSONL: return open_lines(r, err);
+    case MM1_DATA_PLAIN: return open_plain(r, err);
+    default: return mm1_error_set(err, MM1_E_ARG, "format %d has no reader", (int)r->format);
+    }
+}
+
+mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err)
+{
+    mm1_reader *r = mm1_calloc(1, sizeof *r);
+    *out = NULL;
+    if (r == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
+    }
+    r->format = format;
+    mm1_status st = mm1_path_glob(pattern, &r->paths, err);
+    if (st == MM1_OK) {
+        st = open_format(r, err);
+    }
+    if (st != MM1_OK) {
+        mm1_reader_destroy(r);
+        return st;
+    }
+    *out = r;
+    return MM1_OK;
+}
+
+void mm1_reader_destroy(mm1_reader *r)
+{
+    if (r != NULL) {
+        mm1_shards_close(&r->shards);
+        mm1_line_index_close(&r->lines);
+        mm1_names_free(&r->paths);
+        mm1_free(r);
+    }
+}
+
+int64_t mm1_reader_len(const mm1_reader *r)
+{
+    return r->n_samples;
+}
+
+/* "shard.tar:key", "file.jsonl:12" or "file.txt". */
+static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+{
+    mm1_buf name;
+    mm1_buf_init(&name, 1 << 16);
+    if (r->shards.n_tars > 0) {
+        const mm1_shard_sample *s = &r->shards.samples[i];
+        const char *member = mm1_shards_member(&r->shards, s, 0).name;
+        mm1_buf_printf(&name, "%s:%.*s", r->paths.items[s->shard], (int)mm1_shards_key_len(member), member);
+    } else if (r->lines.n_files > 0) {
+        const mm1_line *line = &r->lines.lines[i];
+        mm1_buf_printf(&name, "%s:%u", r->paths.items[line->file], (unsigned)line->number);
+    } else {
+        mm1_buf_puts(&name, r->paths.items[i]);
+    }
+    const mm1_status st = mm1_buf_status(&name) == MM1_OK ? mm1_document_set_name(out, mm1_buf_str(&name), err)
+                                                          : mm1_error_set(err, MM1_E_NOMEM, "no memory for a name");
+    mm1_buf_deinit(&name);
+    return st;
+}
+
+mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+{
+    *out = (mm1_document){0};
+    if (i < 0 || i >= r->n_samples) {
+        return mm1_error_set(err, MM1_E_ARG, "sample %lld of %lld", (long long)i, (long long)r->n_samples);
+    }
+    mm1_status st = name_sample(r, i, out, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    switch (r->format) {
+    case MM1_DATA_WEBDATASET: st = mm1__webdataset_get(r, i, out, err); break;
+    case MM1_DATA_OBELICS: st = mm1__obelics_get(r, i, out, err); break;
+    case MM1_DATA_MMC4: st = mm1__mmc4_get(r, i, out, err); break;
+    case MM1_DATA_JSONL: st = mm1__jsonl_get(r, i, out, err); break;
+    default: st = mm1__plain_get(r, i, out, err); break;
+    }
+    if (st != MM1_OK) {
+        st = mm1_error_wrap(err, st, "%s", out->name);
+        mm1_document_deinit(out);
+    }
+    return st;
+}
+
+mm1_status mm1__reader_json(const void *bytes, size_t len, json_t **out, mm1_error *err)
+{
+    json_error_t where;
+    *out = NULL;
+    if (len > MM1_READER_MAX_JSON_BYTES) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%zu bytes of JSON are over the limit of %d", len,
+                             MM1_READER_MAX_JSON_BYTES);
+    }
+    json_t *root = json_loadb(bytes, len, 0, &where);
+    if (root == NULL) {
+        return mm1_error_set(err, MM1_E_FORMAT, "line %d, column %d: not valid JSON: %s", where.line, where.column,
+                             where.text);
+    }
+    if (!json_is_object(root)) {
+        json_decref(root);
+        return mm1_error_set(err, MM1_E_FORMAT, "the JSON is not an object");
+    }
+    *out = root;
+    return MM1_OK;
+}
+
+static bool is_space(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
+}
+
+void mm1__reader_trim(const char **text, size_t *len)
+{
+    while (*len > 0 && is_space((*text)[0])) {
+        (*text)++;
+        (*len)--;
+    }
+    while (*len > 0 && is_space((*text)[*len - 1])) {
+        (*len)--;
+    }
+}

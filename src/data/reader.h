@@ -1,0 +1,28 @@
+/* reader.h - files on disk as a list of documents with random access.
+ *
+ * A reader opens all files that its pattern names, indexes them once, and then gives sample i as a document: a caption
+ * pair is [image][text], a page its parts in order, a text one part; all text is trained on.  Pictures stay encoded.
+ *
+ * Errors at open name the file: MM1_E_IO (missing, unreadable), MM1_E_FORMAT (cut short), MM1_E_LIMIT, MM1_E_NOMEM.
+ * Errors of get() name the sample; mm1_reader_is_bad_sample() tells a bad sample from trouble of the machine.
+ *
+ * Threads: mm1_reader_get() is thread-safe. */
+#ifndef MM1_DATA_READER_H
+#define MM1_DATA_READER_H
+
+#include "data/config.h"
+#include "model/document.h"
+
+typedef struct mm1_reader mm1_reader; /* opaque */
+
+/* pattern: mm1_path_glob().  format: not MM1_DATA_AUTO. */
+MM1_NODISCARD mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err);
+void mm1_reader_destroy(mm1_reader *r); /* accepts NULL */
+int64_t mm1_reader_len(const mm1_reader *r);
+/* Sample i of [0, mm1_reader_len()).  *out is overwritten; on failure it is the empty document. */
+MM1_NODISCARD mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+
+/* Whether a failure is the sample's own: malformed, unsupported or over a limit. */
+bool mm1_reader_is_bad_sample(mm1_status status);
+
+#endif

@@ -1,0 +1,36 @@
+/* reader_impl.h - what the formats behind reader.h share. */
+#ifndef MM1_DATA_READER_IMPL_H
+#define MM1_DATA_READER_IMPL_H
+
+#include "data/reader.h"
+#include "data/reader_lines.h"
+#include "data/reader_shards.h"
+#include <jansson.h>
+
+enum {
+    MM1_READER_MAX_TEXT_BYTES = 64 << 20, /* of one sample */
+    MM1_READER_MAX_JSON_BYTES = 64 << 20,
+};
+
+struct mm1_reader {
+    mm1_data_format format;
+    mm1_names paths;
+    mm1_shards shards;    /* tar formats; else empty */
+    mm1_line_index lines; /* line formats; else empty */
+    int64_t n_samples;
+};
+
+/* Fill *out (which has its name already) from sample i of tar shards, a line of JSON, or a file.  Errors do not name
+ * the sample: mm1_reader_get() does. */
+MM1_NODISCARD mm1_status mm1__webdataset_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+MM1_NODISCARD mm1_status mm1__obelics_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+MM1_NODISCARD mm1_status mm1__mmc4_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+MM1_NODISCARD mm1_status mm1__jsonl_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+MM1_NODISCARD mm1_status mm1__plain_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+
+/* An object from bytes, with caps; free it with json_decref(). */
+MM1_NODISCARD mm1_status mm1__reader_json(const void *bytes, size_t len, json_t **out, mm1_error *err);
+/* Moves *text over white space at both ends. */
+void mm1__reader_trim(const char **text, size_t *len);
+
+#endif

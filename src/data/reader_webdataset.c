@@ -1,0 +1,79 @@
+/* reader_webdataset.c - a caption pair: key.jpg|jpeg|png|webp and key.txt, or key.json with "caption" or "text". */
+#include "data/reader_impl.h"
+
+#include <string.h>
+#include <strings.h>
+
+static bool is_picture(const char *extension)
+{
+    static const char *const known[] = {"jpg", "jpeg", "png", "webp"};
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        if (strcasecmp(extension, known[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static mm1_status add_caption(mm1_document *out, const char *text, size_t len, mm1_error *err)
+{
+    mm1__reader_trim(&text, &len);
+    if (len == 0) {
+        return mm1_error_set(err, MM1_E_FORMAT, "the caption is empty");
+    }
+    if (len > MM1_READER_MAX_TEXT_BYTES) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%zu bytes of caption are over the limit of %d", len,
+                             MM1_READER_MAX_TEXT_BYTES);
+    }
+    return mm1_document_add_text(out, text, len, true, err);
+}
+
+static mm1_status add_json_caption(mm1_document *out, const mm1_shard_member *m, mm1_error *err)
+{
+    json_t *root = NULL;
+    mm1_status st = mm1__reader_json(m->bytes, m->len, &root, err);
+    if (st != MM1_OK) {
+        return mm1_error_wrap(err, st, "%s", m->name);
+    }
+    const json_t *text = json_object_get(root, "caption");
+    if (text == NULL) {
+        text = json_object_get(root, "text");
+    }
+    st = json_is_string(text)
+             ? add_caption(out, json_string_value(text), json_string_length(text), err)
+             : mm1_error_set(err, MM1_E_FORMAT, "no key.txt, and %s has no \"caption\" or \"text\"", m->name);
+    json_decref(root);
+    return st;
+}
+
+mm1_status mm1__webdataset_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+{
+    const mm1_shard_sample *sample = &r->shards.samples[i];
+    mm1_shard_member picture = {0}, text = {0}, json = {0};
+    for (uint32_t k = 0; k < sample->n; k++) {
+        const mm1_shard_member m = mm1_shards_member(&r->shards, sample, k);
+        if (is_picture(m.extension)) {
+            if (picture.name != NULL) {
+                return mm1_error_set(err, MM1_E_FORMAT, "two pictures for one caption: %s and %s", picture.name,
+                                     m.name);
+            }
+            picture = m;
+        } else if (strcasecmp(m.extension, "txt") == 0) {
+            text = m;
+        } else if (strcasecmp(m.extension, "json") == 0) {
+            json = m;
+        }
+    }
+    if (picture.name == NULL) {
+        return mm1_error_set(err, MM1_E_FORMAT, "no picture (.jpg, .jpeg, .png, .webp)");
+    }
+    if (text.name == NULL && json.name == NULL) {
+        return mm1_error_set(err, MM1_E_FORMAT, "no caption (.txt, or .json with \"caption\" or \"text\")");
+    }
+    const mm1_status st = mm1_document_add_image(out, picture.bytes, picture.len, picture.name, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    return text.name != NULL ? add_caption(out, (const char *)text.bytes, text.len, err)
+                             : add_json_caption(out, &json, err);
+}
