@@ -135,7 +135,7 @@ static mm1_status clean_pages(mm1_corpus *corpus, const mm1_build_config *config
                 } else if (again > 0) {
                     drop = MM1_DROP_PICTURE_AGAIN;
                 }
-            } else if (part->text != NULL && !part->heading &&
+            } else if (part->text != NULL && part->level == 0 &&
                        mm1_count_map_get(&frequency, mix((uint64_t)page->source, text_hash(part->text))) >
                            config->max_repeats) {
                 drop = MM1_DROP_PARAGRAPH_FREQUENT;
@@ -157,7 +157,7 @@ static void remove_bare_headings(mm1_page *page)
     bool followed = false;
     for (size_t k = page->n_parts; k-- > 0;) {
         mm1_page_part *part = &page->parts[k];
-        if (part->heading && part->text != NULL) {
+        if (part->level > 0 && part->text != NULL) {
             if (!followed) {
                 remove_part(part);
             }
@@ -254,7 +254,7 @@ static mm1_status drop_known_paragraphs(select_job *job, mm1_page *page, bool dr
 {
     for (size_t k = 0; k < page->n_parts; k++) {
         mm1_page_part *part = &page->parts[k];
-        if (part->text == NULL || part->heading ||
+        if (part->text == NULL || part->level > 0 ||
             mm1_prose_words(part->text, strlen(part->text)) < MIN_PARAGRAPH_WORDS) {
             continue;
         }

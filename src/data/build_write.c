@@ -129,14 +129,15 @@ static bool is_picture(const mm1_page_part *part)
     return part->text == NULL && part->picture != MM1_PICTURE_NONE;
 }
 
-/* Appends the text from part k on up to the next picture, paragraphs apart by an empty line; returns the part after. */
+/* Appends the text from part k on up to the next picture, joined as they say; returns the part after. */
 static size_t join_text(const mm1_page *page, size_t k, mm1_buf *out)
 {
     const size_t begin = out->len;
     for (; k < page->n_parts && !is_picture(&page->parts[k]); k++) {
         if (page->parts[k].text != NULL) {
             if (out->len > begin) {
-                mm1_buf_puts(out, "\n\n");
+                static const char *const joints[] = {"\n\n", "\n", " "};
+                mm1_buf_puts(out, joints[page->parts[k].joint]);
             }
             mm1_buf_puts(out, page->parts[k].text);
         }

@@ -104,10 +104,13 @@ typedef struct mm1_caption {
     mm1_drop drop;
 } mm1_caption;
 
+typedef enum mm1_joint { MM1_JOINT_PARAGRAPH, MM1_JOINT_LINE, MM1_JOINT_SPACE } mm1_joint;
+
 typedef struct mm1_page_part {
     const char *text; /* NULL: a picture, or nothing if that is MM1_PICTURE_NONE */
     uint32_t picture;
-    bool heading;
+    uint8_t level; /* of a heading, 1 .. 6; 0: none */
+    uint8_t joint; /* mm1_joint: how the text follows the one before */
 } mm1_page_part;
 
 /* An interleaved document, or a text if none of its parts is a picture. */

@@ -38,7 +38,7 @@ static utf8proc_int32_t next_codepoint(const char *text, size_t len, size_t *at)
     return c;
 }
 
-static bool is_utf8(const char *text, size_t len)
+bool mm1_prose_is_utf8(const char *text, size_t len)
 {
     for (size_t at = 0; at < len;) {
         if (next_codepoint(text, len, &at) < 0) {
@@ -50,7 +50,7 @@ static bool is_utf8(const char *text, size_t len)
 
 bool mm1_prose_squeeze(mm1_buf *out, const char *text, size_t len)
 {
-    if (!is_utf8(text, len)) {
+    if (!mm1_prose_is_utf8(text, len)) {
         return false;
     }
     bool space = false, any = false;
@@ -72,7 +72,7 @@ bool mm1_prose_squeeze(mm1_buf *out, const char *text, size_t len)
 
 bool mm1_prose_squeeze_lines(mm1_buf *out, const char *text, size_t len)
 {
-    if (!is_utf8(text, len)) {
+    if (!mm1_prose_is_utf8(text, len)) {
         return false;
     }
     size_t n_breaks = 0, n_spaces = 0;

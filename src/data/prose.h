@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+bool mm1_prose_is_utf8(const char *text, size_t len);
+
 /* Appends `text` with every run of white space (no-break spaces included) as one space, none at either end; control
  * characters, soft hyphens, zero-width spaces and byte-order marks are left out.  False, and nothing appended, if the
  * text is not valid UTF-8. */

@@ -59,6 +59,9 @@ MM1_NODISCARD mm1_status mm1_source_walk(const char *dir, const char *extensions
 /* A whole file, at most 16 MiB, or NULL (counted as unreadable). */
 char *mm1_source_slurp(const mm1_source *s, const char *path, size_t *len);
 
+/* Sets `out` to the group of a flag, shared by all sources that have flags. */
+void mm1__flag_concept(mm1_buf *out, const char *name);
+
 /* The readers, one file each. */
 mm1_status mm1__source_tuxpaint(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_openclipart(mm1_source *s, mm1_error *err);
@@ -71,7 +74,6 @@ mm1_status mm1__source_nebulae(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_landscapes(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_html(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_text(mm1_source *s, mm1_error *err);
-mm1_status mm1__source_novels(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_images(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_manifest(mm1_source *s, mm1_error *err);
 
