@@ -105,7 +105,7 @@ static mm1_status count_text(words *w, mm1_text_next *next, void *ctx, mm1_error
     size_t len;
     while (next(ctx, &text, &len)) {
         for (size_t i = 0; i < len;) {
-            const size_t end = i + mm1_utf8_valid_prefix(text + i, len - i);
+            const size_t end = i + mm1_utf8_valid(text + i, len - i);
             while (i < end) {
                 const size_t n = mm1_gpt2_piece(text + i, end - i);
                 if (!words_count(w, text + i, n)) {

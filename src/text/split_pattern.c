@@ -228,8 +228,7 @@ mm1_status mm1_split_create(const char *pattern, mm1_split **out, mm1_error *err
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a pattern");
         goto out;
     }
-    if (strlen(pattern) > MM1__MAX_PATTERN_BYTES ||
-        mm1_utf8_valid_prefix(pattern, strlen(pattern)) != strlen(pattern)) {
+    if (strlen(pattern) > MM1__MAX_PATTERN_BYTES || mm1_utf8_valid(pattern, strlen(pattern)) != strlen(pattern)) {
         st = mm1_error_set(err, MM1_E_LIMIT, "pattern \"%.40s...\": over %d bytes or no valid UTF-8", pattern,
                            MM1__MAX_PATTERN_BYTES);
         goto out;

@@ -128,7 +128,7 @@ mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t
     mm1_status st = MM1_OK;
     const size_t n_before = ids->n;
     for (size_t i = 0; i < len && st == MM1_OK;) {
-        const size_t valid = mm1_utf8_valid_prefix(text + i, len - i);
+        const size_t valid = mm1_utf8_valid(text + i, len - i);
         if (valid > 0) {
             st = encode_valid(t, text + i, valid, i == 0, ids, err);
             i += valid;

@@ -1,9 +1,6 @@
 /* utf8.c - see utf8.h. */
 #include "text/utf8.h"
 
-#include <stdbool.h>
-#include <string.h>
-
 /* What a first byte asks for: bytes in all (0 for a byte that begins nothing) and the range of the second byte, which
  * is where overlong forms, surrogates and too large values are excluded (Unicode 15, table 3-7). */
 static size_t lead(unsigned char c, unsigned char *lo, unsigned char *hi)
@@ -29,32 +26,6 @@ static size_t lead(unsigned char c, unsigned char *lo, unsigned char *hi)
     return 4;
 }
 
-size_t mm1_utf8_decode(const char *s, size_t len, uint32_t *code)
-{
-    const unsigned char *p = (const unsigned char *)s;
-    unsigned char lo, hi;
-    if (len == 0) {
-        return 0;
-    }
-    if (p[0] < 0x80) {
-        *code = p[0];
-        return 1;
-    }
-    const size_t n = lead(p[0], &lo, &hi);
-    if (n == 0 || n > len || p[1] < lo || p[1] > hi) {
-        return 0;
-    }
-    uint32_t c = p[0] & (0x7Fu >> n);
-    for (size_t i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) {
-            return 0;
-        }
-        c = c << 6 | (p[i] & 0x3Fu);
-    }
-    *code = c;
-    return n;
-}
-
 size_t mm1_utf8_encode(char out[MM1_UTF8_MAX_BYTES], uint32_t code)
 {
     if (code < 0x80) {
@@ -77,28 +48,6 @@ size_t mm1_utf8_encode(char out[MM1_UTF8_MAX_BYTES], uint32_t code)
     out[2] = (char)(0x80 | (code >> 6 & 0x3F));
     out[3] = (char)(0x80 | (code & 0x3F));
     return 4;
-}
-
-size_t mm1_utf8_valid_prefix(const char *s, size_t len)
-{
-    size_t i = 0;
-    while (i < len) {
-        uint64_t eight;
-        if (len - i >= sizeof eight) {
-            memcpy(&eight, s + i, sizeof eight);
-            if ((eight & UINT64_C(0x8080808080808080)) == 0) {
-                i += sizeof eight;
-                continue;
-            }
-        }
-        uint32_t code;
-        const size_t n = mm1_utf8_decode(s + i, len - i, &code);
-        if (n == 0) {
-            break;
-        }
-        i += n;
-    }
-    return i;
 }
 
 size_t mm1_utf8_invalid_prefix(const char *s, size_t len)

@@ -1,23 +1,17 @@
-/* utf8.h - UTF-8 as Unicode defines it: no overlong form, no surrogate, nothing above U+10FFFF.
+/* utf8.h - what writing and cutting UTF-8 needs on top of base/utf8.h, which reads it.
  *
  * Lengths are bytes.  No function reads at or behind s + len, allocates, or fails.  Thread-safe. */
 #ifndef MM1_TEXT_UTF8_H
 #define MM1_TEXT_UTF8_H
 
+#include "base/utf8.h"
 #include <stddef.h>
 #include <stdint.h>
 
 enum { MM1_UTF8_MAX_BYTES = 4 };
 
-/* Bytes of the character that s begins with, and the character itself in *code; 0 if s begins with none (len is 0, or
- * the bytes are invalid or cut off); *code is then untouched. */
-size_t mm1_utf8_decode(const char *s, size_t len, uint32_t *code);
-
 /* Writes one character, at most U+10FFFF and no surrogate, and returns its bytes, 1 to 4. */
 size_t mm1_utf8_encode(char out[MM1_UTF8_MAX_BYTES], uint32_t code);
-
-/* Length of the longest prefix that is made of whole valid characters. */
-size_t mm1_utf8_valid_prefix(const char *s, size_t len);
 
 /* Length of the run at the start of s that holds no valid character: up to the next valid one or the end. */
 size_t mm1_utf8_invalid_prefix(const char *s, size_t len);

@@ -46,13 +46,13 @@ static void malformed_bytes_are_no_characters(void **state)
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         uint32_t code;
         assert_int_equal(mm1_utf8_decode(bad[i], strlen(bad[i]), &code), 0);
-        assert_int_equal(mm1_utf8_valid_prefix(bad[i], strlen(bad[i])), 0);
+        assert_int_equal(mm1_utf8_valid(bad[i], strlen(bad[i])), 0);
     }
-    assert_int_equal(mm1_utf8_valid_prefix("plain text of many bytes \xC3\xA9\xFFzz", 30), 27);
+    assert_int_equal(mm1_utf8_valid("plain text of many bytes \xC3\xA9\xFFzz", 30), 27);
     assert_int_equal(mm1_utf8_invalid_prefix("\xFF\x80\xE2\x82z", 5), 4);
     assert_int_equal(mm1_utf8_invalid_prefix("\xFF\x80\xE2\x82", 4), 4);
     assert_int_equal(mm1_utf8_invalid_prefix("a", 1), 0);
-    assert_int_equal(mm1_utf8_valid_prefix("", 0), 0);
+    assert_int_equal(mm1_utf8_valid("", 0), 0);
 }
 
 static void only_a_tail_that_can_be_completed_is_held_back(void **state)
