@@ -1,0 +1,158 @@
+/* cli.c - see cli.h. */
+#include "cli/cli.h"
+
+#include "base/alloc.h"
+#include "base/fields.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int mm1_cli_finish(const char *command, mm1_status st, const mm1_error *err)
+{
+    if (st != MM1_OK) {
+        (void)fprintf(stderr, "mm1 %s: %s\n", command, err->message[0] != '\0' ? err->message : mm1_status_name(st));
+    }
+    if (fflush(stdout) != 0 && st == MM1_OK) {
+        (void)fprintf(stderr, "mm1 %s: cannot write to standard output\n", command);
+        st = MM1_E_IO;
+    }
+    return mm1_status_exit_code(st);
+}
+
+/* Edit distance with a bound on the length of names: enough to guess what was meant. */
+static size_t distance(const char *a, const char *b)
+{
+    enum { CAP = 32 };
+    size_t row[CAP + 1];
+    const size_t na = strlen(a), nb = strlen(b);
+    if (na > CAP || nb > CAP) {
+        return SIZE_MAX;
+    }
+    for (size_t j = 0; j <= nb; j++) {
+        row[j] = j;
+    }
+    for (size_t i = 1; i <= na; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= nb; j++) {
+            const size_t substitute = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            size_t best = row[j] < row[j - 1] ? row[j] : row[j - 1];
+            best = best + 1 < substitute ? best + 1 : substitute;
+            row[j] = best;
+        }
+    }
+    return row[nb];
+}
+
+static void print_commands(FILE *to, const char *program, const char *about, const mm1_command *commands)
+{
+    (void)fprintf(to, "Usage: %s COMMAND [OPTION...]\n%s\n\n", program, about);
+    for (const mm1_command *c = commands; c->name != NULL; c++) {
+        (void)fprintf(to, "  %-12s %s\n", c->name, c->summary);
+    }
+    (void)fprintf(to, "\n`%s COMMAND --help` explains one.\n", program);
+}
+
+int mm1_cli_dispatch(const char *program, const char *about, const mm1_command *commands, int argc, char **argv)
+{
+    if (argc < 2) {
+        print_commands(stderr, program, about, commands);
+        return 2;
+    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "-?") == 0 ||
+        strcmp(name, "help") == 0) {
+        print_commands(stdout, program, about, commands);
+        return 0;
+    }
+    const mm1_command *nearest = NULL;
+    size_t least = 4;
+    for (const mm1_command *c = commands; c->name != NULL; c++) {
+        if (strcmp(c->name, name) == 0) {
+            char title[64];
+            (void)snprintf(title, sizeof title, "%s %s", program, c->name);
+            argv[1] = title;
+            const int code = c->run(argc - 1, argv + 1);
+            argv[1] = NULL;
+            return code;
+        }
+        const size_t d = distance(c->name, name);
+        if (d < least) {
+            least = d;
+            nearest = c;
+        }
+    }
+    (void)fprintf(stderr, "%s: no command \"%s\"", program, name);
+    if (nearest != NULL) {
+        (void)fprintf(stderr, "; did you mean \"%s\"?", nearest->name);
+    }
+    (void)fprintf(stderr, " `%s --help` lists them.\n", program);
+    return 2;
+}
+
+int64_t mm1_cli_int(const struct argp_state *state, const char *option, const char *text, int64_t min, int64_t max)
+{
+    int64_t v = 0;
+    if (!mm1_parse_i64(text, &v) || v < min || v > max) {
+        argp_error(state, "%s %s: a whole number from %lld to %lld is wanted", option, text, (long long)min,
+                   (long long)max);
+    }
+    return v;
+}
+
+double mm1_cli_number(const struct argp_state *state, const char *option, const char *text, double min, double max)
+{
+    double v = 0;
+    if (!mm1_parse_f64(text, &v) || v < min || v > max) {
+        argp_error(state, "%s %s: a number from %g to %g is wanted", option, text, min, max);
+    }
+    return v;
+}
+
+void mm1_cli_list_add(const struct argp_state *state, mm1_cli_list *list, const char *item)
+{
+    const char **items = mm1_realloc(list->items, list->n + 1, sizeof *items);
+    if (items == NULL) {
+        argp_failure(state, 5, 0, "out of memory");
+        return;
+    }
+    list->items = items;
+    list->items[list->n++] = item;
+}
+
+void mm1_cli_list_free(mm1_cli_list *list)
+{
+    mm1_free(list->items);
+    *list = (mm1_cli_list){0};
+}
+
+bool mm1_cli_is_terminal(void)
+{
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) == 1 && (term == NULL || strcmp(term, "dumb") != 0);
+}
+
+void mm1_cli_duration(char *text, size_t cap, double seconds)
+{
+    const long long s = isfinite(seconds) && seconds > 0 ? llround(fmin(seconds, 1e12)) : 0;
+    if (s >= 3600) {
+        (void)snprintf(text, cap, "%lldh%02lldm", s / 3600, s / 60 % 60);
+    } else if (s >= 60) {
+        (void)snprintf(text, cap, "%lldm%02llds", s / 60, s % 60);
+    } else {
+        (void)snprintf(text, cap, "%llds", s);
+    }
+}
+
+void mm1_cli_count(char *text, size_t cap, double n)
+{
+    static const char *const units[] = {"", "k", "M", "G", "T", "P", "E"};
+    size_t u = 0;
+    while (n >= 999.5 && u + 1 < sizeof units / sizeof *units) {
+        n /= 1000;
+        u++;
+    }
+    (void)snprintf(text, cap, u == 0 ? "%.0f%s" : n < 9.995 ? "%.2f%s" : n < 99.95 ? "%.1f%s" : "%.0f%s", n, units[u]);
+}

@@ -1,0 +1,41 @@
+/* main.c - the program: a table of commands. */
+#include "base/log.h"
+#include "cli/cli.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const mm1_command commands[] = {
+    {"data", "build training data from packages and folders; look at what the model will see", mm1_cmd_data},
+    {"tokenizer", "train a tokenizer; text to ids and back", mm1_cmd_tokenizer},
+    {"pretrain", "train a model from a recipe", mm1_cmd_pretrain},
+    {0},
+};
+
+static void print_log(void *ctx, mm1_log_level level, const char *message)
+{
+    (void)ctx;
+    static const char *const prefixes[] = {"error: ", "warning: ", "", ""};
+    /* A progress line may stand on the terminal: clear it first. */
+    (void)fprintf(stderr, "%s%s%s\n", mm1_cli_is_terminal() ? "\r\033[K" : "", prefixes[level], message);
+}
+
+int main(int argc, char **argv)
+{
+    const char *level = getenv("MM1_LOG");
+    mm1_log_set(print_log, NULL,
+                level == NULL                   ? MM1_LOG_INFO
+                : strcmp(level, "error") == 0   ? MM1_LOG_ERROR
+                : strcmp(level, "warning") == 0 ? MM1_LOG_WARN
+                : strcmp(level, "debug") == 0   ? MM1_LOG_DEBUG
+                                                : MM1_LOG_INFO);
+    argp_err_exit_status = 2;
+    argp_program_version = "mm1 0.1.0";
+    if (argc == 2 && (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0)) {
+        (void)puts(argp_program_version);
+        return 0;
+    }
+    return mm1_cli_dispatch(
+        "mm1", "The whole life of a multimodal language model of the MM1 kind: data, training, evaluation, use.",
+        commands, argc, argv);
+}

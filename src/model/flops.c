@@ -1,0 +1,83 @@
+/* flops.c - see flops.h. */
+#include "model/flops.h"
+
+#include <math.h>
+
+static double block_flops(double width, double n_heads, double n_kv, double head_dim, double mlp, bool gated)
+{
+    return 2 * (width * (n_heads + 2 * n_kv) * head_dim + n_heads * head_dim * width + (gated ? 3 : 2) * width * mlp);
+}
+
+static double bottleneck_flops(double cells, double c_in, double c)
+{
+    const double squeezed = round(0.25 * c_in);
+    return 2 * cells * (c_in * c + 9 * c + c * c + (c_in != c ? c_in * c : 0)) + 2 * 2 * c * squeezed;
+}
+
+mm1_image_flops mm1_flops_image(const mm1_model_config *c)
+{
+    const mm1_vision_config *v = &c->vision;
+    const mm1_connector_config *n = &c->connector;
+    const double grid = (double)mm1_vision_grid(v), P = grid * grid, W = (double)v->width, k = (double)n->n_tokens;
+    const double C = (double)c->decoder.width, patch = 3.0 * (double)v->patch_size * (double)v->patch_size;
+    mm1_image_flops f = {0};
+    const double block =
+        block_flops(W, (double)v->n_heads, (double)v->n_heads, W / (double)v->n_heads, (double)v->mlp_width, false);
+    f.vision = P * 2 * patch * W + (double)v->n_layers * (P * block + 4 * P * P * W);
+    switch ((mm1_connector_kind)n->kind) {
+    case MM1_CONNECTOR_AVGPOOL: f.connector = k * 2 * W * C; break;
+    case MM1_CONNECTOR_ATTNPOOL: f.connector = k * 2 * (2 * W * W + W * C) + P * 4 * W * W + 4 * k * P * W; break;
+    case MM1_CONNECTOR_C_ABSTRACTOR: {
+        const double h = (double)n->hidden, depth = (double)n->depth;
+        if (n->depth > 0) {
+            f.connector =
+                bottleneck_flops(P, W, h) + (depth - 1) * bottleneck_flops(P, h, h) + depth * bottleneck_flops(k, h, h);
+        }
+        f.connector += k * 2 * ((n->depth > 0 ? h : W) * C + C * C);
+        break;
+    }
+    case MM1_CONNECTOR_COUNT: break;
+    }
+    return f;
+}
+
+double mm1_flops_position(const mm1_model_config *c)
+{
+    const mm1_decoder_config *d = &c->decoder;
+    return (double)d->n_layers * block_flops((double)d->width, (double)d->n_heads, (double)d->n_kv_heads,
+                                             (double)d->head_dim, (double)d->mlp_width, d->gated);
+}
+
+double mm1_flops_causal_attention(const mm1_model_config *c, double n)
+{
+    const mm1_decoder_config *d = &c->decoder;
+    return (double)d->n_layers * 4 * (double)d->n_heads * (double)d->head_dim * n * (n + 1) / 2;
+}
+
+double mm1_flops_head(const mm1_model_config *c)
+{
+    return 2 * (double)c->decoder.width * (double)c->decoder.vocab_size;
+}
+
+double mm1_flops_step(const mm1_model_config *c, const mm1_batch *b, mm1_trained_parts parts)
+{
+    const mm1_image_flops image = mm1_flops_image(c);
+    double attention = 0;
+    for (int64_t row = 0; row < b->B; row++) {
+        for (int64_t t = 0, len = 0; t < b->T; t++) {
+            const int64_t at = row * b->T + t;
+            len = b->example[at] >= 0 ? b->position[at] + 1 : 0;
+            const bool last = t + 1 == b->T || b->example[at + 1] != b->example[at];
+            attention += last && len > 0 ? mm1_flops_causal_attention(c, (double)len) : 0;
+        }
+    }
+    const double decoder =
+        (double)b->n_tokens * mm1_flops_position(c) + attention + (double)b->n_targets * mm1_flops_head(c);
+    /* Forward once; gradients of the input wherever something below is trained, gradients of the weights where they
+     * are. */
+    const bool below_connector = parts.vision, below_decoder = parts.vision || parts.connector;
+    return decoder * (1 + (below_decoder || parts.decoder ? 1 : 0) + (parts.decoder ? 1 : 0)) +
+           (double)b->I * image.connector *
+               (1 + (below_connector || parts.connector ? 1 : 0) + (parts.connector ? 1 : 0)) +
+           (double)b->I * image.vision * (1 + (parts.vision ? 2 : 0));
+}

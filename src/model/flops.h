@@ -1,0 +1,30 @@
+/* flops.h - what the mathematics of a model costs: multiply-adds counted as two operations, for reports of efficiency
+ * and for plans.  Norms, activations and softmax are not counted. */
+#ifndef MM1_MODEL_FLOPS_H
+#define MM1_MODEL_FLOPS_H
+
+#include "model/config.h"
+#include "model/sequence.h"
+
+/* Forward pass of one image through encoder and connector. */
+typedef struct mm1_image_flops {
+    double vision, connector;
+} mm1_image_flops;
+
+mm1_image_flops mm1_flops_image(const mm1_model_config *c);
+/* Forward pass of one position through the decoder's matrices, head left out. */
+double mm1_flops_position(const mm1_model_config *c);
+/* Forward pass of attention over an example of n positions, causal: only what is seen counts. */
+double mm1_flops_causal_attention(const mm1_model_config *c, double n);
+/* Forward pass of the head for one target. */
+double mm1_flops_head(const mm1_model_config *c);
+
+/* Which parts are trained: a frozen encoder costs no backward pass, and what lies below everything trained neither. */
+typedef struct mm1_trained_parts {
+    bool vision, connector, decoder;
+} mm1_trained_parts;
+
+/* A whole training step of this batch: padding costs nothing, attention what it sees, the head what has a target. */
+double mm1_flops_step(const mm1_model_config *c, const mm1_batch *b, mm1_trained_parts parts);
+
+#endif

@@ -1,0 +1,70 @@
+/* recipe.c - see recipe.h. */
+#include "train/recipe.h"
+
+#include <math.h>
+
+#define F(member, TYPE, ...) MM1_FIELD(mm1_train_config, member, TYPE, __VA_ARGS__)
+static const mm1_field train_fields[] = {
+    F(n_steps, I64, .def.i = 1000, .min.i = 1, .max.i = INT64_MAX / 2, .help = "optimiser steps"),
+    F(max_minutes, F64, .def.f = 0, .min.f = 0, .max.f = 1e7, .unit = "min",
+      .help = "if not 0, n_steps is lowered once, from the speed of the first steps, to what fits; "
+              "recipe.resolved.yaml then "
+              "holds the number, and repeats the run exactly"),
+    F(seed, I64, .def.i = 0, .min.i = 0, .max.i = INT64_MAX, .help = "of initialisation and of the order of the data"),
+    F(threads, I64, .def.i = 0, .min.i = 0, .max.i = 1024,
+      .help = "compute threads; 0: MM1_THREADS, OMP_NUM_THREADS or all CPUs"),
+    F(micro_batch, I64, .def.i = 1, .min.i = 1, .max.i = 1 << 20, .unit = "rows",
+      .help = "rows of one forward and backward pass; changes memory and speed, not what is learned"),
+    F(lr_peak, F64, .def.f = NAN, .min.f = 0, .max.f = 1, .special = "law", .special_value.f = NAN,
+      .help = "after warm-up; law: exp(-0.4214 ln N - 0.5535), N the decoder's parameters without embeddings"),
+    F(lr_final, F64, .def.f = 0.1, .min.f = 0, .max.f = 1, .help = "share of the peak left after the cosine"),
+    F(lr_warmup_steps, I64, .def.i = 100, .min.i = 0, .max.i = INT64_MAX / 2, .help = "linear rise from 0"),
+    F(lr_vision, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the encoder; 0 freezes it"),
+    F(lr_connector, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the connector; 0 freezes it"),
+    F(lr_decoder, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the decoder; 0 freezes it"),
+    F(weight_decay, F64, .def.f = 0.1, .min.f = 0, .max.f = 10,
+      .help = "decoupled, times the learning rate; matrices only, not norms, biases or positions"),
+    F(beta1, F64, .def.f = 0.9, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),
+    F(beta2, F64, .def.f = 0.95, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),
+    F(eps, F64, .def.f = 1e-8, .min.f = 0, .max.f = 1, .help = "of AdamW"),
+    F(clip_norm, F64, .def.f = 1, .min.f = 0, .max.f = 1e9, .help = "bound on the norm of all gradients; 0: none"),
+    F(z_loss, F64, .def.f = 0, .min.f = 0, .max.f = 1, .help = "coefficient of (log sum exp of the logits)^2"),
+    F(checkpoint_every, I64, .def.i = 200, .min.i = 1, .max.i = INT64_MAX / 2, .unit = "steps"),
+    F(keep_last, I64, .def.i = 2, .min.i = 1, .max.i = 1000000, .help = "checkpoints kept"),
+    F(log_every, I64, .def.i = 10, .min.i = 1, .max.i = 1000000, .unit = "steps",
+      .help = "progress lines where standard error is no terminal"),
+    {0},
+};
+#undef F
+
+const mm1_field mm1__recipe_fields[] = {
+    MM1_FIELD(mm1_recipe, name, STR, .def.s = "mm1", .help = "shown in reports"),
+    MM1_FIELD(mm1_recipe, tokenizer, STR, .help = "path of tokenizer.json"),
+    MM1_FIELD_GROUP_OF(mm1_recipe, build, mm1__build_fields),
+    MM1_FIELD_GROUP_OF(mm1_recipe, model, mm1__model_fields),
+    MM1_FIELD_GROUP_OF(mm1_recipe, data, mm1__data_fields),
+    MM1_FIELD_GROUP_OF(mm1_recipe, train, train_fields),
+    {0},
+};
+
+mm1_status mm1_recipe_load(mm1_recipe *r, const char *path, const char *const *assignments, size_t n, mm1_error *err)
+{
+    mm1_status st = mm1_fields_defaults(mm1__recipe_fields, r, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    st = mm1_fields_load_yaml(mm1__recipe_fields, r, path, err);
+    for (size_t i = 0; st == MM1_OK && i < n; i++) {
+        st = mm1_fields_set(mm1__recipe_fields, r, assignments[i], err);
+    }
+    st = st != MM1_OK ? st : mm1_fields_check(mm1__recipe_fields, r, err);
+    if (st != MM1_OK) {
+        mm1_recipe_deinit(r);
+    }
+    return st;
+}
+
+void mm1_recipe_deinit(mm1_recipe *r)
+{
+    mm1_fields_deinit(mm1__recipe_fields, r);
+}

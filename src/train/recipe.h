@@ -1,0 +1,44 @@
+/* recipe.h - a whole recipe: one YAML file that says which data is built, which model is trained on what, and how.
+ *
+ * One table of fields (base/fields.h) drives parsing, ranges, --set, the resolved copy in the run folder and the
+ * reference page docs/recipe.md.  Strings are owned; free with mm1_recipe_deinit(). */
+#ifndef MM1_TRAIN_RECIPE_H
+#define MM1_TRAIN_RECIPE_H
+
+#include "data/build.h"
+#include "data/config.h"
+#include "model/config.h"
+
+typedef struct mm1_train_config {
+    int64_t n_steps;     /* optimiser steps */
+    double max_minutes;  /* 0: no bound; else n_steps is lowered once, early, to what fits */
+    int64_t seed;        /* every stream of random numbers is derived from it */
+    int64_t threads;     /* 0: MM1_THREADS, OMP_NUM_THREADS, or all CPUs */
+    int64_t micro_batch; /* rows in one forward and backward pass; does not change what is learned */
+    double lr_peak;      /* of the decoder; NAN: the paper's law */
+    double lr_final;     /* share of the peak that is left at the end */
+    int64_t lr_warmup_steps;
+    double lr_vision, lr_connector, lr_decoder; /* factor of lr_peak for each part; 0 freezes it */
+    double weight_decay, beta1, beta2, eps;
+    double clip_norm; /* of all gradients together; 0: none */
+    double z_loss;    /* coefficient of (log sum exp)^2 */
+    int64_t checkpoint_every, keep_last, log_every;
+} mm1_train_config;
+
+typedef struct mm1_recipe {
+    char *name;
+    char *tokenizer; /* path of tokenizer.json */
+    mm1_build_config build;
+    mm1_model_config model;
+    mm1_data_config data;
+    mm1_train_config train;
+} mm1_recipe;
+
+extern const mm1_field mm1__recipe_fields[];
+
+/* Reads `path` over the defaults, then the n assignments "key=value" in order.  On failure nothing is to be freed. */
+MM1_NODISCARD mm1_status mm1_recipe_load(mm1_recipe *r, const char *path, const char *const *assignments, size_t n,
+                                         mm1_error *err);
+void mm1_recipe_deinit(mm1_recipe *r);
+
+#endif

@@ -1,0 +1,68 @@
+/* trainer.h - the pre-training loop: batches in, checkpoints and metrics out.
+ *
+ * The loss of a step is the sum of -log p over all live targets of the batch divided by their number, however the batch
+ * is cut into micro-batches.  The same recipe, seed and thread count give the same bits; a run that is killed and
+ * resumed gives the same model.safetensors as one that was not.
+ *
+ * Threads: one training at a time in a process. */
+#ifndef MM1_TRAIN_TRAINER_H
+#define MM1_TRAIN_TRAINER_H
+
+#include "train/checkpoint.h"
+#include "train/recipe.h"
+#include <signal.h>
+
+typedef struct mm1_train_progress {
+    int64_t step, n_steps; /* this step (from 1) and the last one */
+    double loss;           /* nats a target */
+    double lr, grad_norm;
+    int64_t tokens, images;            /* of the run so far; tokens are positions, visual ones included, padding not */
+    double seconds;                    /* of training so far */
+    double step_seconds, wait_seconds; /* of this step, and how much of it the loader was waited for */
+    double tokens_per_second, images_per_second,
+        mfu; /* smoothed; mfu: share of the matrix product rate probed at the start */
+    double eta_seconds;
+    int64_t n_sources;
+    const char *source_names[MM1_DATA_MAX_SOURCES];
+    double source_loss[MM1_DATA_MAX_SOURCES]; /* NAN where the batch has none of this source */
+    int64_t source_targets[MM1_DATA_MAX_SOURCES];
+} mm1_train_progress;
+
+typedef enum mm1_resume { MM1_RESUME_AUTO, MM1_RESUME_NEVER, MM1_RESUME_FROM } mm1_resume;
+
+typedef struct mm1_train_options {
+    const char *run_dir;               /* made if it is not there */
+    mm1_resume resume;                 /* AUTO: go on from the newest checkpoint of run_dir if there is one */
+    const char *resume_dir;            /* FROM: this checkpoint folder */
+    const volatile sig_atomic_t *stop; /* not 0: save and return MM1_E_CANCELLED; may be NULL */
+    void (*on_step)(void *ctx, const mm1_train_progress *p); /* may be NULL */
+    void *ctx;
+} mm1_train_options;
+
+/* What a finished or interrupted training has to say. */
+typedef struct mm1_train_result {
+    int64_t steps, tokens, images;
+    double seconds, wait_seconds, mfu, tokens_per_second; /* wait and rates: of this session */
+    double gemm_flops;                                    /* probed rate of the matrix product, operations a second */
+    size_t arena_peak_bytes;
+} mm1_train_result;
+
+/* The recipe's threads, kernels, tokenizer and model are set up here.  A value that is not finite stops the run with
+ * MM1_E_NUMERIC, the name of the first bad tensor, and the batch in <run>/bad_batch.safetensors for replay. */
+MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_options *options, mm1_train_result *result,
+                                   mm1_error *err);
+
+/* Rate of the matrix product at 1024 x 1024 x 1024, in operations a second; the median of several runs, about 0.2 s. */
+double mm1_gemm_probe(void);
+
+/* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory
+ * for its values (mm1_model_init() is enough). */
+MM1_NODISCARD mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *bytes, mm1_error *err);
+
+/* Model configuration of a recipe with the vocabulary of its tokenizer filled in. */
+MM1_NODISCARD mm1_status mm1_recipe_model_config(const mm1_recipe *recipe, const mm1_tokenizer *tokenizer,
+                                                 mm1_model_config *out, mm1_error *err);
+/* train.lr_peak, or what the law gives for this decoder. */
+double mm1_recipe_lr_peak(const mm1_recipe *recipe, const mm1_model *m);
+
+#endif
