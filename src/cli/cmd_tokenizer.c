@@ -5,7 +5,9 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/thread.h"
+#include "data/text_stream.h"
 #include "text/text_source.h"
+#include "train/recipe.h"
 #include <errno.h>
 #include <mm1/tokenizer.h>
 #include <stdlib.h>
@@ -18,8 +20,8 @@ static const size_t MAX_TEXT_BYTES = (size_t)1 << 30;
 
 typedef struct train_args {
     mm1_tokenizer_train_config config;
-    const char *output;
-    mm1_cli_list files;
+    const char *output, *recipe;
+    mm1_cli_list files, set;
 } train_args;
 
 static error_t parse_train(int key, char *arg, struct argp_state *state)
@@ -29,10 +31,15 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     case 'n': a->config.vocab_size = (int32_t)mm1_cli_int(state, "--vocab-size", arg, 259, 1000000); break;
     case 'm': a->config.min_frequency = (int32_t)mm1_cli_int(state, "--min-frequency", arg, 0, INT32_MAX); break;
     case 'o': a->output = arg; break;
+    case 'r': a->recipe = arg; break;
+    case 's': mm1_cli_list_add(state, &a->set, arg); break;
     case ARGP_KEY_ARG: mm1_cli_list_add(state, &a->files, arg); break;
     case ARGP_KEY_END:
-        if (a->output == NULL || a->files.n == 0) {
-            argp_error(state, "--output and at least one FILE are wanted");
+        if ((a->recipe == NULL) == (a->files.n == 0)) {
+            argp_error(state, "either a --recipe or at least one FILE is wanted");
+        }
+        if (a->output == NULL && a->recipe == NULL) {
+            argp_error(state, "--output is wanted");
         }
         break;
     default: return ARGP_ERR_UNKNOWN;
@@ -40,12 +47,37 @@ static error_t parse_train(int key, char *arg, struct argp_state *state)
     return 0;
 }
 
+static mm1_status train_on_files(const train_args *a, mm1_tokenizer **t, int64_t *bytes, mm1_error *err)
+{
+    mm1_text_source *source = NULL;
+    mm1_status st = mm1_text_source_open(a->files.items, a->files.n, &source, err);
+    st = st != MM1_OK ? st : mm1_tokenizer_train(&a->config, mm1_text_source_next, source, t, err);
+    st = st != MM1_OK ? st : mm1_text_source_status(source, err);
+    *bytes = source != NULL ? (int64_t)mm1_text_source_bytes(source) : 0;
+    mm1_text_source_close(source);
+    return st;
+}
+
+static mm1_status train_on_recipe(const train_args *a, const mm1_recipe *recipe, mm1_tokenizer **t, int64_t *bytes,
+                                  mm1_error *err)
+{
+    mm1_text_stream *stream = NULL;
+    mm1_status st = mm1_text_stream_open(&recipe->data, (int64_t)64 << 20, &stream, err);
+    st = st != MM1_OK ? st : mm1_tokenizer_train(&a->config, mm1_text_stream_next, stream, t, err);
+    st = st != MM1_OK ? st : mm1_text_stream_status(stream, err);
+    *bytes = stream != NULL ? mm1_text_stream_bytes(stream) : 0;
+    mm1_text_stream_close(stream);
+    return st;
+}
+
 static int run_train(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"vocab-size", 'n', "N", 0, "ids in all, with 3 special tokens and 256 bytes (default: 8192)", 0},
         {"min-frequency", 'm', "N", 0, "do not merge a pair seen less often (default: 2)", 0},
-        {"output", 'o', "FILE", 0, "where to write tokenizer.json", 0},
+        {"output", 'o', "FILE", 0, "where to write tokenizer.json (default: where the recipe looks for it)", 0},
+        {"recipe", 'r', "RECIPE", 0, "train on the text of a recipe's data, in the proportion of its weights", 0},
+        {"set", 's', "KEY=VALUE", 0, "change a value of the recipe; may be repeated", 0},
         {0},
     };
     static const struct argp argp = {
@@ -56,30 +88,34 @@ static int run_train(int argc, char **argv)
             "Trains a byte-level BPE tokenizer on text.\vFILE is text, or .jsonl whose lines have a \"text\"; both may "
             "be compressed with Zstandard (.zst)."};
     mm1_error err = {0};
-    mm1_text_source *source = NULL;
     mm1_tokenizer *t = NULL;
+    mm1_recipe recipe = {0};
     train_args a = {.config = {.vocab_size = 8192, .min_frequency = 2}};
     if (argp_parse(&argp, argc, argv, 0, NULL, &a) != 0) {
         return 2;
     }
     const double begin = mm1_time_now();
-    mm1_status st = mm1_text_source_open(a.files.items, a.files.n, &source, &err);
-    if (st == MM1_OK) {
-        st = mm1_tokenizer_train(&a.config, mm1_text_source_next, source, &t, &err);
+    int64_t bytes = 0;
+    mm1_status st = MM1_OK;
+    if (a.recipe != NULL) {
+        st = mm1_recipe_load(&recipe, a.recipe, a.set.items, a.set.n, &err);
+        st = st != MM1_OK ? st : train_on_recipe(&a, &recipe, &t, &bytes, &err);
+        a.output = a.output != NULL ? a.output : recipe.tokenizer;
+        if (st == MM1_OK && a.output == NULL) {
+            st = mm1_error_set(&err, MM1_E_CONFIG, "%s: has no `tokenizer`; say --output", a.recipe);
+        }
+    } else {
+        st = train_on_files(&a, &t, &bytes, &err);
     }
-    if (st == MM1_OK) {
-        st = mm1_text_source_status(source, &err);
-    }
-    if (st == MM1_OK) {
-        st = mm1_tokenizer_save(t, a.output, &err);
-    }
+    st = st != MM1_OK ? st : mm1_tokenizer_save(t, a.output, &err);
     if (st == MM1_OK) {
         (void)fprintf(stderr, "%s: %d ids from %.1f MB of text in %.1f s\n", a.output, mm1_tokenizer_vocab_size(t),
-                      (double)mm1_text_source_bytes(source) / 1e6, mm1_time_now() - begin);
+                      (double)bytes / 1e6, mm1_time_now() - begin);
     }
     mm1_tokenizer_destroy(t);
-    mm1_text_source_close(source);
+    mm1_recipe_deinit(&recipe);
     mm1_cli_list_free(&a.files);
+    mm1_cli_list_free(&a.set);
     return mm1_cli_finish("tokenizer train", st, &err);
 }
 
