@@ -4,7 +4,8 @@
  * who types "<|endoftext|>" gets the ids of these thirteen characters.
  *
  * Invalid UTF-8: bytes are kept as they are.  Each maximal run that is no valid UTF-8 is split off by itself and encoded
- * byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string.
+ * byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string (unless the file asks for
+ * a normalizer or a prefix space, which change text).
  *
  * Threads: a loaded tokenizer is read-only; all functions on a const tokenizer are thread-safe. */
 #ifndef MM1_TOKENIZER_H
@@ -54,7 +55,8 @@ MM1_API int32_t mm1_tokenizer_vocab_size(const mm1_tokenizer *t);
 MM1_API int32_t mm1_tokenizer_special_id(const mm1_tokenizer *t, const char *name);
 MM1_API bool mm1_tokenizer_is_special(const mm1_tokenizer *t, int32_t id);
 
-/* Appends the ids of text.  MM1_E_NOMEM only. */
+/* Appends the ids of text; ids is unchanged on failure.  MM1_E_NOMEM, or MM1_E_LIMIT if the pattern that a file brought
+ * needs too many steps on this text (never with GPT-2's). */
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len,
                                                       mm1_ids *ids, mm1_error *err);
 

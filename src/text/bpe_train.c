@@ -11,7 +11,7 @@
  * pairs on either side.  A list is never cleaned: a position that holds another pair by now is passed over.  The same
  * holds for the heap, whose top is put back with its true count if that has fallen since.
  *
- * Memory: 20 bytes for each byte of the distinct pre-tokens, and the lists.  Time: visits, not words times rounds. */
+ * Memory: 17 bytes for each byte of the distinct pre-tokens, and the lists.  Time: visits, not words times rounds. */
 #include <mm1/tokenizer.h>
 
 #include "base/alloc.h"
@@ -169,7 +169,6 @@ typedef struct trainer {
 
     int32_t *by_bytes; /* ids by the hash of their bytes: the same bytes can come about by two merges */
     size_t by_bytes_cap;
-    bool no_memory;
 } trainer;
 
 static void trainer_deinit(trainer *tr)
@@ -186,8 +185,8 @@ static void trainer_deinit(trainer *tr)
     mm1_free(tr->by_bytes);
 }
 
-/* Room for one more in a growing array; sets no_memory and returns false if there is none. */
-static bool room(trainer *tr, void *array, size_t n, size_t *cap, size_t size)
+/* Room for one more in a growing array; false if memory is short, as in all that follows. */
+static bool room(void *array, size_t n, size_t *cap, size_t size)
 {
     if (n < *cap) {
         return true;
@@ -197,7 +196,6 @@ static bool room(trainer *tr, void *array, size_t n, size_t *cap, size_t size)
     const size_t more = *cap < 512 ? 1024 : *cap * 2;
     void *grown = mm1_realloc(old, more, size);
     if (grown == NULL) {
-        tr->no_memory = true;
         return false;
     }
     memcpy(array, &grown, sizeof grown);
@@ -226,7 +224,6 @@ static pair *pair_get(trainer *tr, uint64_t key)
         const size_t cap = tr->pairs_cap == 0 ? 65536 : tr->pairs_cap * 2;
         pair *grown = mm1_alloc(cap, sizeof *grown);
         if (grown == NULL) {
-            tr->no_memory = true;
             return NULL;
         }
         for (size_t i = 0; i < cap; i++) {
@@ -256,7 +253,7 @@ static bool pair_append(trainer *tr, pair *p, uint32_t pos)
         if (c != NONE) {
             tr->free_chunk = tr->chunks[c].next;
         } else {
-            if (!room(tr, &tr->chunks, tr->n_chunks, &tr->chunks_cap, sizeof *tr->chunks)) {
+            if (!room(&tr->chunks, tr->n_chunks, &tr->chunks_cap, sizeof *tr->chunks)) {
                 return false;
             }
             c = (uint32_t)tr->n_chunks++;
@@ -283,7 +280,7 @@ static bool above(heap_item a, heap_item b)
 
 static bool heap_push(trainer *tr, heap_item item)
 {
-    if (!room(tr, &tr->heap, tr->n_heap, &tr->heap_cap, sizeof *tr->heap)) {
+    if (!room(&tr->heap, tr->n_heap, &tr->heap_cap, sizeof *tr->heap)) {
         return false;
     }
     size_t i = tr->n_heap++;
@@ -345,7 +342,7 @@ static bool gain(trainer *tr, uint32_t pos)
     }
     p->count += weight(tr, pos);
     if (!p->touched) {
-        if (!room(tr, &tr->touched, tr->n_touched, &tr->touched_cap, sizeof *tr->touched)) {
+        if (!room(&tr->touched, tr->n_touched, &tr->touched_cap, sizeof *tr->touched)) {
             return false;
         }
         p->touched = true;
@@ -393,7 +390,7 @@ static bool take_visits(trainer *tr, pair *p, size_t *n_visits)
     for (uint32_t c = p->first; c != NONE;) {
         const size_t used = c == p->last ? p->n_last : CHUNK_ITEMS;
         for (size_t k = 0; k < used; k++) {
-            if (!room(tr, &tr->visits, n, &tr->visits_cap, sizeof *tr->visits)) {
+            if (!room(&tr->visits, n, &tr->visits_cap, sizeof *tr->visits)) {
                 return false;
             }
             const uint32_t pos = tr->chunks[c].items[k];
@@ -478,7 +475,6 @@ static int32_t result_of(trainer *tr, int32_t left, int32_t right)
     if (id < 0) {
         id = tr->t->vocab_size;
         if (!mm1__tokenizer_add_token(tr->t, bytes, n_left + n_right, MM1__TOKEN_IN_VOCAB)) {
-            tr->no_memory = true;
             return -1;
         }
         tr->by_bytes[slot] = id;
@@ -509,7 +505,6 @@ static bool run_rounds(trainer *tr, int32_t vocab_size, int64_t min_count)
         if (!p->merged) {
             p->merged = true;
             if (!mm1__tokenizer_add_merge(tr->t, left, right, result)) {
-                tr->no_memory = true;
                 return false;
             }
         }
@@ -529,7 +524,6 @@ static bool lay_out(trainer *tr)
     tr->next = mm1_alloc(tr->n, sizeof *tr->next);
     tr->owner = mm1_alloc(tr->n, sizeof *tr->owner);
     if (tr->id == NULL || tr->prev == NULL || tr->next == NULL || tr->owner == NULL) {
-        tr->no_memory = true;
         return false;
     }
     for (size_t k = 0; k < tr->w->n; k++) {
@@ -624,7 +618,7 @@ mm1_status mm1_tokenizer_train(const mm1_tokenizer_train_config *config, mm1_tex
     w.slots = NULL;
     const int64_t min_count = config->min_frequency < 1 ? 1 : config->min_frequency;
     if (!lay_out(&tr) || !run_rounds(&tr, config->vocab_size, min_count)) {
-        st = mm1_error_set(err, tr.no_memory ? MM1_E_NOMEM : MM1_E_INTERNAL,
+        st = mm1_error_set(err, MM1_E_NOMEM,
                            "no memory to train a tokenizer on %zu distinct pre-tokens (%zu bytes); give it a sample of "
                            "the text",
                            w.n, w.bytes.len);

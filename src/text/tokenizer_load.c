@@ -268,11 +268,13 @@ typedef struct entry {
     unsigned flags;
 } entry;
 
-static mm1_status check_id(const json_t *v, const char *name, int32_t *id, mm1_error *err)
+/* Ids without holes are less than n_ids, the number of tokens that the file lists. */
+static mm1_status check_id(const json_t *v, const char *name, int32_t n_ids, int32_t *id, mm1_error *err)
 {
-    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= MM1__MAX_VOCAB) {
-        return mm1_error_set(err, MM1_E_FORMAT, "token \"%.80s\": its id must be an integer from 0 to %d", name,
-                             MM1__MAX_VOCAB - 1);
+    if (!json_is_integer(v) || json_integer_value(v) < 0 || json_integer_value(v) >= n_ids) {
+        return mm1_error_set(err, MM1_E_FORMAT,
+                             "token \"%.80s\": its id must be an integer from 0 to %d, less than the number of tokens",
+                             name, n_ids - 1);
     }
     *id = (int32_t)json_integer_value(v);
     return MM1_OK;
@@ -280,8 +282,7 @@ static mm1_status check_id(const json_t *v, const char *name, int32_t *id, mm1_e
 
 static mm1_status check_spelling(const char *s, mm1_error *err)
 {
-    /* Four bytes of the file make at least one byte of a token that is not spelled in the alphabet, and two one that
-     * is. */
+    /* In the alphabet a byte takes one or two bytes of the file; add_tokens() knows the exact length. */
     const size_t len = strlen(s);
     if (len == 0) {
         return mm1_error_set(err, MM1_E_FORMAT, "the vocabulary has an empty token");
@@ -292,20 +293,16 @@ static mm1_status check_spelling(const char *s, mm1_error *err)
     return MM1_OK;
 }
 
-static mm1_status read_vocab(entry *entries, const json_t *vocab, mm1_error *err)
+static mm1_status read_vocab(entry *entries, int32_t n_ids, const json_t *vocab, mm1_error *err)
 {
     const char *key;
     json_t *value;
-    if (json_object_size(vocab) > MM1__MAX_VOCAB) {
-        return mm1_error_set(err, MM1_E_LIMIT, "model: %zu tokens are over the limit of %d", json_object_size(vocab),
-                             MM1__MAX_VOCAB);
-    }
     json_object_foreach((json_t *)(uintptr_t)vocab, key, value)
     {
         int32_t id = 0;
         mm1_status st = check_spelling(key, err);
         if (st == MM1_OK) {
-            st = check_id(value, key, &id, err);
+            st = check_id(value, key, n_ids, &id, err);
         }
         if (st != MM1_OK) {
             return st;
@@ -320,7 +317,7 @@ static mm1_status read_vocab(entry *entries, const json_t *vocab, mm1_error *err
     return MM1_OK;
 }
 
-static mm1_status read_added_token(entry *entries, const json_t *o, const json_t *vocab, mm1_error *err)
+static mm1_status read_added_token(entry *entries, int32_t n_ids, const json_t *o, const json_t *vocab, mm1_error *err)
 {
     static const char *const known[] = {"id",     "content",    "single_word", "lstrip",
                                         "rstrip", "normalized", "special",     NULL};
@@ -342,7 +339,7 @@ static mm1_status read_added_token(entry *entries, const json_t *o, const json_t
         st = check_spelling(content, err);
     }
     if (st == MM1_OK) {
-        st = check_id(json_object_get(o, "id"), content, &id, err);
+        st = check_id(json_object_get(o, "id"), content, n_ids, &id, err);
     }
     if (st != MM1_OK) {
         return st;
@@ -363,8 +360,8 @@ static mm1_status read_added_token(entry *entries, const json_t *o, const json_t
     return st;
 }
 
-static mm1_status read_added(const mm1_tokenizer *t, entry *entries, const json_t *list, const json_t *vocab,
-                             mm1_error *err)
+static mm1_status read_added(const mm1_tokenizer *t, entry *entries, int32_t n_ids, const json_t *list,
+                             const json_t *vocab, mm1_error *err)
 {
     const unsigned strips = MM1__TOKEN_LSTRIP | MM1__TOKEN_RSTRIP | MM1__TOKEN_SINGLE_WORD;
     mm1_status st = MM1_OK;
@@ -372,17 +369,13 @@ static mm1_status read_added(const mm1_tokenizer *t, entry *entries, const json_
     if (list != NULL && !json_is_array(list)) {
         return mm1_error_set(err, MM1_E_FORMAT, "added_tokens: must be a list");
     }
-    if (json_array_size(list) > MM1__MAX_VOCAB) {
-        return mm1_error_set(err, MM1_E_LIMIT, "added_tokens: %zu are over the limit of %d", json_array_size(list),
-                             MM1__MAX_VOCAB);
-    }
     json_t *seen = json_object();
     if (seen == NULL) {
         return no_memory(err);
     }
     for (size_t i = 0; st == MM1_OK && i < json_array_size(list); i++) {
         const json_t *o = json_array_get(list, i);
-        st = read_added_token(entries, o, vocab, err);
+        st = read_added_token(entries, n_ids, o, vocab, err);
         if (st != MM1_OK) {
             break;
         }
@@ -417,11 +410,11 @@ static mm1_status read_added(const mm1_tokenizer *t, entry *entries, const json_
 }
 
 /* Entries to tokens, which must have the ids 0, 1, 2, ... */
-static mm1_status add_tokens(mm1_tokenizer *t, const entry *entries, mm1_error *err)
+static mm1_status add_tokens(mm1_tokenizer *t, const entry *entries, int32_t n_ids, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     mm1_buf bytes;
-    int32_t n = MM1__MAX_VOCAB;
+    int32_t n = n_ids;
     while (n > 0 && entries[n - 1].flags == 0) {
         n--;
     }
@@ -572,16 +565,21 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
     if (st != MM1_OK) {
         return st;
     }
-    entries = mm1_calloc(MM1__MAX_VOCAB, sizeof *entries);
+    const size_t n_listed = json_object_size(vocab) + json_array_size(added);
+    if (n_listed > MM1__MAX_VOCAB) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%zu tokens are over the limit of %d", n_listed, MM1__MAX_VOCAB);
+    }
+    const int32_t n_ids = (int32_t)n_listed;
+    entries = mm1_calloc(n_listed, sizeof *entries);
     if (entries == NULL) {
         return no_memory(err);
     }
-    st = read_vocab(entries, vocab, err);
+    st = read_vocab(entries, n_ids, vocab, err);
     if (st == MM1_OK) {
-        st = read_added(t, entries, added, vocab, err);
+        st = read_added(t, entries, n_ids, added, vocab, err);
     }
     if (st == MM1_OK) {
-        st = add_tokens(t, entries, err);
+        st = add_tokens(t, entries, n_ids, err);
     }
     if (st == MM1_OK) {
         st = mm1__tokenizer_index_tokens(t, err);
