@@ -349,7 +349,9 @@ static mm1_status glob_braces(const char *pattern, int depth, mm1_names *out, mm
             mm1_buf_append(&path, pattern, (size_t)(open - pattern));
             mm1_buf_printf(&path, "%0*ld", (int)(dots - body), i);
             mm1_buf_puts(&path, close + 1);
-            st = glob_braces(mm1_buf_str(&path), depth + 1, out, err);
+            st = mm1_buf_status(&path) != MM1_OK
+                     ? mm1_error_set(err, mm1_buf_status(&path), "%s: no memory for a path, or it is too long", pattern)
+                     : glob_braces(mm1_buf_str(&path), depth + 1, out, err);
         }
     } else {
         for (const char *item = body; st == MM1_OK && item <= close;) {
@@ -359,7 +361,9 @@ static mm1_status glob_braces(const char *pattern, int depth, mm1_names *out, mm
             mm1_buf_append(&path, pattern, (size_t)(open - pattern));
             mm1_buf_append(&path, item, (size_t)(end - item));
             mm1_buf_puts(&path, close + 1);
-            st = glob_braces(mm1_buf_str(&path), depth + 1, out, err);
+            st = mm1_buf_status(&path) != MM1_OK
+                     ? mm1_error_set(err, mm1_buf_status(&path), "%s: no memory for a path, or it is too long", pattern)
+                     : glob_braces(mm1_buf_str(&path), depth + 1, out, err);
             item = end + 1;
         }
     }

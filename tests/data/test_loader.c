@@ -407,7 +407,38 @@ static void it_can_be_stopped_at_any_time(void **state)
     fixture_deinit(&f);
 }
 
-static void the_order_of_weights_and_samples_is_kept_in_the_statistics(void **state)
+static void failing_allocations_end_the_stream_and_leak_nothing(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    fixture_three_sources(&f);
+    const size_t before = mm1_alloc_bytes();
+    const mm1_loader_options options = fixture_options(&f, 5);
+    int n_failed = 0;
+    for (uint64_t n = 1; n < 400; n += 1 + n / 16) {
+        mm1_error err = {0};
+        mm1_loader *l = NULL;
+        const mm1_batch *b = NULL;
+        mm1_alloc_fail_at(n);
+        mm1_status st = mm1_loader_create(&options, &l, &err);
+        for (int i = 0; st == MM1_OK && i < 6; i++) {
+            st = mm1_loader_next(l, &b, NULL, NULL, &err);
+        }
+        mm1_alloc_fail_at(0);
+        if (st != MM1_OK && st != MM1_E_NOMEM) {
+            print_error("allocation %d: %s: %s\n", (int)n, mm1_status_name(st), err.message);
+            fail();
+        }
+        n_failed += st != MM1_OK;
+        mm1_loader_destroy(l);
+        assert_int_equal(mm1_alloc_bytes(), before);
+    }
+    assert_true(n_failed > 20);
+    fixture_deinit(&f);
+}
+
+static void the_statistics_name_sources_cuts_and_drops(void **state)
 {
     (void)state;
     fixture f;
@@ -445,7 +476,8 @@ int main(void)
         cmocka_unit_test(a_source_without_any_usable_sample_is_an_error_not_a_loop),
         cmocka_unit_test(errors_of_the_configuration_name_the_key_and_the_path),
         cmocka_unit_test(it_can_be_stopped_at_any_time),
-        cmocka_unit_test(the_order_of_weights_and_samples_is_kept_in_the_statistics),
+        cmocka_unit_test(failing_allocations_end_the_stream_and_leak_nothing),
+        cmocka_unit_test(the_statistics_name_sources_cuts_and_drops),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
