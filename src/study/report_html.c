@@ -460,11 +460,15 @@ static void put_failures(mm1_buf *out, mm1__report *r)
 
 /* ---- training ---- */
 
+/* One column from the line `first` on. */
 static void put_small(mm1_buf *out, const mm1__metrics *m, mm1__metric column, const char *title, const char *unit,
-                      int colour, bool zero)
+                      int colour, size_t first)
 {
-    const mm1_svg_series s = {
-        .name = title, .colour = colour, .x = m->columns[MM1__METRIC_STEP], .y = m->columns[column], .n = m->n};
+    const mm1_svg_series s = {.name = title,
+                              .colour = colour,
+                              .x = m->columns[MM1__METRIC_STEP] + first,
+                              .y = m->columns[column] + first,
+                              .n = m->n - first};
     mm1_buf_printf(out, "<div class=\"card\"><h3>%s</h3>", title);
     mm1_svg_put_lines(out, &(mm1_svg_lines){.label = title,
                                             .y_name = unit,

@@ -213,7 +213,7 @@ static mm1_status load_metrics(mm1__report *r, const char *path, mm1_error *err)
     }
     if (m->n_bad_lines > 0) {
         mm1_error bad = {0};
-        (void)mm1_error_set(&bad, MM1_E_FORMAT, "%s: %zu lines are no JSON objects and were left out", path,
+        (void)mm1_error_set(&bad, MM1_E_FORMAT, "%s: lines left out because they are no JSON objects: %zu", path,
                             m->n_bad_lines);
         add_problem(r, bad.message);
     }
@@ -321,7 +321,7 @@ static mm1_status load_samples(mm1__report *r, mm1_error *err)
     mm1_status st = each_line(r->in->samples_path, on_sample_line, r->sample_list, &n_bad, &local);
     if (n_bad > 0) {
         mm1_error bad = {0};
-        (void)mm1_error_set(&bad, MM1_E_FORMAT, "%s: %zu lines are no JSON objects and were left out",
+        (void)mm1_error_set(&bad, MM1_E_FORMAT, "%s: lines left out because they are no JSON objects: %zu",
                             r->in->samples_path, n_bad);
         add_problem(r, bad.message);
     }

@@ -27,7 +27,7 @@ static const char mm1__report_css[] =
     ".about{color:var(--soft);max-width:46em;margin:0 0 20px}"
     ".tiles{display:flex;flex-wrap:wrap;gap:1px;margin:38px 0 0;padding:0;"
     "background:var(--edge);border:1px solid var(--edge);border-radius:14px;overflow:hidden}"
-    ".tiles div{background:var(--card);padding:17px 18px 15px;flex:1 1 180px}"
+    ".tiles:empty,.card:has(>table:empty){display:none}.tiles div{background:var(--card);padding:17px 18px 15px;flex:1 1 180px}"
     ".tiles dt{font-size:12.5px;color:var(--soft);margin:0}.tiles dd{margin:2px 0 0;font-size:27px;font-weight:600;"
     "letter-spacing:-.025em;line-height:1.2}.tiles dd small{font-size:13px;font-weight:400;color:var(--faint);letter-spacing:0}"
     "nav{margin:26px 0 0;font-size:14px;color:var(--faint)}nav a{color:var(--soft);text-decoration:none;margin-right:20px;"
@@ -96,7 +96,7 @@ static const char mm1__report_css[] =
     "--c1:#2563a8;--c2:#c8642a;--c3:#2b8a6f;--c4:#7a55b5;--c5:#b8436b;--c6:#80801f;--good:#1f8a5b;--good-bg:#dff0e6;"
     "--bad:#b94a3c;--bad-bg:#f8e3df}"
     "body{font-size:11pt}main{max-width:none;padding:0}section{margin-top:34px}nav{display:none}"
-    ".card,.tiles div,tr{break-inside:avoid}h2,.about{break-after:avoid}"
+    ".card,.tiles div,tr{break-inside:avoid}h2,.about{break-after:avoid;break-inside:avoid}"
     "*{-webkit-print-color-adjust:exact;print-color-adjust:exact}"
     ".gallery{grid-template-columns:repeat(4,1fr);gap:10px}figure .shot{height:120px}.two{grid-template-columns:1fr 1fr}"
     ".three{grid-template-columns:repeat(3,1fr)}.scroll{overflow:visible}.scroll>.chart{min-width:0}}";

@@ -200,7 +200,7 @@ static void find_ranges(const mm1_svg_lines *c, axis *xs, axis *ys)
 /* Names at the right ends, moved apart until none covers another. */
 static void put_names(mm1_buf *out, const mm1_svg_lines *c, const thinned *t, const axis *xs, const axis *ys)
 {
-    enum { LINE = 15 };
+    enum { LINE = 17 };
     double at[MM1_SVG_MAX_SERIES];
     size_t order[MM1_SVG_MAX_SERIES], n = 0;
     for (size_t k = 0; k < c->n_series; k++) {
@@ -236,7 +236,7 @@ void mm1_svg_put_lines(mm1_buf *out, const mm1_svg_lines *c)
 {
     thinned t[MM1_SVG_MAX_SERIES];
     const bool is_large = c->height > 200;
-    axis xs = {.from = 46, .to = c->width - (c->has_names ? 128 : 14), .is_log = c->log_x};
+    axis xs = {.from = 52, .to = c->width - (c->has_names ? 128 : 14), .is_log = c->log_x};
     axis ys = {.from = c->height - (is_large ? 40 : 24), .to = 22};
 
     mm1_svg_lines chart = *c;
