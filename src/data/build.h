@@ -23,28 +23,31 @@
 
 /* One entry of `data.build` in a recipe. */
 typedef struct mm1_build_source {
-    char *kind;        /* a row of the table in source.c: "tuxpaint", "html", ... */
-    char *name;        /* in shards and manifest; NULL or "": the kind */
-    char *path;        /* folder or file; relative to root; NULL or "": where the kind's package puts it */
-    char *licence;     /* NULL or "": the kind's */
+    char *kind;    /* a row of the table in source.c: "tuxpaint", "html", ... */
+    char *name;    /* in shards and manifest; NULL or "": the kind */
+    char *path;    /* folder or file; relative to root; NULL or "": where the kind's package puts it */
+    char *licence; /* NULL or "": the kind's */
+    char *include; /* pattern (*, ?, [..]; * also matches /) of paths below `path`; NULL or "": the kind's, or all */
+    char *exclude; /* the same for what is left out */
     int64_t max_items; /* captions, pages or files read at most; 0: all */
 } mm1_build_source;
 
 typedef struct mm1_build_config {
-    char *out;              /* folder to make */
-    char *root;             /* where packages are unpacked; "/" for installed ones */
-    char *package_lists;    /* folder with apt's *_Packages files, for the descriptions of games */
-    int64_t max_px;         /* longer pictures are scaled down to this long side */
-    int64_t min_px;         /* figures of pages whose shorter side is less are dropped */
-    double max_aspect;      /* pictures longer or taller than this are dropped */
-    int64_t max_pixels;     /* pictures over this are not decoded */
-    int64_t jpeg_quality;   /* of stored photographs */
-    int64_t max_words;      /* of one document or text; longer pages are cut at headings and paragraphs */
-    int64_t max_images;     /* of one document; pages with more are dropped */
-    int64_t max_repeats;    /* a figure, a paragraph or a caption that occurs more often in a source is dropped */
-    int64_t heldout_one_in; /* concepts with sha256 mod this == 0 are held out; 0: none */
-    int64_t shard_bytes;    /* a new shard starts after so many bytes */
-    int64_t seed;           /* of the order in which items are written */
+    char *out;                /* folder to make */
+    char *root;               /* where packages are unpacked; "/" for installed ones */
+    char *package_lists;      /* folder with apt's *_Packages files, for the descriptions of games */
+    int64_t max_px;           /* longer pictures are scaled down to this long side */
+    int64_t min_px;           /* figures of pages whose shorter side is less are dropped */
+    double max_aspect;        /* pictures longer or taller than this are dropped */
+    int64_t max_pixels;       /* pictures over this are not decoded */
+    int64_t jpeg_quality;     /* of stored photographs */
+    int64_t max_words;        /* of one document or text; longer pages are cut at headings and paragraphs */
+    int64_t max_images;       /* of one document; pages with more are dropped */
+    int64_t max_repeats;      /* a figure or a paragraph that stands on more pages of a source is dropped */
+    int64_t max_same_caption; /* of the captions that are the same, so many stay */
+    int64_t heldout_one_in;   /* concepts with sha256 mod this == 0 are held out; 0: none */
+    int64_t shard_bytes;      /* a new shard starts after so many bytes */
+    int64_t seed;             /* of the order in which items are written */
     mm1_build_source *sources;
     size_t n_sources;
 } mm1_build_config;

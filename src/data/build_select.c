@@ -151,19 +151,24 @@ static mm1_status clean_pages(mm1_corpus *corpus, const mm1_build_config *config
     return st;
 }
 
-/* Headings that have nothing below them before the next heading of the piece or its end. */
+/* Headings that have nothing below them before the next heading of their own level or a higher one. */
 static void remove_bare_headings(mm1_page *page)
 {
-    bool followed = false;
+    bool has_body[8] = {false}; /* by level: something to read before the next heading that ends this level */
     for (size_t k = page->n_parts; k-- > 0;) {
         mm1_page_part *part = &page->parts[k];
-        if (part->level > 0 && part->text != NULL) {
-            if (!followed) {
+        if (part->text != NULL && part->level > 0) {
+            const int level = part->level < 7 ? part->level : 7;
+            if (!has_body[level]) {
                 remove_part(part);
             }
-            followed = false;
+            for (int i = level; i < 8; i++) {
+                has_body[i] = false;
+            }
         } else if (part->text != NULL || is_picture(part)) {
-            followed = true;
+            for (int i = 0; i < 8; i++) {
+                has_body[i] = true;
+            }
         }
     }
 }
@@ -236,7 +241,7 @@ static mm1_status select_caption(select_job *job, mm1_caption *c, mm1_error *err
         if (before == UINT32_MAX) {
             return out_of_memory(err);
         }
-        if (before >= job->config->max_repeats) {
+        if (before >= job->config->max_same_caption) {
             c->drop = MM1_DROP_CAPTION_REPEATED;
         } else if (mm1_count_map_add(&job->caption_pixels, p->pixels) == UINT32_MAX ||
                    mm1_count_map_add(c->heldout ? &job->heldout_pixels : &job->train_pixels, p->pixels) == UINT32_MAX) {

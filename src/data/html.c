@@ -179,7 +179,6 @@ static bool is_block_tag(GumboTag tag)
     case GUMBO_TAG_OL:
     case GUMBO_TAG_DL:
     case GUMBO_TAG_LI:
-    case GUMBO_TAG_DT:
     case GUMBO_TAG_DD:
     case GUMBO_TAG_BLOCKQUOTE:
     case GUMBO_TAG_FIGURE:
@@ -208,7 +207,8 @@ static int heading_level(GumboTag tag)
     case GUMBO_TAG_H3: return 3;
     case GUMBO_TAG_H4: return 4;
     case GUMBO_TAG_H5: return 5;
-    case GUMBO_TAG_H6: return 6;
+    case GUMBO_TAG_H6:
+    case GUMBO_TAG_DT: return 6; /* a term heads its description */
     default: return 0;
     }
 }
@@ -273,7 +273,7 @@ static void walk_element(walk_state *w, const GumboNode *node, int depth)
     if (is_skipped_tag(e->tag) || is_furniture(e)) {
         return;
     }
-    if (e->tag == GUMBO_TAG_PRE) {
+    if (e->tag == GUMBO_TAG_PRE || has_word(attribute(e, "class"), "fragment")) {
         flush_text(w, MM1_HTML_TEXT, 0, MM1_JOINT_PARAGRAPH);
         w->page->n_code++;
         return;

@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include <dirent.h>
-#include <errno.h>
+#include <fnmatch.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -79,18 +79,21 @@ static const mm1_source_kind kinds[] = {
      .path = "usr/share/doc/python-sklearn-doc/html",
      .read = mm1__source_html,
      .licence = "BSD-3-Clause",
+     .exclude = "*generated/*",
      .package = "python-sklearn-doc",
      .gives = "documents, captions, text"},
     {.name = "skimage-doc",
      .path = "usr/share/doc/python-skimage-doc/html",
      .read = mm1__source_html,
      .licence = "BSD-3-Clause",
+     .exclude = "api/*",
      .package = "python-skimage-doc",
      .gives = "documents, captions, text"},
     {.name = "opencv-doc",
      .path = "usr/share/doc/opencv-doc/opencv4/html",
      .read = mm1__source_html,
      .licence = "Apache-2.0",
+     .include = "*tutorial_*.html",
      .package = "opencv-doc",
      .gives = "documents, text"},
     {.name = "debian-handbook",
@@ -99,6 +102,54 @@ static const mm1_source_kind kinds[] = {
      .licence = "CC-BY-SA-3.0 or GPL-2+",
      .package = "debian-handbook",
      .gives = "documents, text"},
+    {.name = "python-doc",
+     .path = "usr/share/doc/python3.11/html",
+     .read = mm1__source_html,
+     .licence = "PSF-2.0",
+     .package = "python3.11-doc",
+     .gives = "text, documents"},
+    {.name = "rust-doc",
+     .path = "usr/share/doc/rust-doc/html/book",
+     .read = mm1__source_html,
+     .licence = "MIT or Apache-2.0",
+     .package = "rust-doc",
+     .gives = "text, documents"},
+    {.name = "postgresql-doc",
+     .path = "usr/share/doc/postgresql-doc-15/html",
+     .read = mm1__source_html,
+     .licence = "PostgreSQL",
+     .package = "postgresql-doc-15",
+     .gives = "text, documents"},
+    {.name = "debian-policy",
+     .path = "usr/share/doc/debian-policy",
+     .read = mm1__source_html,
+     .licence = "GPL-2+",
+     .package = "debian-policy",
+     .gives = "text, documents"},
+    {.name = "debian-reference",
+     .path = "usr/share/debian-reference",
+     .read = mm1__source_html,
+     .licence = "GPL-2+",
+     .package = "debian-reference-en",
+     .gives = "text"},
+    {.name = "linux-doc",
+     .path = "usr/share/doc/linux-doc-6.1/html",
+     .read = mm1__source_html,
+     .licence = "GPL-2",
+     .package = "linux-doc-6.1",
+     .gives = "text, documents"},
+    {.name = "novels",
+     .path = "usr/lib/R/site-library/janeaustenr/data/Rdata.rdb",
+     .read = mm1__source_novels,
+     .licence = "public domain",
+     .package = "r-cran-janeaustenr",
+     .gives = "text"},
+    {.name = "sword",
+     .path = "usr/share/sword/modules/comments/zcom/tdavid",
+     .read = mm1__source_sword,
+     .licence = "public domain",
+     .package = "sword-comm-tdavid",
+     .gives = "text"},
     {.name = "html", .read = mm1__source_html, .licence = "unknown", .gives = "documents, captions, text"},
     {.name = "text", .read = mm1__source_text, .licence = "unknown", .gives = "text"},
     {.name = "images", .read = mm1__source_images, .licence = "unknown", .gives = "captions"},
@@ -148,6 +199,22 @@ mm1_picture mm1_source_picture(const mm1_source *s, const char *path)
                          .photo = s->kind->photo,
                          .crop = !s->kind->photo,
                          .source = s->index};
+}
+
+static const char *choose(const char *mine, const char *otherwise)
+{
+    return mine != NULL && mine[0] != '\0' ? mine : otherwise;
+}
+
+bool mm1_source_wants(const mm1_source *s, const char *file)
+{
+    const char *include = choose(s->entry->include, s->kind->include), *below = file;
+    const char *exclude = choose(s->entry->exclude, s->kind->exclude);
+    const size_t n = strlen(s->path);
+    if (strncmp(file, s->path, n) == 0 && file[n] != '\0') {
+        below = file + n + (file[n] == '/');
+    }
+    return (include == NULL || fnmatch(include, below, 0) == 0) && (exclude == NULL || fnmatch(exclude, below, 0) != 0);
 }
 
 bool mm1_source_full(const mm1_source *s, size_t n_so_far)

@@ -18,10 +18,10 @@ typedef struct mm1_source_kind {
     const char *path; /* below the root; NULL: the recipe must say */
     mm1_status (*read)(mm1_source *s, mm1_error *err);
     const char *licence;
-    const char *package; /* Debian packages that have it; NULL for generic kinds */
-    const char *gives;   /* "captions", "documents, text", ...: for the list of kinds */
-    bool photo;          /* pictures are stored as JPEG */
-    int32_t html_cut;    /* for readers that serve several rows: see source_html.c */
+    const char *package;           /* Debian packages that have it; NULL for generic kinds */
+    const char *gives;             /* "captions", "documents, text", ...: for the list of kinds */
+    bool photo;                    /* pictures are stored as JPEG */
+    const char *include, *exclude; /* where the recipe does not say; NULL: all, none */
 } mm1_source_kind;
 
 struct mm1_source {
@@ -46,6 +46,9 @@ const char *mm1_source_origin(const mm1_source *s, const char *path);
 
 /* A picture in a file, with what the row says. */
 mm1_picture mm1_source_picture(const mm1_source *s, const char *path);
+
+/* False if the recipe's (or the row's) patterns leave this file, below s->path, out. */
+bool mm1_source_wants(const mm1_source *s, const char *file);
 
 /* True, and counted, when the source has given its max_items. */
 bool mm1_source_full(const mm1_source *s, size_t n_so_far);
@@ -74,6 +77,8 @@ mm1_status mm1__source_nebulae(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_landscapes(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_html(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_text(mm1_source *s, mm1_error *err);
+mm1_status mm1__source_novels(mm1_source *s, mm1_error *err);
+mm1_status mm1__source_sword(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_images(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_manifest(mm1_source *s, mm1_error *err);
 

@@ -126,7 +126,8 @@ static bool is_good_alt(const char *alt)
 {
     const size_t n = alt != NULL ? mm1_prose_words(alt, strlen(alt)) : 0;
     return n >= MIN_ALT_WORDS && n <= MAX_ALT_WORDS && mm1_prose_has_letters(alt, strlen(alt), 8) &&
-           strstr(alt, "../") == NULL && strstr(alt, ".png") == NULL && strchr(alt, '\\') == NULL;
+           strstr(alt, "../") == NULL && strstr(alt, ".png") == NULL && strchr(alt, '\\') == NULL &&
+           strncmp(alt, "plot ", 5) != 0;
 }
 
 static mm1_status add_picture(mm1_source *s, const char *file, const mm1_html_block *block, const char *concept,
@@ -164,6 +165,18 @@ static mm1_status add_picture(mm1_source *s, const char *file, const mm1_html_bl
     return st;
 }
 
+/* What an author leaves for later. */
+static bool is_placeholder(const char *text)
+{
+    static const char *const words[] = {"TODO", "TODO.", "TODO:", "TBD", "TBD.", "FIXME", "...", "- TODO", "[TODO]"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        if (strcmp(text, words[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static mm1_status add_page(mm1_source *s, const char *file, const parsed_page *p, mm1_error *err)
 {
     mm1_status st = MM1_OK;
@@ -183,6 +196,10 @@ static mm1_status add_page(mm1_source *s, const char *file, const parsed_page *p
         const mm1_html_block *block = &p->html.blocks[i];
         if (block->kind == MM1_HTML_PICTURE) {
             st = add_picture(s, file, block, page.concept, &parts, &path, err);
+            continue;
+        }
+        if (is_placeholder(block->text)) {
+            mm1_corpus_drop(s->corpus, s->index, MM1_DROP_PLACEHOLDER, 1);
             continue;
         }
         const mm1_page_part part = {.text = mm1_corpus_strndup(s->corpus, block->text, strlen(block->text)),
@@ -212,7 +229,8 @@ mm1_status mm1__source_html(mm1_source *s, mm1_error *err)
     mm1_status st = job != NULL ? mm1_source_walk(s->path, ".html,.htm,.xhtml", true, &files, NULL, err)
                                 : mm1_error_set(err, MM1_E_NOMEM, "no memory");
     for (size_t i = 0; st == MM1_OK && i < files.n; i++) {
-        if (!is_index(files.items[i]) && !mm1_source_full(s, wanted.n) && !mm1_names_add(&wanted, files.items[i])) {
+        if (mm1_source_wants(s, files.items[i]) && !is_index(files.items[i]) && !mm1_source_full(s, wanted.n) &&
+            !mm1_names_add(&wanted, files.items[i])) {
             st = mm1_error_set(err, MM1_E_NOMEM, "no memory");
         }
     }

@@ -34,6 +34,9 @@ mm1_status mm1__source_images(mm1_source *s, mm1_error *err)
     for (size_t i = 0; st == MM1_OK && i < files.n; i++) {
         const char *file = files.items[i];
         char *text = NULL;
+        if (!mm1_source_wants(s, file)) {
+            continue;
+        }
         for (size_t k = 0; text == NULL && k < sizeof captions / sizeof captions[0]; k++) {
             mm1_buf_clear(&path);
             mm1_buf_append(&path, file, (size_t)(mm1_path_extension(file) - file));

@@ -1,7 +1,7 @@
 /* source_nebulae.c - Stellarium's photographs of nebulae, clusters and galaxies, named by its catalogue.
  *
  *   n7000-vasey.png + names.dat "NGC  7000            _("North America Nebula") # ..."
- *   -> "photograph of the North America Nebula (NGC 7000)"; without a name "photograph of the deep-sky object NGC 1333"
+ *   -> "North America Nebula (NGC 7000), astronomical photograph"; without a name "deep-sky object NGC 1333, ..."
  *
  * The letters before the number are Stellarium's: n is NGC, p is PGC.  Files of other names are left out. */
 #include "data/source.h"
@@ -75,10 +75,9 @@ mm1_status mm1__source_nebulae(mm1_source *s, mm1_error *err)
         mm1_buf_clear(&concept);
         put_common_name(&name, names, catalogues[row].catalogue, number);
         if (name.len > 0) {
-            const char *the = strncmp(mm1_buf_str(&name), "The ", 4) == 0 ? "" : "the ";
-            mm1_buf_printf(&caption, "photograph of %s%s (%s%s%ld)", the, mm1_buf_str(&name), shown, gap, number);
+            mm1_buf_printf(&caption, "%s (%s%s%ld), astronomical photograph", mm1_buf_str(&name), shown, gap, number);
         } else {
-            mm1_buf_printf(&caption, "photograph of the deep-sky object %s%s%ld", shown, gap, number);
+            mm1_buf_printf(&caption, "deep-sky object %s%s%ld, astronomical photograph", shown, gap, number);
         }
         mm1_buf_printf(&concept, "sky:%s%ld", catalogues[row].catalogue, number);
         mm1_picture picture = mm1_source_picture(s, files.items[i]);

@@ -29,11 +29,12 @@ enum { MAX_STARS = 100, MAX_SAME_TITLE = 12, MAX_TITLE_BYTES = 80 };
 
 typedef struct clip {
     char *title, *keywords; /* may be NULL */
+    bool italian;
 } clip;
 
 typedef struct clip_reader {
     mm1_source *s;
-    mm1_buf path, title, words, caption, concept, scratch;
+    mm1_buf path, title, words, creator, caption, concept, scratch;
     mm1_count_map same_title;
     int n_stars;
 } clip_reader;
@@ -45,6 +46,7 @@ static void read_metadata(clip_reader *r, const char *text, size_t len)
     mm1_xml x = mm1_xml_begin(text, len);
     mm1_buf_clear(&r->title);
     mm1_buf_clear(&r->words);
+    mm1_buf_clear(&r->creator);
     while (mm1_xml_next(&x) != MM1_XML_END) {
         if (mm1_xml_is(&x, MM1_XML_OPEN, "Work")) {
             in_work = true;
@@ -52,6 +54,8 @@ static void read_metadata(clip_reader *r, const char *text, size_t len)
             break;
         } else if (mm1_xml_is(&x, MM1_XML_OPEN, "subject") || mm1_xml_is(&x, MM1_XML_CLOSE, "subject")) {
             in_subject = x.kind == MM1_XML_OPEN && !x.is_empty;
+        } else if (in_work && mm1_xml_is(&x, MM1_XML_OPEN, "creator")) {
+            mm1_xml_text(&x, &r->creator);
         } else if (in_work && !has_title && mm1_xml_is(&x, MM1_XML_OPEN, "title")) {
             has_title = true;
             mm1_xml_text(&x, &r->title);
@@ -108,7 +112,8 @@ static bool put_card(mm1_buf *out, const char *name)
 
 static bool is_artist(const char *word, size_t len)
 {
-    static const char *const artists[] = {"ganson", "benj", "benji", "aj", "sek", "peterm", "romus", "nicu", "r", "gm"};
+    static const char *const artists[] = {"ganson", "benj", "benji", "aj", "sek",  "peterm", "romus", "nicu",
+                                          "r",      "gm",   "aiga",  "md", "jean", "bb",     "bmp"};
     for (size_t i = 0; i < sizeof artists / sizeof artists[0]; i++) {
         if (strlen(artists[i]) == len && memcmp(artists[i], word, len) == 0) {
             return true;
@@ -118,10 +123,10 @@ static bool is_artist(const char *word, size_t len)
 }
 
 /* Words of the file name.  Names that end in "_01" or "_" carry a cut-off author: "lion_simple_bw_benji_01". */
-static void put_file_words(clip_reader *r, mm1_buf *out, const char *name)
+static void put_file_words(clip_reader *r, mm1_buf *out, const char *name, size_t len)
 {
     mm1_buf_clear(&r->scratch);
-    mm1_prose_from_name(&r->scratch, name, (size_t)(mm1_path_extension(name) - name));
+    mm1_prose_from_name(&r->scratch, name, len);
     const char *p = mm1_buf_str(&r->scratch);
     while (*p != '\0') {
         const size_t n = strcspn(p, " ");
@@ -134,22 +139,41 @@ static void put_file_words(clip_reader *r, mm1_buf *out, const char *name)
     }
 }
 
-/* The title as a phrase: slugs become words, "(B and W)" is said in full. */
-static void put_title(mm1_buf *out, const char *title)
+/* The title as a phrase: slugs become words, "(B and W)" is said in full, ".svg" goes. */
+static void put_title(clip_reader *r, mm1_buf *out, const char *title)
 {
-    const char *bw = strstr(title, "(B and W)");
-    const size_t len = bw != NULL ? (size_t)(bw - title) : strlen(title);
+    static const char *const endings[] = {"(B and W)", "(B & W)", "(b and w)", "(BW)", "B and W"};
+    const char *bw = NULL;
+    for (size_t i = 0; bw == NULL && i < sizeof endings / sizeof endings[0]; i++) {
+        bw = strstr(title, endings[i]);
+    }
+    size_t len = bw != NULL ? (size_t)(bw - title) : strlen(title);
+    if (len > 4 && memcmp(title + len - 4, ".svg", 4) == 0) {
+        len -= 4;
+    }
     const size_t begin = out->len;
     if (memchr(title, ' ', len) == NULL || memchr(title, '_', len) != NULL) {
-        mm1_prose_from_name(out, title, len);
+        put_file_words(r, out, title, len);
     } else {
         mm1_buf_append(out, title, len);
     }
-    while (out->len > begin && out->data[out->len - 1] == ' ') {
+    while (out->len > begin && (out->data[out->len - 1] == ' ' || out->data[out->len - 1] == '-')) {
         out->data[--out->len] = '\0';
     }
     if (bw != NULL && out->len > begin) {
         mm1_buf_puts(out, ", black and white");
+    }
+}
+
+/* "France - Auvergne" -> "Auvergne, France". */
+static void turn_round(mm1_buf *words, mm1_buf *scratch)
+{
+    const char *dash = strstr(mm1_buf_str(words), " - ");
+    if (dash != NULL && dash[3] != '\0') {
+        mm1_buf_clear(scratch);
+        mm1_buf_printf(scratch, "%s, %.*s", dash + 3, (int)(dash - mm1_buf_str(words)), mm1_buf_str(words));
+        mm1_buf_clear(words);
+        mm1_buf_puts(words, mm1_buf_str(scratch));
     }
 }
 
@@ -173,8 +197,11 @@ static bool says(const char *text, const char *word, size_t len)
 /* ", food, beverages": folders below png/ that say something and are not said yet. */
 static void put_folders(mm1_buf *out, const char *below)
 {
-    static const char *const dull[] = {"unsorted", "special",   "recreation", "signs_and_symbols", "shapes", "computer",
-                                       "science",  "geography", "office",     "electronics",       "people", "tools"};
+    static const char *const dull[] = {"unsorted", "special",     "recreation",  "signs_and_symbols",
+                                       "shapes",   "computer",    "science",     "geography",
+                                       "office",   "electronics", "people",      "tools",
+                                       "smilies",  "callouts",    "map_symbols", "icons",
+                                       "buttons",  "unsorted"};
     for (const char *p = below, *slash; (slash = strchr(p, '/')) != NULL; p = slash + 1) {
         const size_t n = (size_t)(slash - p);
         bool skip = says(mm1_buf_str(out), p, n);
@@ -189,8 +216,9 @@ static void put_folders(mm1_buf *out, const char *below)
 }
 
 /* Fills caption and concept; the reason if there is none. */
-static mm1_drop make_caption(clip_reader *r, const char *below, const char *title)
+static mm1_drop make_caption(clip_reader *r, const char *below, const clip *c)
 {
+    const char *title = c->title != NULL ? c->title : "";
     const char *name = mm1_path_basename(below);
     int points = 0;
     mm1_buf_clear(&r->caption);
@@ -205,7 +233,7 @@ static mm1_drop make_caption(clip_reader *r, const char *below, const char *titl
     if (has(below, "special/gradients/")) {
         return MM1_DROP_NEAR_IDENTICAL;
     }
-    if (has(name, "archite") || has(name, "francesc")) {
+    if (c->italian || has(name, "archite") || has(name, "francesc")) {
         return MM1_DROP_CAPTION_LANGUAGE;
     }
     if (has(below, "games/cards/") && put_card(&r->caption, name)) {
@@ -222,13 +250,14 @@ static mm1_drop make_caption(clip_reader *r, const char *below, const char *titl
     mm1_buf words;
     mm1_buf_init(&words, 4096);
     if (collection) {
-        put_file_words(r, &words, name);
+        put_file_words(r, &words, name, (size_t)(mm1_path_extension(name) - name));
     } else {
-        put_title(&words, title);
+        put_title(r, &words, title);
     }
     const bool ok = mm1_prose_has_letters(mm1_buf_str(&words), words.len, 3);
     if (ok && flag && !says(mm1_buf_str(&words), "flag", 4)) {
         bool upper = true;
+        turn_round(&words, &r->scratch);
         mm1__flag_concept(&r->concept, mm1_buf_str(&words));
         mm1_buf_puts(&r->caption, "flag of ");
         for (const char *p = mm1_buf_str(&words); *p != '\0'; p++) {
@@ -239,7 +268,9 @@ static mm1_drop make_caption(clip_reader *r, const char *below, const char *titl
     } else if (ok) {
         mm1_buf_puts(&r->caption, mm1_buf_str(&words));
         mm1_prose_key(&r->concept, mm1_buf_str(&words), words.len);
-        put_folders(&r->caption, below);
+        if (!flag) {
+            put_folders(&r->caption, below);
+        }
     }
     mm1_buf_deinit(&words);
     return ok ? MM1_DROP_NONE : MM1_DROP_CAPTION_EMPTY;
@@ -261,9 +292,14 @@ static mm1_status list_titles(clip_reader *r, const mm1_names *files, const char
         read_metadata(r, text, len);
         mm1_free(text);
         mm1_buf_clear(&r->caption);
-        if (!mm1_prose_squeeze(&r->caption, mm1_buf_str(&r->title), r->title.len)) {
+        /* Some titles were escaped twice. */
+        mm1_buf_clear(&r->scratch);
+        mm1_xml_decode(mm1_buf_str(&r->title), r->title.len, &r->scratch);
+        if (!mm1_prose_squeeze(&r->caption, mm1_buf_str(&r->scratch), r->scratch.len)) {
             continue;
         }
+        clips[i].italian = strcasestr(mm1_buf_str(&r->creator), "rollandin") != NULL ||
+                           strcasestr(mm1_buf_str(&r->creator), "archite") != NULL;
         clips[i].title = mm1_strndup(mm1_buf_str(&r->caption), r->caption.len);
         clips[i].keywords = mm1_strndup(mm1_buf_str(&r->words), r->words.len);
         if (clips[i].title == NULL || clips[i].keywords == NULL ||
@@ -277,7 +313,7 @@ static mm1_status list_titles(clip_reader *r, const mm1_names *files, const char
 mm1_status mm1__source_openclipart(mm1_source *s, mm1_error *err)
 {
     clip_reader r = {.s = s};
-    mm1_buf *bufs[] = {&r.path, &r.title, &r.words, &r.caption, &r.concept, &r.scratch};
+    mm1_buf *bufs[] = {&r.path, &r.title, &r.words, &r.creator, &r.caption, &r.concept, &r.scratch};
     mm1_names files = {0};
     clip *clips = NULL;
     int64_t n_links = 0;
@@ -296,7 +332,7 @@ mm1_status mm1__source_openclipart(mm1_source *s, mm1_error *err)
     size_t n = 0;
     for (size_t i = 0; st == MM1_OK && i < files.n; i++) {
         const char *below = files.items[i] + strlen(png) + 1;
-        const mm1_drop drop = make_caption(&r, below, clips[i].title != NULL ? clips[i].title : "");
+        const mm1_drop drop = make_caption(&r, below, &clips[i]);
         if (drop != MM1_DROP_NONE) {
             mm1_corpus_drop(s->corpus, s->index, drop, 1);
         } else if (!mm1_source_full(s, n++)) {

@@ -134,7 +134,7 @@ mm1_status mm1__source_text(mm1_source *s, mm1_error *err)
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory");
     }
     for (size_t i = 0; st == MM1_OK && i < files.n; i++) {
-        if (!mm1_source_full(s, i)) {
+        if (mm1_source_wants(s, files.items[i]) && !mm1_source_full(s, i)) {
             st = read_file(s, files.items[i], err);
         }
     }
