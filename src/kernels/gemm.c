@@ -14,13 +14,14 @@
 #include <string.h>
 
 enum {
-    KC = 256,  /* most k in a chunk */
+    KC = 320,  /* most k in a chunk */
     MC = 168,  /* rows of a in a block: a multiple of 4, 6 and 14 */
     NC = 1024, /* columns of b in a block */
     NG = 128,  /* columns between two runs of the epilogue; a multiple of every tile width */
     MR_MAX = 14,
     NR_MAX = 32,
-    FEW_ROWS = 8,        /* up to here b is not packed */
+    FEW_ROWS_NT = 8, /* up to here b is not packed */
+    FEW_ROWS_NN = 4,
     FEW_K = MC * KC / 8, /* and a, if it must be copied, fits its buffer */
     FEW_NN_STEP = 16,    /* rows of b read side by side */
     L1_PANEL = 20 << 10, /* bytes: a panel of b up to this size is kept in L1 rather than one of a */
@@ -201,7 +202,8 @@ static void work(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch 
 static bool is_few(const mm1_gemm_args *g)
 {
     const bool copied = g->trans_a || g->alpha != 1.0f;
-    return g->M <= FEW_ROWS && g->K > 0 && (g->K <= FEW_K || !copied) && !needs_aside(g);
+    return g->M <= (g->trans_b ? FEW_ROWS_NT : FEW_ROWS_NN) && g->K > 0 && (g->K <= FEW_K || !copied) &&
+           !needs_aside(g);
 }
 
 /* Columns [n0, n1) of a product with few rows: bounded by the reading of b, which happens once.  a [M, K] has alpha in

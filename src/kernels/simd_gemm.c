@@ -252,7 +252,12 @@ INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a
         }
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
-            const vf y = v_load(b + j * ldb + k);
+            const float *at = b + j * ldb + k;
+            const vf y = v_load(at);
+            if (m > 1) {
+                /* the next rows, which may not exist: two to four streams alone do not fill the memory's lanes */
+                _mm_prefetch((const char *)((uintptr_t)at + (uintptr_t)(n * ldb) * sizeof *at), _MM_HINT_T0);
+            }
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
                 s[i][j] = v_fma(x[i], y, s[i][j]);
@@ -288,6 +293,15 @@ static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, cons
     for (; j + 8 <= N && M == 1; j += 8) {
         const int64_t i = 0;
         DOTS(1, 8);
+    }
+    for (; j + 4 <= N && M <= 3; j += 4) {
+        const int64_t i = 0;
+        switch (M) {
+        case 3: DOTS(3, 4); break;
+        case 2: DOTS(2, 4); break;
+        case 1: DOTS(1, 4); break;
+        default: break;
+        }
     }
     for (; j + 2 <= N; j += 2) {
         int64_t i = 0;
