@@ -208,8 +208,9 @@ static const char page_style[] =
     "table{border-collapse:collapse;margin:1rem 0}td,th{padding:.2rem .8rem .2rem 0;text-align:left;"
     "border-bottom:1px solid var(--line)}td.n,th.n{text-align:right}\n"
     "section{background:var(--card);border:1px solid var(--line);border-radius:.6rem;padding:1rem;margin:1rem 0}\n"
-    ".ex{border-left:.3rem solid hsl(var(--h) 60% 55%);padding:.1rem 0 .1rem .7rem;margin:.7rem "
-    "0;overflow-wrap:anywhere}\n"
+    ".row{display:flex;flex-wrap:wrap;gap:.8rem}\n"
+    ".ex{flex:1 1 17rem;min-width:0;border-left:.3rem solid hsl(var(--h) 60% 55%);padding:.1rem 0 .1rem .7rem;"
+    "overflow-wrap:anywhere}\n"
     ".ex>small{display:block;color:var(--dim)}\n"
     ".t{display:inline-block;white-space:pre-wrap;font:13px/1.35 ui-monospace,monospace;margin:1px;padding:0 .2rem;"
     "border-radius:.25rem;background:hsl(var(--h) var(--s) var(--l));border-bottom:2px solid transparent;"
@@ -343,12 +344,12 @@ mm1_status mm1_data_inspect_html_rows(const mm1_loader_options *options, const m
                            hues[batch->example[row * batch->T + start] % N_COLOURS],
                            100.0 * (double)(end - start) / (double)batch->T);
         }
-        mm1_buf_puts(out, "</div>\n");
+        mm1_buf_puts(out, "</div>\n<div class=\"row\">\n");
         for (int64_t start = 0, end; st == MM1_OK && start < batch->row_len[row]; start = end) {
             end = example_end(batch, row, start);
             st = put_html_example(options, batch, row, start, end, out, err);
         }
-        mm1_buf_puts(out, "</section>\n");
+        mm1_buf_puts(out, "</div>\n</section>\n");
     }
     mm1_buf_deinit(&title);
     return st;
