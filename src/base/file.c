@@ -147,7 +147,8 @@ mm1_status mm1_file_write_atomic(const char *path, const void *bytes, size_t len
     mm1_buf_init(&tmp, 1 << 16);
     mm1_buf_printf(&tmp, "%s.tmp", path);
     if (mm1_buf_status(&tmp) != MM1_OK) {
-        st = mm1_error_set(err, MM1_E_ARG, "%s: path too long", path);
+        st = mm1_buf_status(&tmp) == MM1_E_NOMEM ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for the path", path)
+                                                 : mm1_error_set(err, MM1_E_ARG, "%s: path too long", path);
         goto out;
     }
     fd = open(mm1_buf_str(&tmp), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
