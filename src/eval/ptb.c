@@ -111,8 +111,8 @@ static const rule rules[] = {
     {PLAIN, "[\\xA2-\\xA5\\x{80}\\x{20A0}\\x{20A4}\\x{20AC}\\x{E3F}\\x{FFE0}\\x{FFE1}\\x{FFE5}\\x{FFE6}]", NULL},
     {PLAIN, "(?:" ABBREVIATIONS ")\\.", NULL},
     {PLAIN, "(?i:nos?|prop|ph|arts?|figs?|pp)\\.", SPACE "?\\p{Nd}"},
-    {PLAIN, "[A-Za-z]\\.", NULL}, /* an initial, unless the next word begins a sentence: */
-    {PLAIN, "[A-Za-z]", "\\." SPACE "+(?:" SENTENCE_STARTS ")" SPACE},
+    {PLAIN, "[A-Za-z]\\.", NULL}, /* an initial, unless a sentence ends there: */
+    {PLAIN, "[A-Za-z]", "\\.(?:" SPACE "*\\n|" SPACE "+(?:" SENTENCE_STARTS ")" SPACE ")"},
     {PLAIN, "(?:" ABBREVIATIONS ")", SPACE},
     {PLAIN, ACRONYM, "\\n"},
     {PLAIN, APOS "[0-9][0-9]", "(?:" SPACE "|\\n)"},
