@@ -14,12 +14,10 @@
 #include <string.h>
 
 enum {
-    KC = 320,  /* most k in a chunk */
-    MC = 168,  /* rows of a in a block: a multiple of 4, 6 and 14 */
-    NC = 1024, /* columns of b in a block */
-    NG = 128,  /* columns between two runs of the epilogue; a multiple of every tile width */
-    MR_MAX = 14,
-    NR_MAX = 32,
+    KC = 320,        /* most k in a chunk */
+    MC = 168,        /* rows of a in a block: a multiple of 4, 6 and 14 */
+    NC = 1024,       /* columns of b in a block */
+    NG = 128,        /* columns between two runs of the epilogue; a multiple of every tile width */
     FEW_ROWS_NT = 8, /* up to here b is not packed */
     FEW_ROWS_NN = 4,
     FEW_K = MC * KC / 8, /* and a, if it must be copied, fits its buffer */
