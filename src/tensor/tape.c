@@ -101,23 +101,28 @@ void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward
     return node;
 }
 
-/* Sizes repeat from block to block, so that a list searched for the exact size is enough. */
 static size_t rounded(int64_t n)
 {
     return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
 }
 
+/* Sizes repeat from block to block: the smallest buffer that is large enough, and not a quarter too large. */
 float *mm1__tape_scratch(mm1_tape *t, int64_t n)
 {
     const size_t bytes = rounded(n);
+    int best = -1;
     for (int i = t->n_free_grads - 1; i >= 0; i--) {
-        if (t->free_grads[i].bytes == bytes) {
-            float *p = t->free_grads[i].data;
-            t->free_grads[i] = t->free_grads[--t->n_free_grads];
-            return p;
+        const size_t has = t->free_grads[i].bytes;
+        if (has >= bytes && has - bytes <= bytes / 4 && (best < 0 || has < t->free_grads[best].bytes)) {
+            best = i;
         }
     }
-    return mm1__tape_floats(t, n);
+    if (best < 0) {
+        return mm1__tape_floats(t, n);
+    }
+    float *p = t->free_grads[best].data;
+    t->free_grads[best] = t->free_grads[--t->n_free_grads];
+    return p;
 }
 
 void mm1__tape_scratch_free(mm1_tape *t, float *p, int64_t n)

@@ -52,7 +52,7 @@ typedef struct mm1_train_result {
 MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_options *options, mm1_train_result *result,
                                    mm1_error *err);
 
-/* Rate of the matrix product at 1024 x 1024 x 1024, in operations a second; the median of several runs, about 0.2 s. */
+/* Rate of the matrix product at 1024 x 1024 x 1024, in operations a second; the best of several runs, about 0.3 s. */
 double mm1_gemm_probe(void);
 
 /* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory

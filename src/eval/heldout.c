@@ -1,0 +1,197 @@
+/* heldout.c - the items, their pictures, and the run over all tasks. */
+#include "eval/heldout.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "base/thread.h"
+#include "eval/heldout_internal.h"
+#include <math.h>
+#include <string.h>
+
+const char *const mm1_eval_task_names[] = {"captions", "choice10", "cider", "text", NULL};
+
+mm1_eval_options mm1_eval_options_default(void)
+{
+    return (mm1_eval_options){.data_dir = "out/demo/data",
+                              .tasks = {true, true, true, true},
+                              .shots = {true, true, true},
+                              .limit = 0,
+                              .text_bytes_limit = 1 << 20,
+                              .max_new_tokens = 24};
+}
+
+mm1_status mm1__heldout_reader(const mm1_eval_options *o, const char *split, const char *pattern,
+                               mm1_data_format format, mm1_reader **out, mm1_error *err)
+{
+    mm1_buf path;
+    mm1_buf_init(&path, 1 << 16);
+    mm1_buf_printf(&path, "%s/%s/%s", o->data_dir, split, pattern);
+    mm1_status st = mm1_buf_status(&path) != MM1_OK ? mm1_error_set(err, MM1_E_ARG, "the path of the data is too long")
+                                                    : mm1_reader_open(format, mm1_buf_str(&path), out, err);
+    if (st == MM1_E_IO) {
+        st = mm1_error_wrap(err, st, "the data of the evaluation (make it with `mm1 data build`, name it with --data)");
+    }
+    mm1_buf_deinit(&path);
+    return st;
+}
+
+void mm1__heldout_progress(const mm1_eval_options *o, const char *task, int64_t done, int64_t total)
+{
+    if (o->on_progress != NULL) {
+        o->on_progress(o->ctx, task, done, total);
+    }
+}
+
+mm1_status mm1__heldout_stopped(const mm1_eval_options *o, mm1_error *err)
+{
+    return o->stop != NULL && *o->stop != 0 ? mm1_error_set(err, MM1_E_CANCELLED, "interrupted") : MM1_OK;
+}
+
+/* Items of the held-out split in an order drawn by the seed, so that a limit takes a fair sample. */
+static mm1_status read_items(mm1_heldout *h, mm1_error *err)
+{
+    mm1_reader *reader = NULL;
+    mm1_status st = mm1__heldout_reader(h->options, "heldout", "captions-*.tar", MM1_DATA_WEBDATASET, &reader, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    const int64_t all = mm1_reader_len(reader), limit = h->options->limit;
+    const int64_t n = limit > 0 && limit < all ? limit : all;
+    h->items = mm1_calloc((size_t)n, sizeof *h->items);
+    if (h->items == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld items", (long long)n);
+    }
+    for (int64_t i = 0; st == MM1_OK && i < n; i++) {
+        mm1_heldout_item *item = &h->items[i];
+        const int64_t at =
+            (int64_t)mm1_rng_permute(h->options->seed, MM1_RNG_SHUFFLE, UINT64_MAX, (uint64_t)all, (uint64_t)i);
+        st = mm1_reader_get(reader, at, &item->document, err);
+        if (st != MM1_OK) {
+            break;
+        }
+        h->n = i + 1;
+        const mm1_document *d = &item->document;
+        if (d->n_parts != 2 || d->parts[0].kind != MM1_PART_IMAGE || d->parts[1].kind != MM1_PART_TEXT) {
+            st = mm1_error_set(err, MM1_E_FORMAT, "%s: a caption pair is one picture and one text", d->name);
+            break;
+        }
+        item->picture = d->parts[0].bytes;
+        item->picture_len = d->parts[0].len;
+        item->caption = d->parts[1].bytes;
+        const char *key = d->name != NULL && strrchr(d->name, ':') != NULL ? strrchr(d->name, ':') + 1 : "";
+        (void)snprintf(item->source, sizeof item->source, "%.*s", (int)strcspn(key, "-"), key);
+    }
+    mm1_reader_destroy(reader);
+    return st;
+}
+
+typedef struct decode_job {
+    const mm1_heldout *h;
+    float *pixels;
+    int64_t first;
+    mm1_status status;
+    mm1_error err;
+} decode_job;
+
+static void decode_items(void *ctx, int64_t begin, int64_t end)
+{
+    decode_job *job = ctx;
+    const int64_t R = job->h->model->config.vision.image_size;
+    for (int64_t i = begin; i < end; i++) {
+        const mm1_heldout_item *item = &job->h->items[job->first + i];
+        mm1_error err = {0};
+        const mm1_status st = mm1_image_to_pixels(&job->h->model->config, item->picture, item->picture_len,
+                                                  item->document.name, job->pixels + i * 3 * R * R, &err);
+        if (st != MM1_OK) {
+#pragma omp critical
+            {
+                job->status = st;
+                job->err = err;
+            }
+        }
+    }
+}
+
+static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
+{
+    enum { AT_ONCE = 64 };
+    const int64_t R = h->model->config.vision.image_size;
+    const int64_t size = mm1_model_n_visual(h->model) * h->model->config.decoder.width;
+    mm1_status st = MM1_OK;
+    float *pixels = mm1_alloc((size_t)(AT_ONCE * 3 * R * R), sizeof *pixels);
+    h->features = mm1_alloc((size_t)(h->n * size), sizeof *h->features);
+    if (pixels == NULL || h->features == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the features of %lld pictures", (long long)h->n);
+    }
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i += AT_ONCE) {
+        const int64_t n = h->n - i < AT_ONCE ? h->n - i : AT_ONCE;
+        decode_job job = {.h = h, .pixels = pixels, .first = i};
+        mm1_parallel_each(n, decode_items, &job);
+        if (job.status != MM1_OK) {
+            st = job.status;
+            if (err != NULL) {
+                *err = job.err;
+            }
+            break;
+        }
+        st = mm1_scorer_encode(h->scorer, pixels, n, h->features + i * size, err);
+        for (int64_t j = i; j < i + n; j++) {
+            h->items[j].features = h->features + j * size;
+        }
+        mm1__heldout_progress(h->options, "pictures", i + n, h->n);
+    }
+    mm1_free(pixels);
+    return st;
+}
+
+static mm1_status write_results(const mm1_heldout *h, const mm1_eval_results *r, mm1_error *err)
+{
+    const char *dir = h->options->output_dir;
+    char *path = mm1_path_join(dir, "results.json");
+    mm1_status st =
+        path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for the results") : mm1_dir_make(dir, err);
+    st = st != MM1_OK ? st : mm1__heldout_write_samples(h, err);
+    st = st != MM1_OK ? st : mm1_eval_results_write(r, path, err);
+    mm1_free(path);
+    return st;
+}
+
+mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_results *results, mm1_error *err)
+{
+    enum { ROW_LEN = 1024 };
+    mm1_heldout h = {.model = m, .options = options};
+    const bool *tasks = options->tasks;
+    mm1_eval_results_init(results);
+    mm1_status st = mm1_eval_results_add_seed(results, options->seed, err);
+    for (int i = 0; st == MM1_OK && i < MM1_TASK_COUNT; i++) {
+        if (tasks[i] && !mm1_names_add(&results->tasks, mm1_eval_task_names[i])) {
+            st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
+        }
+    }
+    st = st != MM1_OK ? st : mm1_scorer_create(m, ROW_LEN, &h.scorer, err);
+    if (st == MM1_OK && (tasks[MM1_TASK_CAPTIONS] || tasks[MM1_TASK_CHOICE10] || tasks[MM1_TASK_CIDER])) {
+        st = read_items(&h, err);
+        st = st != MM1_OK ? st : encode_pictures(&h, err);
+    }
+    st = st != MM1_OK || !tasks[MM1_TASK_CAPTIONS] ? st : mm1__heldout_captions(&h, results, err);
+    st = st != MM1_OK || !tasks[MM1_TASK_CHOICE10] ? st : mm1__heldout_choice10(&h, results, err);
+    st = st != MM1_OK || !tasks[MM1_TASK_TEXT] ? st : mm1__heldout_text(&h, results, err);
+    st = st != MM1_OK || !tasks[MM1_TASK_CIDER] ? st : mm1__heldout_cider(&h, results, err);
+    st = st != MM1_OK || options->output_dir == NULL ? st : write_results(&h, results, err);
+    if (st != MM1_OK) {
+        mm1_eval_results_deinit(results);
+    }
+    mm1_scorer_destroy(h.scorer);
+    for (int64_t i = 0; i < h.n; i++) {
+        mm1_document_deinit(&h.items[i].document);
+        for (int s = 0; s < MM1_EVAL_N_SHOTS; s++) {
+            mm1_free(h.items[i].generated[s]);
+        }
+        mm1_free(h.items[i].generated_blind);
+    }
+    mm1_free(h.items);
+    mm1_free(h.features);
+    return st;
+}

@@ -1,0 +1,50 @@
+/* heldout_internal.h - what the held-out tasks share; included by heldout*.c only. */
+#ifndef MM1_EVAL_HELDOUT_INTERNAL_H
+#define MM1_EVAL_HELDOUT_INTERNAL_H
+
+#include "base/buf.h"
+#include "eval/heldout.h"
+#include "eval/scorer.h"
+
+enum { MM1_N_CHOICES = 10 };
+
+/* A held-out caption pair. */
+typedef struct mm1_heldout_item {
+    mm1_document document; /* [image][text] */
+    const char *caption;   /* in the document */
+    const char *picture;   /* encoded bytes, in the document */
+    size_t picture_len;
+    char source[48];               /* from the key: "emoji-000123" is of "emoji" */
+    const float *features;         /* [k, C] */
+    double nll[MM1_PICTURE_COUNT]; /* nats over the caption's tokens */
+    int64_t n_tokens;
+    int64_t choices[MM1_N_CHOICES]; /* items whose captions were offered */
+    double choice_scores[MM1_N_CHOICES];
+    int answer, picked;
+    char *generated[MM1_EVAL_N_SHOTS]; /* NULL: not asked for */
+    char *generated_blind;             /* the caption without the picture */
+} mm1_heldout_item;
+
+typedef struct mm1_heldout {
+    mm1_model *model;
+    const mm1_eval_options *options;
+    mm1_heldout_item *items;
+    int64_t n;
+    float *features; /* [n, k, C] */
+    mm1_scorer *scorer;
+} mm1_heldout;
+
+/* Opens <data_dir>/<split>/<pattern>; the message says how to make the folder. */
+mm1_status mm1__heldout_reader(const mm1_eval_options *o, const char *split, const char *pattern,
+                               mm1_data_format format, mm1_reader **out, mm1_error *err);
+void mm1__heldout_progress(const mm1_eval_options *o, const char *task, int64_t done, int64_t total);
+mm1_status mm1__heldout_stopped(const mm1_eval_options *o, mm1_error *err);
+
+mm1_status mm1__heldout_captions(mm1_heldout *h, mm1_eval_results *r, mm1_error *err);
+mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error *err);
+mm1_status mm1__heldout_cider(mm1_heldout *h, mm1_eval_results *r, mm1_error *err);
+mm1_status mm1__heldout_text(mm1_heldout *h, mm1_eval_results *r, mm1_error *err);
+/* samples.jsonl beside the results. */
+mm1_status mm1__heldout_write_samples(const mm1_heldout *h, mm1_error *err);
+
+#endif

@@ -1,0 +1,274 @@
+/* heldout_score.c - the tasks that need likelihoods alone: caption loss, choice of ten, bits a byte of text. */
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "eval/heldout_internal.h"
+#include <math.h>
+#include <string.h>
+
+/* A list of sequences with the features of their one image (or none), scored a block at a time. */
+enum { BLOCK = 256 };
+
+typedef struct score_list {
+    mm1_heldout *h;
+    mm1_sequence sequences[BLOCK];
+    const float *features[BLOCK];
+    mm1_score_item items[BLOCK];
+    double *sums[BLOCK]; /* where the sum over the caption's tokens goes */
+    int64_t *counts[BLOCK];
+    int64_t n;
+} score_list;
+
+static mm1_status list_flush(score_list *l, mm1_error *err)
+{
+    const mm1_status st = mm1_scorer_run(l->h->scorer, l->items, l->n, err);
+    for (int64_t i = 0; i < l->n; i++) {
+        const mm1_sequence *q = &l->sequences[i];
+        double sum = 0;
+        int64_t count = 0;
+        for (int64_t t = 0; t < q->len; t++) {
+            /* The caption's own tokens: the closing <end> belongs to no part. */
+            if (q->train[t] && q->part[t] >= 0) {
+                sum += l->items[i].nll[t];
+                count++;
+            }
+        }
+        *l->sums[i] = sum;
+        if (l->counts[i] != NULL) {
+            *l->counts[i] = count;
+        }
+        mm1_free(l->items[i].nll);
+        mm1_sequence_deinit(&l->sequences[i]);
+    }
+    l->n = 0;
+    return st;
+}
+
+/* Scores `caption` after the picture with these features (NULL: after nothing). */
+static mm1_status list_add(score_list *l, const char *caption, const float *features, double *sum, int64_t *count,
+                           mm1_error *err)
+{
+    const mm1_model *m = l->h->model;
+    mm1_part parts[2] = {{.kind = MM1_PART_IMAGE}, {.kind = MM1_PART_TEXT, .train = true}};
+    /* The document borrows the caption and has no picture bytes: its visual tokens are given. */
+    parts[1].bytes = (char *)(uintptr_t)caption;
+    parts[1].len = strlen(caption);
+    const mm1_document d = {.parts = features != NULL ? parts : parts + 1, .n_parts = features != NULL ? 2 : 1};
+    mm1_sequence *q = &l->sequences[l->n];
+    mm1_status st = mm1_sequence_build(&d, m->tokenizer, mm1_model_n_visual(m), true, q, err);
+    float *nll = st == MM1_OK ? mm1_alloc((size_t)q->len, sizeof *nll) : NULL;
+    if (st == MM1_OK && nll == NULL) {
+        mm1_sequence_deinit(q);
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score a caption");
+    }
+    if (st != MM1_OK) {
+        return st;
+    }
+    l->features[l->n] = features;
+    l->items[l->n] = (mm1_score_item){.sequence = q, .features = &l->features[l->n], .nll = nll};
+    l->sums[l->n] = sum;
+    l->counts[l->n] = count;
+    l->n++;
+    return l->n == BLOCK ? list_flush(l, err) : MM1_OK;
+}
+
+static mm1_status list_finish(score_list *l, mm1_status st, mm1_error *err)
+{
+    if (l != NULL) {
+        const mm1_status last = list_flush(l, st == MM1_OK ? err : NULL);
+        st = st == MM1_OK ? last : st;
+    }
+    mm1_free(l);
+    return st;
+}
+
+static mm1_status no_list(mm1_error *err)
+{
+    return mm1_error_set(err, MM1_E_NOMEM, "no memory to score captions");
+}
+
+/* The item whose picture stands in for item i's: the next one around a ring drawn by the seed whose caption differs. */
+static int64_t stranger(const mm1_heldout *h, int64_t i)
+{
+    const mm1_rng base = mm1_rng_make(h->options->seed, MM1_RNG_SHOTS, UINT64_MAX);
+    mm1_rng r = base;
+    int64_t at = (i + 1 + (int64_t)mm1_rng_below(&r, (uint64_t)h->n)) % h->n;
+    for (int64_t tries = 0; tries < h->n && (at == i || strcmp(h->items[at].caption, h->items[i].caption) == 0);
+         tries++) {
+        at = (at + 1) % h->n;
+    }
+    return at;
+}
+
+mm1_status mm1__heldout_captions(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    score_list *l = mm1_calloc(1, sizeof *l);
+    double *tokens = mm1_calloc((size_t)h->n, sizeof *tokens), *x = mm1_calloc((size_t)h->n, sizeof *x);
+    double *reference = mm1_calloc((size_t)h->n, sizeof *reference);
+    if (l == NULL || tokens == NULL || x == NULL || reference == NULL) {
+        st = no_list(err);
+        goto out;
+    }
+    l->h = h;
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
+        mm1_heldout_item *item = &h->items[i];
+        const float *other = h->items[stranger(h, i)].features;
+        st = list_add(l, item->caption, item->features, &item->nll[MM1_PICTURE_TRUE], &item->n_tokens, err);
+        st = st != MM1_OK ? st : list_add(l, item->caption, other, &item->nll[MM1_PICTURE_SHUFFLED], NULL, err);
+        st = st != MM1_OK ? st : list_add(l, item->caption, NULL, &item->nll[MM1_PICTURE_NONE], NULL, err);
+        st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
+        mm1__heldout_progress(h->options, "captions", i + 1, h->n);
+    }
+    st = list_finish(l, st, err);
+    l = NULL;
+    const mm1_bootstrap b = mm1_bootstrap_default();
+    for (int p = 0; st == MM1_OK && p < MM1_PICTURE_COUNT; p++) {
+        for (int64_t i = 0; i < h->n; i++) {
+            tokens[i] = (double)h->items[i].n_tokens;
+            x[i] = h->items[i].nll[p];
+            reference[i] = x[i] - h->items[i].nll[MM1_PICTURE_TRUE];
+        }
+        st = mm1_bootstrap_ratio(&b, x, tokens, (size_t)h->n, &r->caption_nll[p], err);
+        if (st == MM1_OK && p != MM1_PICTURE_TRUE) {
+            st = mm1_bootstrap_ratio(&b, reference, tokens, (size_t)h->n, &r->caption_nll_difference[p], err);
+        }
+    }
+    r->n_captions = h->n;
+out:
+    mm1_free(l);
+    mm1_free(tokens);
+    mm1_free(x);
+    mm1_free(reference);
+    return st;
+}
+
+/* Nine other items whose captions differ from each other and from item i's. */
+static void draw_choices(mm1_heldout *h, int64_t i)
+{
+    mm1_heldout_item *item = &h->items[i];
+    mm1_rng r = mm1_rng_make(h->options->seed, MM1_RNG_SHOTS, (uint64_t)i);
+    item->answer = (int)mm1_rng_below(&r, MM1_N_CHOICES);
+    for (int c = 0; c < MM1_N_CHOICES; c++) {
+        item->choices[c] = i;
+    }
+    for (int c = 0; c < MM1_N_CHOICES; c++) {
+        bool taken = c != item->answer;
+        for (int tries = 0; taken && tries < 1000; tries++) {
+            const int64_t at = (int64_t)mm1_rng_below(&r, (uint64_t)h->n);
+            taken = false;
+            for (int d = 0; d < MM1_N_CHOICES && !taken; d++) {
+                /* Slots not drawn yet hold item i itself, which must be avoided too. */
+                taken = strcmp(h->items[item->choices[d]].caption, h->items[at].caption) == 0;
+            }
+            item->choices[c] = taken ? i : at;
+        }
+    }
+}
+
+mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    score_list *l = NULL;
+    double *right = mm1_calloc((size_t)h->n, sizeof *right);
+    if (h->n < MM1_N_CHOICES) {
+        st = mm1_error_set(err, MM1_E_ARG, "choice10 needs %d items at least, there are %lld", MM1_N_CHOICES,
+                           (long long)h->n);
+        goto out;
+    }
+    l = mm1_calloc(1, sizeof *l);
+    if (l == NULL || right == NULL) {
+        st = no_list(err);
+        goto out;
+    }
+    l->h = h;
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
+        mm1_heldout_item *item = &h->items[i];
+        draw_choices(h, i);
+        for (int c = 0; st == MM1_OK && c < MM1_N_CHOICES; c++) {
+            st = list_add(l, h->items[item->choices[c]].caption, item->features, &item->choice_scores[c], NULL, err);
+        }
+        st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
+        mm1__heldout_progress(h->options, "choice10", i + 1, h->n);
+    }
+    st = list_finish(l, st, err);
+    l = NULL;
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
+        mm1_heldout_item *item = &h->items[i];
+        item->picked = 0;
+        for (int c = 0; c < MM1_N_CHOICES; c++) {
+            item->choice_scores[c] = -item->choice_scores[c];
+            item->picked = item->choice_scores[c] > item->choice_scores[item->picked] ? c : item->picked;
+        }
+        right[i] = item->picked == item->answer;
+    }
+    const mm1_bootstrap b = mm1_bootstrap_default();
+    st = st != MM1_OK ? st : mm1_bootstrap_mean(&b, right, (size_t)h->n, &r->choice10, err);
+    r->n_choice10 = h->n;
+out:
+    mm1_free(l);
+    mm1_free(right);
+    return st;
+}
+
+/* Bits a byte of one document, in windows of a row that begin anew: nothing is seen across them. */
+static mm1_status score_text(mm1_heldout *h, const mm1_document *d, double *bits, mm1_error *err)
+{
+    const int64_t row = mm1_scorer_row_len(h->scorer);
+    mm1_sequence q = {0};
+    mm1_status st = mm1_sequence_build(d, h->model->tokenizer, mm1_model_n_visual(h->model), true, &q, err);
+    float *nll = st == MM1_OK ? mm1_alloc((size_t)row, sizeof *nll) : NULL;
+    if (st == MM1_OK && nll == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score a text");
+    }
+    double sum = 0;
+    for (int64_t begin = 0; st == MM1_OK && begin + 1 < q.len; begin += row - 1) {
+        /* Each window begins with the token before its first one: <end>, or the last of the window before. */
+        mm1_sequence window = {.len = q.len - begin < row ? q.len - begin : row,
+                               .tokens = q.tokens + begin,
+                               .train = q.train + begin,
+                               .part = q.part + begin};
+        const mm1_score_item item = {.sequence = &window, .nll = nll};
+        st = mm1_scorer_run(h->scorer, &item, 1, err);
+        for (int64_t t = 1; st == MM1_OK && t < window.len; t++) {
+            sum += window.part[t] >= 0 ? nll[t] : 0;
+        }
+    }
+    *bits = sum / log(2.0);
+    mm1_free(nll);
+    mm1_sequence_deinit(&q);
+    return st;
+}
+
+mm1_status mm1__heldout_text(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
+{
+    mm1_reader *reader = NULL;
+    mm1_status st = mm1__heldout_reader(h->options, "heldout", "text-*.jsonl.zst", MM1_DATA_JSONL, &reader, err);
+    const int64_t n = st == MM1_OK ? mm1_reader_len(reader) : 0, limit = h->options->text_bytes_limit;
+    double *bits = mm1_calloc((size_t)n, sizeof *bits), *bytes = mm1_calloc((size_t)n, sizeof *bytes);
+    int64_t n_docs = 0, total = 0;
+    if (st == MM1_OK && (bits == NULL || bytes == NULL)) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score texts");
+    }
+    for (int64_t i = 0; st == MM1_OK && i < n && (limit == 0 || total < limit); i++) {
+        mm1_document d = {0};
+        const int64_t at =
+            (int64_t)mm1_rng_permute(h->options->seed, MM1_RNG_SHUFFLE, UINT64_MAX - 1, (uint64_t)n, (uint64_t)i);
+        st = mm1_reader_get(reader, at, &d, err);
+        st = st != MM1_OK ? st : score_text(h, &d, &bits[n_docs], err);
+        for (size_t p = 0; st == MM1_OK && p < d.n_parts; p++) {
+            bytes[n_docs] += (double)d.parts[p].len;
+            total += (int64_t)d.parts[p].len;
+        }
+        mm1_document_deinit(&d);
+        n_docs++;
+        st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
+        mm1__heldout_progress(h->options, "text", limit == 0 ? i + 1 : total, limit == 0 ? n : limit);
+    }
+    const mm1_bootstrap b = mm1_bootstrap_default();
+    st = st != MM1_OK ? st : mm1_bootstrap_ratio(&b, bits, bytes, (size_t)n_docs, &r->text_bits_per_byte, err);
+    r->n_text_bytes = total;
+    mm1_reader_destroy(reader);
+    mm1_free(bits);
+    mm1_free(bytes);
+    return st;
+}
