@@ -8,6 +8,7 @@
 static const mm1_command commands[] = {
     {"data", "build training data from packages and folders; look at what the model will see", mm1_cmd_data},
     {"tokenizer", "train a tokenizer; text to ids and back", mm1_cmd_tokenizer},
+    {"report", "one page about a run: curves, tables, pictures", mm1_cmd_report},
     {"eval", "measure a model on held-out data", mm1_cmd_eval},
     {"pretrain", "train a model from a recipe", mm1_cmd_pretrain},
     {0},
