@@ -72,7 +72,8 @@ static void bottleneck_create(mm1_bottleneck *b, int64_t C_in, int64_t C, mm1_pa
 {
     char at[32];
     (void)snprintf(at, sizeof at, "%s.%lld.", stage, (long long)i);
-    const int64_t squeezed = llround(0.25 * (double)C_in) > 0 ? llround(0.25 * (double)C_in) : 1;
+    /* A half goes to the even number, as in Honeybee's Python: weights made there must fit. */
+    const int64_t quarter = llrint(0.25 * (double)C_in), squeezed = quarter > 0 ? quarter : 1;
     b->conv1 = weight(p, C, C_in, at, "conv1");
     b->norm1 = norm(p, C, at, "norm1");
     b->conv2 = mm1_params_add(p, MM1_GROUP_CONNECTOR, MM1_INIT_NORMAL, 1.0 / 3.0, true, 2, (int64_t[]){9, C},
