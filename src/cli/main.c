@@ -10,7 +10,12 @@ static const mm1_command commands[] = {
     {"tokenizer", "train a tokenizer; text to ids and back", mm1_cmd_tokenizer},
     {"report", "one page about a run: curves, tables, pictures", mm1_cmd_report},
     {"eval", "measure a model on held-out data", mm1_cmd_eval},
+    {"recipe", "what a recipe may say, and what one says", mm1_cmd_recipe},
     {"pretrain", "train a model from a recipe", mm1_cmd_pretrain},
+    {"inspect", "describe a model folder or checkpoint", mm1_cmd_inspect},
+    {"export", "write a model folder out of a checkpoint, as f32, bf16 or f16", mm1_cmd_export},
+    {"generate", "go on from a prompt of text and images", mm1_cmd_generate},
+    {"score", "log-probability of every token of a document", mm1_cmd_score},
     {0},
 };
 

@@ -210,15 +210,17 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
     if (o == NULL || lse == NULL || q == NULL) {
         return NULL;
     }
-    float *new_k = cache->k + cache->n * wk, *new_v = cache->v + cache->n * wk;
-    if (s->cos_sin != NULL) {
-        rope(q, wq, qkv->data + s->q_col, ld, s, T, s->H, false, false);
-        rope(new_k, wk, qkv->data + s->k_col, ld, s, T, s->Hkv, false, false);
-    } else {
-        mm1__rows_take_columns(q, qkv->data + s->q_col, ld, T, wq);
-        mm1__rows_take_columns(new_k, qkv->data + s->k_col, ld, T, wk);
+    if (!t->dry) {
+        float *new_k = cache->k + cache->n * wk, *new_v = cache->v + cache->n * wk;
+        if (s->cos_sin != NULL) {
+            rope(q, wq, qkv->data + s->q_col, ld, s, T, s->H, false, false);
+            rope(new_k, wk, qkv->data + s->k_col, ld, s, T, s->Hkv, false, false);
+        } else {
+            mm1__rows_take_columns(q, qkv->data + s->q_col, ld, T, wq);
+            mm1__rows_take_columns(new_k, qkv->data + s->k_col, ld, T, wk);
+        }
+        mm1__rows_take_columns(new_v, qkv->data + s->v_col, ld, T, wk);
     }
-    mm1__rows_take_columns(new_v, qkv->data + s->v_col, ld, T, wk);
     cache->n += T;
 
     const mm1_attention_args args = {.B = 1,
@@ -241,6 +243,8 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
     if (scratch == NULL) {
         return NULL;
     }
-    mm1_attention_fwd(o->data, lse, &args, scratch);
+    if (!t->dry) {
+        mm1_attention_fwd(o->data, lse, &args, scratch);
+    }
     return o;
 }

@@ -1,0 +1,205 @@
+/* cmd_generate.c - mm1 generate: a prompt out of options or standard input, one call, streaming or JSON. */
+#include "cli/cli.h"
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/thread.h"
+#include "generate/generate.h"
+#include <errno.h>
+#include <jansson.h>
+#include <string.h>
+#include <unistd.h>
+
+static const size_t MAX_PROMPT_BYTES = (size_t)64 << 20;
+
+static const char doc[] =
+    "Goes on from a prompt and prints what the model writes as it comes.\v"
+    "--prompt and --image may be repeated: in the order given they are the parts that the model reads.  Without either "
+    "the prompt is read from standard input.  Special tokens are typed, never text: \"<|image|>\" in a prompt is the "
+    "characters it is made of.";
+
+enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_THREADS };
+
+static const struct argp_option options[] = {
+    {"model", 'm', "DIR", 0, "model folder (a checkpoint of `mm1 pretrain` is one)", 0},
+    {"prompt", 'p', "TEXT", 0, "text that the model reads", 0},
+    {"image", 'i', "FILE", 0, "picture that the model reads: JPEG, PNG or WebP", 0},
+    {"max-tokens", 'n', "N", 0, "tokens to generate at most (default: 64)", 1},
+    {"stop", 's', "TEXT", 0, "end before this text; may be repeated", 1},
+    {"temperature", 't', "T", 0, "0: the most likely token always (default)", 2},
+    {"top-k", OPT_TOP_K, "K", 0, "choose from the K most likely tokens; 0: from all (default)", 2},
+    {"top-p", OPT_TOP_P, "P", 0, "choose from the fewest tokens that reach P together; 1: from all (default)", 2},
+    {"min-p", OPT_MIN_P, "P", 0, "choose from tokens at least P times as likely as the first (default: 0)", 2},
+    {"repetition-penalty", OPT_PENALTY, "X", 0, "make tokens generated before less likely; 1: do not (default)", 2},
+    {"seed", 'S', "N", 0, "of the random choices (default: 0)", 2},
+    {"json", 'j', NULL, 0, "print one JSON object at the end instead", 3},
+    {"context", OPT_CONTEXT, "N", 0, "room for N positions (default: all that the model was made for)", 3},
+    {"threads", OPT_THREADS, "N", 0, "compute threads (default: MM1_THREADS, or one for each CPU)", 3},
+    {0},
+};
+
+typedef struct part {
+    bool is_image;
+    const char *arg;
+} part;
+
+typedef struct args {
+    const char *model;
+    part *parts;
+    size_t n_parts;
+    mm1_cli_list stop;
+    mm1_generate_params params;
+    int64_t context, threads;
+    bool json;
+} args;
+
+static void add_part(const struct argp_state *state, args *a, bool is_image, const char *arg)
+{
+    part *parts = mm1_realloc(a->parts, a->n_parts + 1, sizeof *parts);
+    if (parts == NULL) {
+        argp_failure(state, 5, 0, "out of memory");
+        return;
+    }
+    a->parts = parts;
+    a->parts[a->n_parts++] = (part){is_image, arg};
+}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    args *a = state->input;
+    mm1_sampling *s = &a->params.sampling;
+    switch (key) {
+    case 'm': a->model = arg; break;
+    case 'p': add_part(state, a, false, arg); break;
+    case 'i': add_part(state, a, true, arg); break;
+    case 'n': a->params.max_tokens = mm1_cli_int(state, "--max-tokens", arg, 1, INT32_MAX); break;
+    case 's': mm1_cli_list_add(state, &a->stop, arg); break;
+    case 't': s->temperature = mm1_cli_number(state, "--temperature", arg, 0, 1e6); break;
+    case OPT_TOP_K: s->top_k = (int32_t)mm1_cli_int(state, "--top-k", arg, 0, INT32_MAX); break;
+    case OPT_TOP_P: s->top_p = mm1_cli_number(state, "--top-p", arg, 0, 1); break;
+    case OPT_MIN_P: s->min_p = mm1_cli_number(state, "--min-p", arg, 0, 1); break;
+    case OPT_PENALTY: s->repetition_penalty = mm1_cli_number(state, "--repetition-penalty", arg, 1, 1e6); break;
+    case 'S': s->seed = (uint64_t)mm1_cli_int(state, "--seed", arg, 0, INT64_MAX); break;
+    case 'j': a->json = true; break;
+    case OPT_CONTEXT: a->context = mm1_cli_int(state, "--context", arg, 1, INT32_MAX); break;
+    case OPT_THREADS: a->threads = mm1_cli_int(state, "--threads", arg, 1, 4096); break;
+    case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option; a prompt is given with --prompt", arg); break;
+    case ARGP_KEY_END:
+        if (a->model == NULL) {
+            argp_error(state, "--model is wanted: a folder with config.json and model.safetensors");
+        }
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static mm1_status read_stdin(mm1_document *d, mm1_error *err)
+{
+    mm1_buf text;
+    char block[1 << 14];
+    ssize_t n = 0;
+    mm1_buf_init(&text, MAX_PROMPT_BYTES);
+    do {
+        n = read(STDIN_FILENO, block, sizeof block);
+        if (n > 0) {
+            mm1_buf_append(&text, block, (size_t)n);
+        }
+    } while (n > 0 || (n < 0 && errno == EINTR));
+    mm1_status st = mm1_buf_status(&text);
+    if (n < 0) {
+        st = mm1_error_set(err, MM1_E_IO, "cannot read standard input: %s", strerror(errno));
+    } else if (st != MM1_OK) {
+        st = mm1_error_set(err, st, "standard input: %s",
+                           st == MM1_E_LIMIT ? "over 64 MiB of text" : "no memory for the prompt");
+    } else {
+        st = mm1_document_add_text(d, mm1_buf_str(&text), text.len, false, err);
+    }
+    mm1_buf_deinit(&text);
+    return st;
+}
+
+static mm1_status make_prompt(const args *a, mm1_document *d, mm1_error *err)
+{
+    mm1_status st = a->n_parts == 0 ? read_stdin(d, err) : MM1_OK;
+    for (size_t i = 0; st == MM1_OK && i < a->n_parts; i++) {
+        st = a->parts[i].is_image ? mm1_document_add_image_file(d, a->parts[i].arg, err)
+                                  : mm1_document_add_text(d, a->parts[i].arg, strlen(a->parts[i].arg), false, err);
+    }
+    bool is_empty = true;
+    for (size_t i = 0; i < d->n_parts; i++) {
+        is_empty = is_empty && d->parts[i].len == 0;
+    }
+    if (st == MM1_OK && is_empty) {
+        st = mm1_error_set(err, MM1_E_ARG,
+                           "the prompt is empty; give --prompt TEXT, --image FILE or text on standard "
+                           "input");
+    }
+    return st;
+}
+
+static bool print_piece(void *ctx, const char *text, size_t len)
+{
+    (void)ctx;
+    return fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0;
+}
+
+static mm1_status print_json(const mm1_generated *g, double load_seconds, mm1_error *err)
+{
+    json_t *root =
+        json_pack("{s:s%, s:s, s:I, s:I, s:I, s:{s:f, s:f, s:f, s:f}}", "text", g->text, g->len, "finish_reason",
+                  mm1_finish_name(g->finish), "n_prompt_tokens", (json_int_t)g->n_prompt_tokens, "n_images",
+                  (json_int_t)g->n_images, "n_tokens", (json_int_t)g->n_tokens, "timings", "load_seconds", load_seconds,
+                  "prompt_seconds", g->prompt_seconds, "generate_seconds", g->generate_seconds, "tokens_per_second",
+                  g->generate_seconds > 0 ? (double)g->n_tokens / g->generate_seconds : 0.0);
+    const bool ok = root != NULL && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && puts("") >= 0;
+    json_decref(root);
+    return ok ? MM1_OK : mm1_error_set(err, MM1_E_IO, "cannot write the JSON object to standard output");
+}
+
+static void print_figures(const mm1_generated *g)
+{
+    (void)fprintf(stderr,
+                  "[%lld prompt tokens, %lld images in %.2f s; %lld tokens in %.2f s, %.1f tokens/s; finished by %s]\n",
+                  (long long)g->n_prompt_tokens, (long long)g->n_images, g->prompt_seconds, (long long)g->n_tokens,
+                  g->generate_seconds, g->generate_seconds > 0 ? (double)g->n_tokens / g->generate_seconds : 0.0,
+                  mm1_finish_name(g->finish));
+}
+
+int mm1_cmd_generate(int argc, char **argv)
+{
+    const struct argp argp = {options, parse, "", doc, NULL, NULL, NULL};
+    args a = {.params = mm1_generate_defaults()};
+    mm1_error err = {0};
+    mm1_document prompt = {0};
+    mm1_model model = {0};
+    mm1_session *session = NULL;
+    mm1_generated g = {0};
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
+    a.params.stop = a.stop.items;
+    a.params.n_stop = a.stop.n;
+
+    mm1_status st = make_prompt(&a, &prompt, &err);
+    const double begin = mm1_time_now();
+    mm1_threads_set((int)a.threads);
+    st = st != MM1_OK ? st : mm1_kernels_init(NULL, &err);
+    st = st != MM1_OK ? st : mm1_model_load(&model, a.model, false, &err);
+    st = st != MM1_OK ? st : mm1_session_create(&model, a.context, &session, &err);
+    const double load_seconds = mm1_time_now() - begin;
+    st = st != MM1_OK ? st : mm1_generate(session, &prompt, &a.params, a.json ? NULL : print_piece, NULL, &g, &err);
+    if (st == MM1_OK && a.json) {
+        st = print_json(&g, load_seconds, &err);
+    } else if (st == MM1_OK) {
+        (void)putchar('\n');
+        print_figures(&g);
+    } else if (st == MM1_E_CANCELLED) {
+        st = mm1_error_set(&err, MM1_E_IO, "cannot write to standard output");
+    }
+    mm1_generated_deinit(&g);
+    mm1_session_destroy(session);
+    mm1_model_deinit(&model);
+    mm1_document_deinit(&prompt);
+    mm1_cli_list_free(&a.stop);
+    mm1_free(a.parts);
+    return mm1_cli_finish("generate", st, &err);
+}
