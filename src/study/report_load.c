@@ -130,7 +130,7 @@ static double total(const mm1__metrics *m, mm1__metric column)
             n++;
         }
     }
-    return n == 0 ? NAN : n > 1 && !falls && last >= 2 * first && last > 0 ? last : sum;
+    return n == 0 ? NAN : !falls && last > first ? last : sum;
 }
 
 static int compare_doubles(const void *a, const void *b)
