@@ -1,9 +1,12 @@
 /* cmd_data.c - mm1 data build and mm1 data inspect. */
 #include "cli/cli.h"
 
+#include "base/file.h"
 #include "base/thread.h"
 #include "data/build.h"
-#include "train/recipe.h"
+#include "data/inspect.h"
+#include "train/recipe_loader.h"
+#include "train/trainer.h"
 #include <string.h>
 
 typedef struct args {
@@ -77,8 +80,69 @@ static int build(int argc, char **argv)
     return mm1_cli_finish("data build", st, &err);
 }
 
+static mm1_status write_page(const char *path, const mm1_buf *html, mm1_error *err)
+{
+    const mm1_status st = mm1_file_write_atomic(path, html->data, html->len, err);
+    if (st == MM1_OK) {
+        (void)fprintf(stderr, "%s\n", path);
+    }
+    return st;
+}
+
+static int inspect(int argc, char **argv)
+{
+    enum { MAX_TEXT_BYTES = 1 << 28, MAX_PAGE_BYTES = 1 << 30 };
+    static const struct argp_option options[] = {
+        {"n", 'n', "N", 0, "rows to show (default: 8)", 0},
+        {"html", 'H', "FILE", 0, "also write a page with the pictures", 0},
+        {"set", 's', "KEY=VALUE", 0, "change a value of the recipe; may be repeated", 0},
+        {0},
+    };
+    const struct argp argp = {options,
+                              parse,
+                              "RECIPE",
+                              "Prints the first rows of the training batches of RECIPE as the model will see them: "
+                              "tokens, image slots, and what is learned.",
+                              NULL,
+                              NULL,
+                              NULL};
+    args a = {.n = 8};
+    mm1_error err = {0};
+    mm1_recipe recipe;
+    mm1_model_config config;
+    mm1_tokenizer *tokenizer = NULL;
+    mm1_loader *loader = NULL;
+    mm1_buf text, html;
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
+    mm1_buf_init(&text, MAX_TEXT_BYTES);
+    mm1_buf_init(&html, MAX_PAGE_BYTES);
+    mm1_status st = mm1_recipe_load(&recipe, a.recipe, a.set.items, a.set.n, &err);
+    if (st == MM1_OK) {
+        mm1_threads_set((int)recipe.train.threads);
+        if (recipe.tokenizer == NULL) {
+            st = mm1_error_set(&err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
+        }
+        st = st != MM1_OK ? st : mm1_tokenizer_load(recipe.tokenizer, &tokenizer, &err);
+        st = st != MM1_OK ? st : mm1_recipe_model_config(&recipe, tokenizer, &config, &err);
+        st = st != MM1_OK ? st : mm1_recipe_loader_create(&recipe, &config, tokenizer, NULL, &loader, &err);
+        st = st != MM1_OK ? st : mm1_data_inspect(loader, a.n, &text, a.html != NULL ? &html : NULL, &err);
+        if (st == MM1_OK) {
+            (void)fputs(mm1_buf_str(&text), stdout);
+            st = a.html != NULL ? write_page(a.html, &html, &err) : MM1_OK;
+        }
+        mm1_loader_destroy(loader);
+        mm1_tokenizer_destroy(tokenizer);
+        mm1_recipe_deinit(&recipe);
+    }
+    mm1_buf_deinit(&html);
+    mm1_buf_deinit(&text);
+    mm1_cli_list_free(&a.set);
+    return mm1_cli_finish("data inspect", st, &err);
+}
+
 static const mm1_command commands[] = {
     {"build", "make shards out of packages and folders", build},
+    {"inspect", "print rows of the training batches; write a page with the pictures", inspect},
     {0},
 };
 

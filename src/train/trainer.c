@@ -5,11 +5,11 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "data/loader.h"
 #include "kernels/gemm.h"
 #include "model/flops.h"
 #include "tensor/rows.h"
 #include "train/metrics_log.h"
+#include "train/recipe_loader.h"
 #include "train/schedule.h"
 #include "train/tensorboard.h"
 #include <math.h>
@@ -201,18 +201,8 @@ static mm1_status resume(trainer *t, mm1_error *err)
 
 static mm1_status start_loader(trainer *t, mm1_error *err)
 {
-    const mm1_image_config *i = &t->model.config.image;
-    mm1_loader_options o = {.config = &t->recipe.data,
-                            .tokenizer = t->model.tokenizer,
-                            .n_visual = mm1_model_n_visual(&t->model),
-                            .seed = (uint64_t)t->recipe.train.seed,
-                            .start = t->state.step > 0 ? &t->state.data : NULL};
-    o.image = (mm1_loader_image){.image_px = t->model.config.vision.image_size,
-                                 .mean = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b},
-                                 .std = {(float)i->std.r, (float)i->std.g, (float)i->std.b},
-                                 .fit = (mm1_image_fit)i->fit,
-                                 .filter = (mm1_image_filter)i->filter};
-    return mm1_loader_create(&o, &t->loader, err);
+    return mm1_recipe_loader_create(&t->recipe, &t->model.config, t->model.tokenizer,
+                                    t->state.step > 0 ? &t->state.data : NULL, &t->loader, err);
 }
 
 static mm1_status prepare(trainer *t, mm1_error *err)
