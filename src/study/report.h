@@ -4,16 +4,18 @@
  * from a file is escaped.  What is missing is said on the page, and does not stop the report.
  *
  * Inputs, each optional:
- *   <run_dir>/metrics.jsonl           an object a step: step, loss, lr, grad_norm, tokens, images, seconds,
- *                                     tokens_per_second, mfu, loader_wait_seconds, loss_<source>...; any may be
- * missing. tokens, images and seconds may be totals so far or those of the step: a column that never falls and ends at
- * twice its start or more is taken for totals.  After a resume the later of two lines of a step counts.
- *   <run_dir>/recipe.resolved.yaml    shown as it is
- *   results_path                      results.json of `mm1 eval` (eval/results.h)
- *   samples_path                      samples.jsonl of `mm1 eval`: an object an item with "image" (a path relative to
- * the file) or "image_png_base64"; "reference" or "references"; "generated"; "generated_without_image"; "choices" (up
- * to 10), "choice_scores" (log likelihoods), "answer", "picked" (indices from 0); "concept", "source" data_summary_path
- * summary.json of `mm1 data build` (data/build.h)
+ *
+ *   <run_dir>/metrics.jsonl         an object a step: step, loss, lr, grad_norm, tokens, images, seconds,
+ *                                   tokens_per_second, mfu, loader_wait_seconds, loss_<source>...; any may be missing.
+ *                                   tokens, images and seconds are totals so far; a column that falls anywhere, or
+ * never changes, is taken for those of each step.  Of two lines of a step the later counts.
+ *   <run_dir>/recipe.resolved.yaml  shown as it is
+ *   results_path                    results.json of `mm1 eval` (eval/results.h)
+ *   samples_path                    samples.jsonl of `mm1 eval`: an object an item with "image" (a path relative to the
+ *                                   file) or "image_png_base64"; "reference" or "references"; "generated";
+ *                                   "generated_without_image"; "choices" (up to 10), "choice_scores" (log likelihoods),
+ *                                   "answer", "picked" (indices from 0); "concept", "source"
+ *   data_summary_path               summary.json of `mm1 data build` (data/build.h)
  *
  * report.json, null for what is not known:
  *   heldout                           as in results.json
