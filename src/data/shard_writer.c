@@ -3,11 +3,8 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
-#include <archive.h>
-#include <archive_entry.h>
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
+#include "base/file_writer.h"
+#include "base/tar.h"
 #include <zstd.h>
 
 enum { ZSTD_LEVEL = 6, MAX_NAME_BYTES = 4096 };
@@ -17,8 +14,8 @@ struct mm1_shard_writer {
     mm1_shard_format format;
     int64_t shard_bytes, n_bytes; /* n_bytes: of the open shard, before compression */
     int64_t n_shards;
-    struct archive *tar; /* open shard of a tar writer */
-    FILE *file;          /* open shard of a line writer */
+    mm1_tar_writer *tar;   /* open shard of a tar writer */
+    mm1_file_writer *file; /* open shard of a line writer */
     ZSTD_CCtx *zstd;
     char *out;
     size_t out_cap;
@@ -70,8 +67,9 @@ static mm1_status compress(mm1_shard_writer *w, const void *bytes, size_t len, Z
         if (ZSTD_isError(left)) {
             return failed(w, ZSTD_getErrorName(left), err);
         }
-        if (fwrite(w->out, 1, out.pos, w->file) != out.pos) {
-            return failed(w, strerror(errno), err);
+        const mm1_status st = mm1_file_writer_append(w->file, w->out, out.pos, err);
+        if (st != MM1_OK) {
+            return st;
         }
     }
     return MM1_OK;
@@ -81,17 +79,16 @@ static mm1_status finish_shard(mm1_shard_writer *w, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     if (w->tar != NULL) {
-        if (archive_write_close(w->tar) != ARCHIVE_OK) {
-            st = failed(w, archive_error_string(w->tar), err);
-        }
-        (void)archive_write_free(w->tar);
+        st = mm1_tar_writer_commit(w->tar, err);
+        mm1_tar_writer_close(w->tar);
         w->tar = NULL;
     }
     if (w->file != NULL) {
         st = compress(w, "", 0, ZSTD_e_end, err);
-        if (fclose(w->file) != 0 && st == MM1_OK) {
-            st = failed(w, strerror(errno), err);
+        if (st == MM1_OK) {
+            st = mm1_file_writer_commit(w->file, err);
         }
+        mm1_file_writer_close(w->file);
         w->file = NULL;
     }
     return st;
@@ -105,24 +102,15 @@ static mm1_status start_shard(mm1_shard_writer *w, mm1_error *err)
     if (mm1_buf_status(&w->path) != MM1_OK) {
         return mm1_error_set(err, MM1_E_LIMIT, "shards '%s': path over %d bytes", w->name, MAX_NAME_BYTES);
     }
+    mm1_status st = MM1_OK;
     if (w->format == MM1_SHARD_TAR) {
-        w->tar = archive_write_new();
-        if (w->tar == NULL) {
-            return mm1_error_set(err, MM1_E_NOMEM, "shard '%s': no memory", mm1_buf_str(&w->path));
-        }
-        if (archive_write_set_format_ustar(w->tar) != ARCHIVE_OK ||
-            archive_write_open_filename(w->tar, mm1_buf_str(&w->path)) != ARCHIVE_OK) {
-            const mm1_status st = failed(w, archive_error_string(w->tar), err);
-            (void)archive_write_free(w->tar);
-            w->tar = NULL;
-            return st;
-        }
+        st = mm1_tar_writer_open(&w->tar, mm1_buf_str(&w->path), err);
     } else {
-        w->file = fopen(mm1_buf_str(&w->path), "wb");
-        if (w->file == NULL) {
-            return failed(w, strerror(errno), err);
-        }
+        st = mm1_file_writer_open(&w->file, mm1_buf_str(&w->path), err);
         (void)ZSTD_CCtx_reset(w->zstd, ZSTD_reset_session_only);
+    }
+    if (st != MM1_OK) {
+        return st;
     }
     w->n_shards++;
     w->n_bytes = 0;
@@ -147,27 +135,13 @@ mm1_status mm1_shard_writer_begin(mm1_shard_writer *w, size_t sample_bytes, mm1_
 mm1_status mm1_shard_writer_member(mm1_shard_writer *w, const char *key, const char *extension, const void *bytes,
                                    size_t len, mm1_error *err)
 {
-    mm1_status st = MM1_OK;
     mm1_buf name;
-    mm1_buf_init(&name, 255);
+    mm1_buf_init(&name, MAX_NAME_BYTES);
     mm1_buf_printf(&name, "%s.%s", key, extension);
-    struct archive_entry *entry = archive_entry_new();
-    if (entry == NULL || mm1_buf_status(&name) != MM1_OK) {
-        st = mm1_error_set(err, entry == NULL ? MM1_E_NOMEM : MM1_E_LIMIT, "shard '%s': no entry for '%s.%s'",
-                           mm1_buf_str(&w->path), key, extension);
-        goto out;
-    }
-    archive_entry_set_pathname(entry, mm1_buf_str(&name));
-    archive_entry_set_size(entry, (la_int64_t)len);
-    archive_entry_set_filetype(entry, AE_IFREG);
-    archive_entry_set_perm(entry, 0644);
-    archive_entry_set_mtime(entry, 0, 0);
-    if (archive_write_header(w->tar, entry) != ARCHIVE_OK ||
-        archive_write_data(w->tar, bytes, len) != (la_ssize_t)len) {
-        st = failed(w, archive_error_string(w->tar), err);
-    }
-out:
-    archive_entry_free(entry);
+    const mm1_status st = mm1_buf_status(&name) == MM1_OK
+                              ? mm1_tar_writer_append(w->tar, mm1_buf_str(&name), bytes, len, err)
+                              : mm1_error_set(err, MM1_E_LIMIT, "shard '%s': a name is over %d bytes",
+                                              mm1_buf_str(&w->path), MAX_NAME_BYTES);
     mm1_buf_deinit(&name);
     return st;
 }
@@ -193,12 +167,8 @@ void mm1_shard_writer_destroy(mm1_shard_writer *w)
     if (w == NULL) {
         return;
     }
-    if (w->tar != NULL) {
-        (void)archive_write_free(w->tar);
-    }
-    if (w->file != NULL) {
-        (void)fclose(w->file);
-    }
+    mm1_tar_writer_close(w->tar);
+    mm1_file_writer_close(w->file);
     (void)ZSTD_freeCCtx(w->zstd);
     mm1_buf_deinit(&w->path);
     mm1_free(w->out);
