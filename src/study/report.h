@@ -7,8 +7,9 @@
  *
  *   <run_dir>/metrics.jsonl         an object a step: step, loss, lr, grad_norm, tokens, images, seconds,
  *                                   tokens_per_second, mfu, loader_wait_seconds, loss_<source>...; any may be missing.
- *                                   tokens, images and seconds are totals so far; a column that falls anywhere, or
- * never changes, is taken for those of each step.  Of two lines of a step the later counts.
+ *                                   tokens, images and seconds are totals so far; a column that falls somewhere
+ *                                   or never changes is taken for those of each step.  Of two lines of a step the
+ *                                   later counts.
  *   <run_dir>/recipe.resolved.yaml  shown as it is
  *   results_path                    results.json of `mm1 eval` (eval/results.h)
  *   samples_path                    samples.jsonl of `mm1 eval`: an object an item with "image" (a path relative to the

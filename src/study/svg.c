@@ -120,22 +120,17 @@ static void thin(thinned *t, const mm1_svg_series *s, const axis *xs)
         }
     }
     for (int i = 0; i < t->n; i++) {
-        /* The same reach on both sides, so that the ends are not drawn towards the middle. */
-        int half = i < t->n - 1 - i ? i : t->n - 1 - i;
-        half = half > SMOOTH_HALF ? SMOOTH_HALF : half;
+        /* On the left, where curves are steep, the same reach on both sides; on the right, where they are noisy, the
+         * mean of what came last rather than the last value. */
+        const int half = i < SMOOTH_HALF ? i : SMOOTH_HALF;
+        const int end = i + half < t->n ? i + half : t->n - 1;
         double sum = 0;
-        for (int k = i - half; k <= i + half; k++) {
+        for (int k = i - half; k <= end; k++) {
             sum += t->y[k];
         }
-        t->smooth[i] = sum / (2 * half + 1);
+        t->smooth[i] = sum / (end - (i - half) + 1);
     }
-    /* The end of a noisy line is its recent mean, not its last point. */
-    double sum = 0;
-    const int recent = t->n < SMOOTH_HALF ? t->n : SMOOTH_HALF;
-    for (int i = t->n - recent; i < t->n; i++) {
-        sum += t->y[i];
-    }
-    t->last = recent > 0 ? sum / recent : NAN;
+    t->last = t->n > 0 ? t->smooth[t->n - 1] : NAN;
 }
 
 static void put_path(mm1_buf *out, const char *css, int colour, const double *x, const double *y, int n, const axis *ys)
