@@ -11,6 +11,7 @@ static const mm1_command commands[] = {
     {"report", "one page about a run: curves, tables, pictures", mm1_cmd_report},
     {"eval", "measure a model on held-out data", mm1_cmd_eval},
     {"recipe", "what a recipe may say, and what one says", mm1_cmd_recipe},
+    {"plan", "what training a recipe will cost: parameters, operations, memory, time", mm1_cmd_plan},
     {"pretrain", "train a model from a recipe", mm1_cmd_pretrain},
     {"inspect", "describe a model folder or checkpoint", mm1_cmd_inspect},
     {"export", "write a model folder out of a checkpoint, as f32, bf16 or f16", mm1_cmd_export},

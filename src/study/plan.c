@@ -1,0 +1,329 @@
+/* plan.c - see plan.h. */
+#include "study/plan.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/thread.h"
+#include "data/reader.h"
+#include "kernels/kernels.h"
+#include "model/flops.h"
+#include "train/recipe_loader.h"
+#include "train/trainer.h"
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+    PROBED_SAMPLES = 32,       /* of a source, for the pictures in them */
+    PROBED_BATCHES = 8,        /* of the stream, for the images in a row */
+    MIN_EXAMPLE = 3,           /* positions beside the image: <end>, a token, <end> */
+    QUEUE_BASE = 8,            /* samples that the loader prepares ahead in every source, */
+    QUEUE_PER_WORKER = 4,      /* and more for each worker (loader.c) */
+    TOKENIZER_BYTES_AN_ID = 96 /* measured: 91 at 1024 ids, 95 at 8192 */
+};
+
+/* Pages that a running training touches beyond those of this process at the start of a plan: code of kernels and image
+ * libraries, heaps of the loader's threads. */
+static const double CODE_BYTES = 3.0 * (1 << 20), THREAD_BYTES = 0.25 * (1 << 20);
+
+/* ---- operations ---- */
+
+/* Images of a full row of pictures. */
+static int64_t images_of_row(const mm1_data_config *d, int64_t n_visual)
+{
+    const int64_t room = d->seq_len / (n_visual + MIN_EXAMPLE);
+    return room < d->max_images ? room : d->max_images;
+}
+
+/* Share of the rows that have pictures. */
+static double picture_share(const mm1_data_config *d)
+{
+    double all = 0, pictures = 0;
+    for (size_t i = 0; i < d->n_sources; i++) {
+        const mm1_data_source *s = &d->sources[i];
+        all += s->weight;
+        pictures += s->kind != MM1_DATA_TEXT ? s->weight : 0;
+    }
+    return all > 0 ? pictures / all : 0;
+}
+
+/* Images of the batches to come: a function of the configuration alone, or of the first batches where the data is
+ * there. */
+typedef struct images {
+    double per_step;       /* mean */
+    int64_t per_row, most; /* largest mean over the rows of one pass, rounded up; largest number in a step */
+} images;
+
+static images images_by_room(const mm1_recipe *r, const mm1_model_config *c)
+{
+    const int64_t row = images_of_row(&r->data, c->connector.n_tokens);
+    const double share = picture_share(&r->data);
+    return (images){.per_step = (double)r->data.batch * share * (double)row,
+                    .per_row = share > 0 ? row : 0,
+                    .most = share > 0 ? r->data.batch * row : 0};
+}
+
+/* Draws the first batches of the stream; the shared images stay as they are if there is no stream. */
+static void images_by_data(const mm1_recipe *recipe, const mm1_model_config *c, const mm1_tokenizer *tokenizer,
+                           images *out)
+{
+    mm1_recipe r = *recipe;
+    mm1_loader *loader = NULL;
+    images seen = {0};
+    r.data.prefetch = 1;
+    mm1_status st = mm1_recipe_loader_create(&r, c, tokenizer, NULL, &loader, NULL);
+    for (int k = 0; st == MM1_OK && k < PROBED_BATCHES; k++) {
+        const mm1_batch *b = NULL;
+        st = mm1_loader_next(loader, &b, NULL, NULL, NULL);
+        if (st != MM1_OK) {
+            break;
+        }
+        seen.per_step += (double)b->I / PROBED_BATCHES;
+        seen.most = b->I > seen.most ? b->I : seen.most;
+        for (int64_t row = 0; row < b->B; row += r.train.micro_batch) {
+            int64_t n = 0, n_rows = 0;
+            for (; n_rows < r.train.micro_batch && row + n_rows < b->B; n_rows++) {
+                n += b->row_images[row + n_rows];
+            }
+            const int64_t mean = (n + n_rows - 1) / n_rows;
+            seen.per_row = mean > seen.per_row ? mean : seen.per_row;
+        }
+    }
+    mm1_loader_destroy(loader);
+    if (st == MM1_OK) {
+        *out = seen;
+    }
+}
+
+static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
+{
+    const mm1_data_config *d = &r->data;
+    const mm1_image_flops image = mm1_flops_image(c);
+    const double B = (double)d->batch, T = (double)d->seq_len;
+    p->tokens = B * T;
+    p->images = n->per_step;
+    /* Every token but the first of a row is a target; image slots are none. */
+    const double targets = fmax(0, B * (T - 1) - p->images * (double)c->connector.n_tokens);
+    p->forward = (mm1_plan_flops){.vision = p->images * image.vision,
+                                  .connector = p->images * image.connector,
+                                  .decoder = p->tokens * mm1_flops_position(c),
+                                  .attention = B * mm1_flops_causal_attention(c, T),
+                                  .head = targets * mm1_flops_head(c)};
+    /* As mm1_flops_step(): gradients of the input where something below is trained, of the weights where they are. */
+    const bool vision = r->train.lr_vision > 0, connector = r->train.lr_connector > 0,
+               decoder = r->train.lr_decoder > 0;
+    const double back_vision = vision ? 2 : 0, back_connector = (vision || connector) + connector,
+                 back_decoder = (vision || connector || decoder) + decoder;
+    p->backward = (mm1_plan_flops){.vision = back_vision * p->forward.vision,
+                                   .connector = back_connector * p->forward.connector,
+                                   .decoder = back_decoder * p->forward.decoder,
+                                   .attention = back_decoder * p->forward.attention,
+                                   .head = back_decoder * p->forward.head};
+    const mm1_plan_flops *const passes[] = {&p->forward, &p->backward};
+    p->step_flops = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const mm1_plan_flops *f = passes[i];
+        p->step_flops += f->vision + f->connector + f->decoder + f->attention + f->head;
+    }
+}
+
+/* ---- memory ---- */
+
+/* Files below /proc have no size, so that they are not for mm1_file_read(). */
+static double resident_bytes(void)
+{
+    long long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (f != NULL) {
+        if (fscanf(f, "%*d %20lld", &pages) != 1) {
+            pages = 0;
+        }
+        (void)fclose(f);
+    }
+    return (double)pages * (double)sysconf(_SC_PAGESIZE);
+}
+
+/* What the pictures of a source are like. */
+typedef struct pictures {
+    double per_sample, decoded_bytes, encoded_bytes; /* mean number; largest ones */
+} pictures;
+
+static pictures probe_pictures(const mm1_reader *reader)
+{
+    pictures p = {0};
+    const int64_t n = mm1_reader_len(reader), n_probed = n < PROBED_SAMPLES ? n : PROBED_SAMPLES;
+    for (int64_t i = 0; i < n_probed; i++) {
+        mm1_document d = {0};
+        if (mm1_reader_get(reader, i * (n / n_probed), &d, NULL) != MM1_OK) {
+            continue; /* training skips it too */
+        }
+        p.per_sample += (double)mm1_document_n_images(&d) / (double)n_probed;
+        for (size_t k = 0; k < d.n_parts; k++) {
+            int32_t w = 0, h = 0;
+            if (d.parts[k].kind == MM1_PART_IMAGE &&
+                mm1_image_probe(d.parts[k].bytes, d.parts[k].len, &mm1_image_limits_default, "", NULL, &w, &h, NULL) ==
+                    MM1_OK) {
+                p.decoded_bytes = fmax(p.decoded_bytes, 3.0 * w * h);
+                p.encoded_bytes = fmax(p.encoded_bytes, (double)d.parts[k].len);
+            }
+        }
+        mm1_document_deinit(&d);
+    }
+    return p;
+}
+
+static double mapped_bytes(const char *pattern)
+{
+    mm1_names paths = {0};
+    double sum = 0;
+    if (mm1_path_glob(pattern, &paths, NULL) == MM1_OK) {
+        for (size_t i = 0; i < paths.n; i++) {
+            struct stat info;
+            const bool unpacked = strcmp(mm1_path_extension(paths.items[i]), ".zst") == 0;
+            sum += !unpacked && stat(paths.items[i], &info) == 0 ? (double)info.st_size : 0;
+        }
+    }
+    mm1_names_free(&paths);
+    return sum;
+}
+
+/* Index, queue, and what a worker needs for one sample. */
+static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan *p, double *worker_bytes)
+{
+    const double workers = (double)r->data.workers, R = (double)r->model.vision.image_size;
+    const size_t before = mm1_alloc_bytes();
+    mm1_reader *reader = NULL;
+    mm1_error err = {0};
+    pictures pics = {.per_sample = s->kind == MM1_DATA_TEXT       ? 0
+                                   : s->kind == MM1_DATA_CAPTIONS ? 1
+                                                                  : (double)s->max_images};
+    if (mm1_reader_open(mm1_data_source_format(s), s->path, &reader, &err) == MM1_OK) {
+        p->memory.data_index += (double)(mm1_alloc_bytes() - before);
+        p->memory.data_files += mapped_bytes(s->path);
+        pics = probe_pictures(reader);
+    } else {
+        mm1_log(MM1_LOG_WARN, "data.sources.%s is not counted: %s", s->name, err.message);
+        p->has_data = false;
+    }
+    mm1_reader_destroy(reader);
+    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * 3 * R * R;
+    /* The encoded and the decoded picture, and the resampler's rows between its two passes. */
+    *worker_bytes = fmax(*worker_bytes, pics.encoded_bytes + 2 * pics.decoded_bytes);
+}
+
+static void plan_data(const mm1_recipe *r, mm1_plan *p)
+{
+    const mm1_data_config *d = &r->data;
+    double worker_bytes = 0;
+    for (size_t i = 0; i < d->n_sources; i++) {
+        if (d->sources[i].weight > 0) {
+            plan_source(r, &d->sources[i], p, &worker_bytes);
+        }
+    }
+    p->memory.decoding = (double)d->workers * worker_bytes;
+}
+
+static void plan_batches(const mm1_recipe *r, const images *n, mm1_plan *p)
+{
+    enum { BATCH_ARRAYS = 8 }; /* of one i32 a position: mm1_batch */
+    const double positions = (double)r->data.batch * (double)r->data.seq_len, R = (double)r->model.vision.image_size;
+    const double batch = 4 * (BATCH_ARRAYS * positions + (double)n->most * 3 * R * R);
+    p->memory.batches = (double)(r->data.prefetch + 1) * batch + 4 * positions; /* and the losses of a batch */
+}
+
+/* The configuration with its vocabulary: from the tokenizer if it is there (the caller destroys it), else the recipe
+ * must say. */
+static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_config *config, mm1_tokenizer **tokenizer,
+                                  mm1_error *err)
+{
+    const size_t before = mm1_alloc_bytes();
+    mm1_status st = MM1_OK;
+    p->has_tokenizer = r->tokenizer != NULL && mm1_path_exists(r->tokenizer);
+    if (p->has_tokenizer) {
+        st = mm1_tokenizer_load(r->tokenizer, tokenizer, err);
+        p->memory.tokenizer = (double)(mm1_alloc_bytes() - before);
+        return st != MM1_OK ? st : mm1_recipe_model_config(r, *tokenizer, config, err);
+    }
+    *config = r->model;
+    if (config->decoder.vocab_size == 0) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "the vocabulary is not known: %s is not there; train it with `mm1 tokenizer train "
+                             "--recipe`, or set model.decoder.vocab_size",
+                             r->tokenizer != NULL ? r->tokenizer : "tokenizer");
+    }
+    p->memory.tokenizer = TOKENIZER_BYTES_AN_ID * (double)config->decoder.vocab_size;
+    return mm1_model_config_resolve(config, err);
+}
+
+static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan *p, mm1_error *err)
+{
+    const size_t before = mm1_alloc_bytes();
+    mm1_recipe full = *r; /* shallow: the dry run takes as many images as a row is going to have */
+    mm1_model m = {0};
+    size_t arena = 0;
+    mm1_status st = mm1_model_init(&m, &r->model, err);
+    if (st == MM1_OK) {
+        p->memory.tables = (double)(mm1_alloc_bytes() - before);
+        p->n_vision = mm1_params_count(&m.params, MM1_GROUP_VISION);
+        p->n_connector = mm1_params_count(&m.params, MM1_GROUP_CONNECTOR);
+        p->n_embeddings = mm1_tensor_size(m.decoder.embed) +
+                          (m.decoder.head != m.decoder.embed ? mm1_tensor_size(m.decoder.head) : 0);
+        p->n_decoder = mm1_params_count(&m.params, MM1_GROUP_DECODER) - p->n_embeddings;
+        p->vocab_size = m.config.decoder.vocab_size;
+        p->lr_peak = mm1_recipe_lr_peak(r, &m);
+        p->lr_by_law = isnan(r->train.lr_peak);
+        const double slab = 4.0 * (double)m.params.total;
+        p->memory.parameters = slab;
+        p->memory.gradients = slab;
+        p->memory.moments = 2 * slab;
+        full.data.max_images = images_a_row;
+        st = mm1_train_plan_arena(&m, &full, &arena, err);
+        p->memory.activations = (double)arena;
+    }
+    mm1_model_deinit(&m);
+    return st;
+}
+
+mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *err)
+{
+    mm1_recipe r = *recipe; /* shallow: the model is replaced by the resolved one */
+    mm1_plan_memory *mem = &plan->memory;
+    mm1_tokenizer *tokenizer = NULL;
+    *plan = (mm1_plan){.n_steps = recipe->train.n_steps, .has_data = true};
+    mem->program = resident_bytes() + CODE_BYTES;
+
+    const size_t before = mm1_alloc_bytes();
+    mm1_threads_set((int)r.train.threads);
+    mm1_status st = mm1_kernels_init(NULL, err);
+    mem->products = (double)(mm1_alloc_bytes() - before);
+    mem->program += THREAD_BYTES * (double)(mm1_threads() + r.data.workers + 1);
+    st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
+    st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
+    if (st == MM1_OK) {
+        images n = images_by_room(&r, &r.model);
+        plan_data(&r, plan);
+        if (tokenizer != NULL && plan->has_data) {
+            images_by_data(&r, &r.model, tokenizer, &n);
+        }
+        plan_batches(&r, &n, plan);
+        plan_flops(&r, &r.model, &n, plan);
+        st = plan_model(&r, n.per_row, plan, err);
+    }
+    mm1_tokenizer_destroy(tokenizer);
+    if (st != MM1_OK) {
+        return st;
+    }
+#define ADD(member, text) mem->needed += mem->member;
+    MM1_PLAN_MEMORY(ADD)
+#undef ADD
+    mem->resident = mem->needed + mem->data_files;
+    return MM1_OK;
+}
+
+double mm1_plan_seconds(const mm1_plan *plan, double flops_per_second)
+{
+    return flops_per_second > 0 ? plan->step_flops * (double)plan->n_steps / flops_per_second : 0;
+}
