@@ -13,6 +13,7 @@ typedef struct header {
 _Static_assert(sizeof(header) <= MM1_ALIGN_BYTES, "header must fit before the block");
 
 static atomic_uint_fast64_t n_allocs;
+static _Thread_local uint64_t n_allocs_thread;
 static atomic_size_t live_bytes;
 static atomic_size_t peak_bytes;
 static atomic_uint_fast64_t fail_countdown;
@@ -62,6 +63,7 @@ void *mm1_alloc(size_t n, size_t size)
     }
     ((header *)(void *)raw)->bytes = bytes;
     atomic_fetch_add(&n_allocs, 1);
+    n_allocs_thread++;
     account(bytes);
     return raw + MM1_ALIGN_BYTES;
 }
@@ -119,6 +121,11 @@ char *mm1_strdup(const char *s)
 uint64_t mm1_alloc_count(void)
 {
     return atomic_load(&n_allocs);
+}
+
+uint64_t mm1_alloc_count_thread(void)
+{
+    return n_allocs_thread;
 }
 
 size_t mm1_alloc_bytes(void)

@@ -303,21 +303,30 @@ static void loss_by_source(trainer *t, const mm1_batch *b)
     p->loss = b->n_targets > 0 ? total / (double)b->n_targets : 0;
 }
 
+/* The first parameter that is not finite; else the first gradient that is not, on the way back from the loss. */
+static const char *first_bad_tensor(const mm1_params *p, const char **what)
+{
+    *what = "";
+    for (int64_t i = 0; i < p->n_items; i++) {
+        if (!mm1__rows_all_finite(p->items[i]->tensor.data, p->items[i]->n)) {
+            return p->items[i]->name;
+        }
+    }
+    *what = "the gradient of ";
+    for (int64_t i = p->n_items; i-- > 0;) {
+        const mm1_tensor *t = &p->items[i]->tensor;
+        if (t->needs_grad && !mm1__rows_all_finite(t->grad, p->items[i]->n)) {
+            return p->items[i]->name;
+        }
+    }
+    *what = "";
+    return "the loss";
+}
+
 /* Names what went wrong and keeps the batch. */
 static mm1_status stop_on_bad_value(trainer *t, const mm1_batch *b, mm1_error *err)
 {
-    const char *where = "the loss";
-    for (int64_t i = 0; i < t->model.params.n_items; i++) {
-        const mm1_param *p = t->model.params.items[i];
-        if (!mm1__rows_all_finite(p->tensor.data, p->n)) {
-            where = p->name;
-            break;
-        }
-        if (p->tensor.needs_grad && !mm1__rows_all_finite(p->tensor.grad, p->n)) {
-            where = p->name;
-            break;
-        }
-    }
+    const char *what, *where = first_bad_tensor(&t->model.params, &what);
     const int64_t B = b->B, T = b->T, R = b->image_px;
     const mm1_safetensors_entry entries[] = {
         {.name = "token", .dtype = MM1_DTYPE_I32, .n_dims = 2, .shape = {B, T}, .data = b->token},
@@ -333,8 +342,8 @@ static mm1_status stop_on_bad_value(trainer *t, const mm1_batch *b, mm1_error *e
                                  ? MM1_E_NOMEM
                                  : mm1_safetensors_write(path, entries, sizeof entries / sizeof *entries, NULL, 0, err);
     const mm1_status st = mm1_error_set(
-        err, MM1_E_NUMERIC, "step %lld: %s is not finite (loss %g, gradient norm %g); lower train.lr_peak%s%s",
-        (long long)t->state.step + 1, where, t->progress.loss, t->progress.grad_norm,
+        err, MM1_E_NUMERIC, "step %lld: %s%s is not finite (loss %g, gradient norm %g); lower train.lr_peak%s%s",
+        (long long)t->state.step + 1, what, where, t->progress.loss, t->progress.grad_norm,
         saved == MM1_OK ? "; the batch is in " : "", saved == MM1_OK ? path : "");
     mm1_free(path);
     return st;

@@ -155,7 +155,8 @@ static void check_model(const mm1_model_config *c, const char *what)
         }
         float *saved = mm1_alloc((size_t)p->n, sizeof *saved);
         memcpy(saved, p->tensor.data, (size_t)p->n * sizeof *saved);
-        /* A step that moves the loss by about 0.02, but the parameter by 0.05 at most; the cubic term is extrapolated away. */
+        /* A step that moves the loss by about 0.02, but the parameter by 0.05 at most; the cubic term is extrapolated
+         * away. */
         const double eps = fmin(0.02 / norm, 0.05);
         const double numeric = (4 * slope(&f, p, saved, norm, eps / 2) - slope(&f, p, saved, norm, eps)) / 3;
         memcpy(p->tensor.data, saved, (size_t)p->n * sizeof *saved);
@@ -271,6 +272,45 @@ static void a_dry_run_needs_exactly_what_a_real_one_takes(void **state)
     teardown(&f);
 }
 
+static void batches_without_pictures_and_without_text_are_sizes_like_any_other(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_error err = {0};
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    const int64_t k = mm1_model_n_visual(&f.model);
+    int32_t tokens[T] = {1, 2, 3, 4}, part[T] = {0};
+    uint8_t train[T] = {0, 1, 1, 1};
+    mm1_sequence text = {.len = 4, .tokens = tokens, .train = train, .part = part};
+    mm1_batch_clear(&f.batch);
+    check_ok(mm1_batch_add(&f.batch, 0, &text, k, 0, "text", &err), &err);
+    assert_true(loss_of(&f, true) > 0);
+    for (int64_t i = 0; i < f.model.params.n_items; i++) {
+        const mm1_param *p = f.model.params.items[i];
+        for (int64_t j = 0; j < p->n && p->group != MM1_GROUP_DECODER; j++) {
+            assert_true(p->tensor.grad[j] == 0.0f);
+        }
+    }
+    /* A picture alone: slots from the first position to the last, nothing to predict. */
+    int32_t slots[T];
+    uint8_t untrained[T] = {0};
+    for (int64_t i = 0; i < k; i++) {
+        slots[i] = MM1_IMAGE_SLOT;
+    }
+    mm1_sequence image = {.len = k, .tokens = slots, .train = untrained, .part = part, .n_images = 1};
+    mm1_batch_clear(&f.batch);
+    check_ok(mm1_batch_add(&f.batch, 0, &image, k, 0, "image", &err), &err);
+    assert_true(loss_of(&f, true) == 0);
+    for (int64_t i = 0; i < f.model.params.total; i++) {
+        assert_true(f.model.params.grad[i] == 0.0f);
+    }
+    /* Nothing at all. */
+    mm1_batch_clear(&f.batch);
+    assert_true(loss_of(&f, true) == 0);
+    teardown(&f);
+}
+
 static void thread_count_does_not_change_a_bit(void **state)
 {
     (void)state;
@@ -309,6 +349,7 @@ int main(void)
         cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
         cmocka_unit_test(changing_one_packed_example_never_changes_another),
         cmocka_unit_test(a_dry_run_needs_exactly_what_a_real_one_takes),
+        cmocka_unit_test(batches_without_pictures_and_without_text_are_sizes_like_any_other),
         cmocka_unit_test(thread_count_does_not_change_a_bit),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
