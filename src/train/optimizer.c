@@ -52,9 +52,10 @@ void mm1_optimizer_step(mm1_optimizer *o, mm1_params *p, const mm1_train_config 
     mm1_adamw_args args = {.beta1 = (float)c->beta1,
                            .beta2 = (float)c->beta2,
                            .eps = (float)c->eps,
-                           .correction1 = (float)(1 - pow(c->beta1, (double)o->step)),
-                           .correction2 = (float)(1 - pow(c->beta2, (double)o->step)),
                            .grad_scale = (float)clip};
+    /* Of the betas that the moments are made with: those of f32. */
+    args.correction1 = (float)(1 - pow((double)args.beta1, (double)o->step));
+    args.correction2 = (float)(1 - pow((double)args.beta2, (double)o->step));
     for (int64_t i = 0; i < p->n_items; i++) {
         const mm1_param *item = p->items[i];
         if (!item->tensor.needs_grad) {

@@ -1,0 +1,262 @@
+/* AdamW with clipping, decay and a schedule, against ten steps of torch.optim.AdamW (tools/golden_ops.py). */
+#include "support/golden.h"
+
+#include "base/thread.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
+
+static const struct {
+    const char *name;
+    mm1_param_group group;
+    int64_t dims[2];
+    int rank;
+    bool decay;
+} TABLE[] = {{"vision.w", MM1_GROUP_VISION, {5, 7}, 2, true},
+             {"vision.b", MM1_GROUP_VISION, {5}, 1, false},
+             {"connector.w", MM1_GROUP_CONNECTOR, {3, 11}, 2, true},
+             {"decoder.w", MM1_GROUP_DECODER, {9, 4}, 2, true},
+             {"decoder.norm", MM1_GROUP_DECODER, {17}, 1, false}};
+enum { N_PARAMS = sizeof TABLE / sizeof *TABLE, N_STEPS = 10 };
+
+typedef struct fixture {
+    mm1_safetensors *sf;
+    mm1_params params;
+    mm1_optimizer optimizer;
+    mm1_train_config config;
+} fixture;
+
+static double setting(const fixture *f, const char *key)
+{
+    const char *text = mm1_safetensors_metadata(f->sf, key);
+    assert_non_null(text);
+    return strtod(text, NULL);
+}
+
+static void setup(fixture *f)
+{
+    mm1_error err = {0};
+    *f = (fixture){.sf = golden_open(MM1_TEST_DATA "/tensor/ops_adamw.safetensors")};
+    for (int i = 0; i < N_PARAMS; i++) {
+        assert_non_null(mm1_params_add(&f->params, TABLE[i].group, MM1_INIT_ZEROS, 0, TABLE[i].decay, TABLE[i].rank,
+                                       TABLE[i].dims, "%s", TABLE[i].name));
+    }
+    check_ok(mm1_params_alloc(&f->params, true, &err), &err);
+    check_ok(mm1_optimizer_init(&f->optimizer, &f->params, &err), &err);
+    f->config = (mm1_train_config){.n_steps = (int64_t)setting(f, "n_steps"),
+                                   .lr_warmup_steps = (int64_t)setting(f, "lr_warmup_steps"),
+                                   .lr_peak = setting(f, "lr_peak"),
+                                   .lr_final = setting(f, "lr_final"),
+                                   .lr_vision = setting(f, "lr_vision"),
+                                   .lr_connector = setting(f, "lr_connector"),
+                                   .lr_decoder = setting(f, "lr_decoder"),
+                                   .weight_decay = setting(f, "weight_decay"),
+                                   .beta1 = setting(f, "beta1"),
+                                   .eps = setting(f, "eps"),
+                                   .clip_norm = setting(f, "clip_norm")};
+}
+
+static void teardown(fixture *f)
+{
+    mm1_optimizer_deinit(&f->optimizer);
+    mm1_params_deinit(&f->params);
+    mm1_safetensors_close(f->sf);
+}
+
+static void read(const fixture *f, float *dst, const char *prefix, const char *name)
+{
+    mm1_error err = {0};
+    check_ok(mm1_safetensors_to_f32(golden_get(f->sf, prefix, name), dst, &err), &err);
+}
+
+static void read_gradients(fixture *f, const char *run, int step)
+{
+    char prefix[40];
+    (void)snprintf(prefix, sizeof prefix, "%s/grad.%d.", run, step);
+    for (int i = 0; i < N_PARAMS; i++) {
+        read(f, f->params.items[i]->tensor.grad, prefix, TABLE[i].name);
+    }
+}
+
+static void start(fixture *f, const char *run)
+{
+    char prefix[40], key[40];
+    (void)snprintf(prefix, sizeof prefix, "%s/start.", run);
+    (void)snprintf(key, sizeof key, "beta2.%s", run);
+    f->config.beta2 = setting(f, key);
+    for (int i = 0; i < N_PARAMS; i++) {
+        read(f, f->params.items[i]->tensor.data, prefix, TABLE[i].name);
+    }
+}
+
+/* As the trainer does it. */
+static double step(fixture *f, int i)
+{
+    const double norm = mm1_optimizer_grad_norm(&f->params);
+    mm1_optimizer_step(&f->optimizer, &f->params, &f->config, f->config.lr_peak * mm1_lr_scale(&f->config, i + 1),
+                       norm);
+    return norm;
+}
+
+static void ten_steps_equal_those_of_pytorch(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"a", "b"}; /* beta2 0.95 and 0.999 */
+    for (int r = 0; r < 2; r++) {
+        for (int isa = -1; golden_next_isa(&isa);) {
+            fixture f;
+            float before[64], want[64], norm;
+            double worst = 0;
+            setup(&f);
+            start(&f, runs[r]);
+            for (int i = 0; i < N_STEPS; i++) {
+                char prefix[40];
+                read_gradients(&f, runs[r], i);
+                const double got = step(&f, i);
+                (void)snprintf(prefix, sizeof prefix, "%s/norm.%d", runs[r], i);
+                read(&f, &norm, prefix, "");
+                assert_true(fabs(got - norm) <= 1e-6 * norm);
+                (void)snprintf(prefix, sizeof prefix, "%s/after.%d.", runs[r], i);
+                char begin[40];
+                (void)snprintf(begin, sizeof begin, "%s/start.", runs[r]);
+                for (int p = 0; p < N_PARAMS; p++) {
+                    /* Against how far the parameters have moved since the start, not against how large they are. */
+                    const mm1_param *item = f.params.items[p];
+                    read(&f, before, begin, TABLE[p].name);
+                    read(&f, want, prefix, TABLE[p].name);
+                    double moved = 0, off = 0;
+                    for (int64_t j = 0; j < item->n; j++) {
+                        moved = fmax(moved, fabs((double)want[j] - before[j]));
+                        off = fmax(off, fabs((double)want[j] - item->tensor.data[j]));
+                    }
+                    assert_true(moved > 1e-4);
+                    worst = fmax(worst, off / moved);
+                }
+            }
+            assert_int_equal(f.optimizer.step, N_STEPS);
+            print_message("run %s, %-6s: at most %.2g of the way off\n", runs[r], mm1_isa_name((mm1_isa)isa), worst);
+            assert_true(worst < 2e-5);
+            teardown(&f);
+        }
+    }
+}
+
+static void a_frozen_group_stands_still_and_does_not_count_in_the_norm(void **state)
+{
+    (void)state;
+    fixture f;
+    setup(&f);
+    start(&f, "a");
+    float *before = mm1_alloc((size_t)f.params.total, sizeof *before);
+    assert_non_null(before);
+    memcpy(before, f.params.data, (size_t)f.params.total * sizeof *before);
+    mm1_params_set_trainable(&f.params, MM1_GROUP_DECODER, false);
+    double norm = 0;
+    for (int i = 0; i < N_STEPS; i++) {
+        read_gradients(&f, "a", i);
+        norm = step(&f, i);
+    }
+    double want = 0;
+    for (int p = 0; p < N_PARAMS; p++) {
+        const mm1_param *item = f.params.items[p];
+        int moved = 0;
+        for (int64_t j = 0; j < item->n; j++) {
+            const bool frozen = item->group == MM1_GROUP_DECODER;
+            moved += item->tensor.data[j] != before[item->offset + j];
+            want += frozen ? 0 : (double)item->tensor.grad[j] * item->tensor.grad[j];
+            assert_true(!frozen || (f.optimizer.m[item->offset + j] == 0 && f.optimizer.v[item->offset + j] == 0));
+        }
+        assert_int_equal(moved, item->group == MM1_GROUP_DECODER ? 0 : item->n);
+    }
+    assert_true(fabs(norm - sqrt(want)) <= 1e-6 * norm);
+    mm1_free(before);
+    teardown(&f);
+}
+
+/* Bias correction makes the first update the learning rate in size, whatever the gradient; decay comes on top. */
+static void the_first_step_is_the_learning_rate_and_decay_is_apart_from_it(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_params params = {0};
+    mm1_optimizer o;
+    mm1_tensor *w = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, true, 1, (int64_t[]){3}, "w");
+    mm1_tensor *b = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, false, 1, (int64_t[]){3}, "b");
+    check_ok(mm1_params_alloc(&params, true, &err), &err);
+    check_ok(mm1_optimizer_init(&o, &params, &err), &err);
+    const float g[3] = {1e-3f, -50, 0};
+    /* The correction undoes the very factor that the moments were given, also where f32 holds 1 - beta badly. */
+    static const double betas[] = {0.95, 0.999, 0.99999, 0.9999999};
+    for (size_t j = 0; j < sizeof betas / sizeof *betas; j++) {
+        mm1_params_init(&params, 1);
+        mm1_params_zero_grad(&params);
+        memset(o.m, 0, (size_t)params.total * sizeof *o.m);
+        memset(o.v, 0, (size_t)params.total * sizeof *o.v);
+        o.step = 0;
+        for (int i = 0; i < 3; i++) {
+            w->grad[i] = b->grad[i] = g[i];
+        }
+        const mm1_train_config c = {
+            .lr_decoder = 1, .weight_decay = 0.5, .beta1 = 0.9, .beta2 = betas[j], .eps = 1e-12};
+        mm1_optimizer_step(&o, &params, &c, 0.01, 50);
+        check_close(b->data, ((const float[]){0.99f, 1.01f, 1}), 3, 1e-6, 0);
+        check_close(w->data, ((const float[]){0.985f, 1.005f, 0.995f}), 3, 1e-6, 0);
+    }
+    mm1_optimizer_deinit(&o);
+    mm1_params_deinit(&params);
+}
+
+/* A parameter of several chunks, and any number of threads, get what each of its elements gets alone. */
+static void large_parameters_and_threads_give_the_same_bits(void **state)
+{
+    (void)state;
+    enum { PERIOD = 48, N = 40000 };
+    mm1_error err = {0};
+    float small[PERIOD] = {0};
+    for (int threads = 1; threads <= 3; threads++) {
+        for (int large = threads > 1; large < 2; large++) {
+            const int64_t n = large ? N : PERIOD;
+            mm1_params params = {0};
+            mm1_optimizer o;
+            mm1_threads_set(threads);
+            check_ok(mm1_kernels_init(NULL, &err), &err);
+            mm1_tensor *x = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ZEROS, 0, true, 1, &n, "x");
+            check_ok(mm1_params_alloc(&params, true, &err), &err);
+            check_ok(mm1_optimizer_init(&o, &params, &err), &err);
+            const mm1_train_config c = {.lr_decoder = 1, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
+            for (int i = 0; i < 3; i++) {
+                for (int64_t j = 0; j < n; j++) {
+                    x->grad[j] = (float)(j % PERIOD - 20) * (float)(i + 1);
+                }
+                mm1_optimizer_step(&o, &params, &c, 0.01, 1);
+            }
+            for (int64_t j = 0; j < n; j++) {
+                if (large) {
+                    assert_true(x->data[j] == small[j % PERIOD]);
+                } else {
+                    small[j] = x->data[j];
+                }
+            }
+            mm1_optimizer_deinit(&o);
+            mm1_params_deinit(&params);
+        }
+    }
+}
+
+static int group_setup(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_threads_set(2);
+    return mm1_kernels_init(NULL, &err) == MM1_OK ? 0 : -1;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ten_steps_equal_those_of_pytorch),
+        cmocka_unit_test(a_frozen_group_stands_still_and_does_not_count_in_the_norm),
+        cmocka_unit_test(the_first_step_is_the_learning_rate_and_decay_is_apart_from_it),
+        cmocka_unit_test(large_parameters_and_threads_give_the_same_bits),
+    };
+    return cmocka_run_group_tests(tests, group_setup, NULL);
+}
