@@ -17,6 +17,7 @@ static const mm1_command commands[] = {
     {"export", "write a model folder out of a checkpoint, as f32, bf16 or f16", mm1_cmd_export},
     {"generate", "go on from a prompt of text and images", mm1_cmd_generate},
     {"score", "log-probability of every token of a document", mm1_cmd_score},
+    {"doctor", "look at this machine and this build, and say what is missing", mm1_cmd_doctor},
     {0},
 };
 
