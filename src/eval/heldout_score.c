@@ -142,72 +142,111 @@ out:
     return st;
 }
 
-/* Nine other items whose captions differ from each other and from item i's. */
-static void draw_choices(mm1_heldout *h, int64_t i)
+/* Nine other items whose captions differ from each other and from item i's, of any source or of its own.  False if
+ * there are not so many. */
+static bool draw_choices(const mm1_heldout *h, int64_t i, bool same_source, int64_t choices[MM1_N_CHOICES], int *answer)
 {
-    mm1_heldout_item *item = &h->items[i];
-    mm1_rng r = mm1_rng_make(h->options->seed, MM1_RNG_SHOTS, (uint64_t)i);
-    item->answer = (int)mm1_rng_below(&r, MM1_N_CHOICES);
+    mm1_rng r = mm1_rng_make(h->options->seed, MM1_RNG_SHOTS, (uint64_t)(same_source ? 2 * h->n + i : i));
+    *answer = (int)mm1_rng_below(&r, MM1_N_CHOICES);
     for (int c = 0; c < MM1_N_CHOICES; c++) {
-        item->choices[c] = i;
+        choices[c] = i;
     }
     for (int c = 0; c < MM1_N_CHOICES; c++) {
-        bool taken = c != item->answer;
-        for (int tries = 0; taken && tries < 1000; tries++) {
-            const int64_t at = (int64_t)mm1_rng_below(&r, (uint64_t)h->n);
-            taken = false;
+        bool taken = c != *answer;
+        int64_t at = i;
+        for (int tries = 0; taken && tries < 2000; tries++) {
+            at = (int64_t)mm1_rng_below(&r, (uint64_t)h->n);
+            taken = same_source && strcmp(h->items[at].source, h->items[i].source) != 0;
             for (int d = 0; d < MM1_N_CHOICES && !taken; d++) {
                 /* Slots not drawn yet hold item i itself, which must be avoided too. */
-                taken = strcmp(h->items[item->choices[d]].caption, h->items[at].caption) == 0;
+                taken = strcmp(h->items[choices[d]].caption, h->items[at].caption) == 0;
             }
-            item->choices[c] = taken ? i : at;
         }
+        if (taken) {
+            return false;
+        }
+        choices[c] = at;
     }
+    return true;
 }
 
-mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
+static int most_likely(const double scores[MM1_N_CHOICES])
 {
-    mm1_status st = MM1_OK;
-    score_list *l = NULL;
-    double *right = mm1_calloc((size_t)h->n, sizeof *right);
-    if (h->n < MM1_N_CHOICES) {
-        st = mm1_error_set(err, MM1_E_ARG, "choice10 needs %d items at least, there are %lld", MM1_N_CHOICES,
-                           (long long)h->n);
-        goto out;
+    int best = 0;
+    for (int c = 1; c < MM1_N_CHOICES; c++) {
+        best = scores[c] > scores[best] ? c : best;
     }
-    l = mm1_calloc(1, sizeof *l);
-    if (l == NULL || right == NULL) {
+    return best;
+}
+
+/* One round of choices; what each item was offered and chose is kept of the round with any source. */
+static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, int64_t *n_out, mm1_error *err)
+{
+    typedef struct offer {
+        int64_t choices[MM1_N_CHOICES];
+        double scores[MM1_N_CHOICES]; /* nats */
+        int answer;
+        bool made;
+    } offer;
+    mm1_status st = MM1_OK;
+    score_list *l = mm1_calloc(1, sizeof *l);
+    offer *offers = mm1_calloc((size_t)h->n, sizeof *offers);
+    double *right = mm1_calloc((size_t)h->n, sizeof *right);
+    size_t n = 0;
+    if (l == NULL || offers == NULL || right == NULL) {
         st = no_list(err);
         goto out;
     }
     l->h = h;
     for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
-        mm1_heldout_item *item = &h->items[i];
-        draw_choices(h, i);
-        for (int c = 0; st == MM1_OK && c < MM1_N_CHOICES; c++) {
-            st = list_add(l, h->items[item->choices[c]].caption, item->features, &item->choice_scores[c], NULL, err);
+        offer *o = &offers[i];
+        o->made = draw_choices(h, i, same_source, o->choices, &o->answer);
+        for (int c = 0; st == MM1_OK && o->made && c < MM1_N_CHOICES; c++) {
+            st = list_add(l, h->items[o->choices[c]].caption, h->items[i].features, &o->scores[c], NULL, err);
         }
         st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
-        mm1__heldout_progress(h->options, "choice10", i + 1, h->n);
+        mm1__heldout_progress(h->options, same_source ? "choice10, same source" : "choice10", i + 1, h->n);
     }
     st = list_finish(l, st, err);
     l = NULL;
     for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
-        mm1_heldout_item *item = &h->items[i];
-        item->picked = 0;
-        for (int c = 0; c < MM1_N_CHOICES; c++) {
-            item->choice_scores[c] = -item->choice_scores[c];
-            item->picked = item->choice_scores[c] > item->choice_scores[item->picked] ? c : item->picked;
+        offer *o = &offers[i];
+        if (!o->made) {
+            continue;
         }
-        right[i] = item->picked == item->answer;
+        for (int c = 0; c < MM1_N_CHOICES; c++) {
+            o->scores[c] = -o->scores[c];
+        }
+        const int picked = most_likely(o->scores);
+        right[n++] = picked == o->answer;
+        if (!same_source) {
+            mm1_heldout_item *item = &h->items[i];
+            memcpy(item->choices, o->choices, sizeof o->choices);
+            memcpy(item->choice_scores, o->scores, sizeof o->scores);
+            item->answer = o->answer;
+            item->picked = picked;
+        }
     }
     const mm1_bootstrap b = mm1_bootstrap_default();
-    st = st != MM1_OK ? st : mm1_bootstrap_mean(&b, right, (size_t)h->n, &r->choice10, err);
-    r->n_choice10 = h->n;
+    st = st != MM1_OK || n == 0 ? st : mm1_bootstrap_mean(&b, right, n, share, err);
+    *n_out = (int64_t)n;
 out:
     mm1_free(l);
+    mm1_free(offers);
     mm1_free(right);
     return st;
+}
+
+mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
+{
+    mm1_status st = choose(h, false, &r->choice10, &r->n_choice10, err);
+    if (st == MM1_OK && r->n_choice10 < h->n) {
+        return mm1_error_set(err, MM1_E_ARG,
+                             "choice10 needs %d items with different captions; there are too few among %lld",
+                             MM1_N_CHOICES, (long long)h->n);
+    }
+    /* Sources with fewer than ten captions sit this one out. */
+    return st != MM1_OK ? st : choose(h, true, &r->choice10_same_source, &r->n_choice10_same_source, err);
 }
 
 /* Bits a byte of one document, in windows of a row that begin anew: nothing is seen across them. */

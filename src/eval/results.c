@@ -18,7 +18,8 @@ static const mm1_interval unmeasured = {.value = NAN, .low = NAN, .high = NAN};
 
 void mm1_eval_results_init(mm1_eval_results *r)
 {
-    *r = (mm1_eval_results){.choice10 = unmeasured, .text_bits_per_byte = unmeasured};
+    *r = (mm1_eval_results){
+        .choice10 = unmeasured, .choice10_same_source = unmeasured, .text_bits_per_byte = unmeasured};
     for (int i = 0; i < MM1_PICTURE_COUNT; i++) {
         r->caption_nll[i] = r->caption_nll_difference[i] = unmeasured;
     }
@@ -84,13 +85,15 @@ json_t *mm1_eval_results_heldout(const mm1_eval_results *r)
 {
     /* "o" takes over references and fails as a whole if one of them is NULL. */
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o}", "caption_nll_per_token",
+        "{s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o}", "caption_nll_per_token",
         values(r->caption_nll, picture_names, 0, MM1_PICTURE_COUNT, value_of), "caption_nll_per_token_interval",
         values(r->caption_nll, picture_names, 0, MM1_PICTURE_COUNT, bounds_of), "caption_nll_per_token_difference",
         values(r->caption_nll_difference, picture_names, 1, MM1_PICTURE_COUNT, value_of),
         "caption_nll_per_token_difference_interval",
         values(r->caption_nll_difference, picture_names, 1, MM1_PICTURE_COUNT, bounds_of), "choice10", "accuracy",
-        number(r->choice10.value), "low", number(r->choice10.low), "high", number(r->choice10.high), "cider",
+        number(r->choice10.value), "low", number(r->choice10.low), "high", number(r->choice10.high),
+        "choice10_same_source", "accuracy", number(r->choice10_same_source.value), "low",
+        number(r->choice10_same_source.low), "high", number(r->choice10_same_source.high), "cider",
         values(r->cider, shot_names, 0, MM1_EVAL_N_SHOTS, value_of), "cider_interval",
         values(r->cider, shot_names, 0, MM1_EVAL_N_SHOTS, bounds_of), "text_bits_per_byte",
         number(r->text_bits_per_byte.value), "text_bits_per_byte_interval", bounds(&r->text_bits_per_byte));
@@ -107,10 +110,11 @@ mm1_status mm1_eval_results_write(const mm1_eval_results *r, const char *path, m
     for (size_t i = 0; i < r->n_seeds; i++) {
         (void)json_array_append_new(seeds, json_integer((json_int_t)r->seeds[i]));
     }
-    json_t *root = json_pack("{s:s?,s:o,s:o,s:{s:I,s:I,s:I,s:I},s:o}", "model", r->model, "tasks", tasks, "seeds",
-                             seeds, "n", "captions", (json_int_t)r->n_captions, "choice10", (json_int_t)r->n_choice10,
-                             "cider", (json_int_t)r->n_cider, "text_bytes", (json_int_t)r->n_text_bytes, "heldout",
-                             mm1_eval_results_heldout(r));
+    json_t *root =
+        json_pack("{s:s?,s:o,s:o,s:{s:I,s:I,s:I,s:I,s:I},s:o}", "model", r->model, "tasks", tasks, "seeds", seeds, "n",
+                  "captions", (json_int_t)r->n_captions, "choice10", (json_int_t)r->n_choice10, "choice10_same_source",
+                  (json_int_t)r->n_choice10_same_source, "cider", (json_int_t)r->n_cider, "text_bytes",
+                  (json_int_t)r->n_text_bytes, "heldout", mm1_eval_results_heldout(r));
     if (root != NULL) {
         text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
     }
@@ -171,6 +175,13 @@ static mm1_status read_values(const json_t *heldout, const char *key, const char
     return st;
 }
 
+static mm1_status read_choice(const json_t *choice, mm1_interval *out, const char *path, mm1_error *err)
+{
+    mm1_status st = read_number(choice, "accuracy", &out->value, path, err);
+    st = st != MM1_OK ? st : read_number(choice, "low", &out->low, path, err);
+    return st != MM1_OK ? st : read_number(choice, "high", &out->high, path, err);
+}
+
 static mm1_status read_heldout(mm1_eval_results *r, const json_t *h, const char *path, mm1_error *err)
 {
     mm1_status st =
@@ -182,16 +193,9 @@ static mm1_status read_heldout(mm1_eval_results *r, const json_t *h, const char 
     if (st == MM1_OK) {
         st = read_values(h, "cider", shot_names, 0, MM1_EVAL_N_SHOTS, r->cider, path, err);
     }
-    const json_t *choice = json_object_get(h, "choice10");
-    if (st == MM1_OK) {
-        st = read_number(choice, "accuracy", &r->choice10.value, path, err);
-    }
-    if (st == MM1_OK) {
-        st = read_number(choice, "low", &r->choice10.low, path, err);
-    }
-    if (st == MM1_OK) {
-        st = read_number(choice, "high", &r->choice10.high, path, err);
-    }
+    st = st != MM1_OK ? st : read_choice(json_object_get(h, "choice10"), &r->choice10, path, err);
+    st = st != MM1_OK ? st
+                      : read_choice(json_object_get(h, "choice10_same_source"), &r->choice10_same_source, path, err);
     if (st == MM1_OK) {
         st = read_number(h, "text_bits_per_byte", &r->text_bits_per_byte.value, path, err);
     }
@@ -227,6 +231,7 @@ static mm1_status read_lists(mm1_eval_results *r, const json_t *root, const char
     const json_t *n = json_object_get(root, "n");
     r->n_captions = json_integer_value(json_object_get(n, "captions"));
     r->n_choice10 = json_integer_value(json_object_get(n, "choice10"));
+    r->n_choice10_same_source = json_integer_value(json_object_get(n, "choice10_same_source"));
     r->n_cider = json_integer_value(json_object_get(n, "cider"));
     r->n_text_bytes = json_integer_value(json_object_get(n, "text_bytes"));
     return st;
