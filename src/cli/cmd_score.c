@@ -238,6 +238,9 @@ int mm1_cmd_score(int argc, char **argv)
         st = in.is_tokens ? mm1_score_tokens(session, in.ids.items, (int64_t)in.ids.n, with_logits, &s, &err)
                           : mm1_score_document(session, &in.document, !a.open, with_logits, &s, &err);
     }
+    if (st == MM1_E_ARG && in.is_tokens) { /* the ids are a file's, not the caller's */
+        st = mm1_error_wrap(&err, MM1_E_FORMAT, "%s", a.document);
+    }
     if (st == MM1_OK && a.logits != NULL) {
         st = mm1_score_write_logits(&s, a.logits, &err);
     }
