@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BUILDER_VERSION = 1, MAX_TEXT_BYTES = 64 << 20 };
@@ -29,7 +30,8 @@ static const mm1_field source_fields[] = {
 
 const mm1_field mm1__build_fields[] = {
     MM1_FIELD(mm1_build_config, out, STR, .help = "folder that is made"),
-    MM1_FIELD(mm1_build_config, root, STR, .def.s = "/", .help = "where packages are unpacked; / for installed ones"),
+    MM1_FIELD(mm1_build_config, root, STR,
+              .help = "where packages are unpacked; by default what scripts/demo-data.sh has made, else / (installed)"),
     MM1_FIELD(mm1_build_config, package_lists, STR, .def.s = "/var/lib/apt/lists",
               .help = "apt's package lists: descriptions of games"),
     MM1_FIELD(mm1_build_config, max_px, I64, .def.i = 256, .min.i = 16, .max.i = 8192, .unit = "px",
@@ -55,7 +57,7 @@ const mm1_field mm1__build_fields[] = {
     MM1_FIELD(mm1_build_config, shard_bytes, I64, .def.i = 64 << 20, .min.i = 1, .max.i = (int64_t)1 << 40,
               .unit = "bytes", .help = "a new shard starts after so many"),
     MM1_FIELD(mm1_build_config, seed, I64, .help = "of the order in which items are written"),
-    MM1_FIELD_LIST_OF(mm1_build_config, sources, n_sources, mm1_build_source, source_fields, .is_required = true),
+    MM1_FIELD_LIST_OF(mm1_build_config, sources, n_sources, mm1_build_source, source_fields),
     {0},
 };
 
@@ -130,6 +132,23 @@ static mm1_status look_at_out(const mm1_build_config *config, const char *hash, 
     return st;
 }
 
+/* Where packages are: what the recipe says, else the cache that scripts/demo-data.sh fills, else the system. */
+static char *find_root(const mm1_build_config *config)
+{
+    const char *cache = getenv("MM1_CACHE_DIR"), *home = getenv("HOME");
+    if (is_set(config->root)) {
+        return mm1_strdup(config->root);
+    }
+    char *root = is_set(cache)  ? mm1_path_join(cache, "root")
+                 : is_set(home) ? mm1_path_join(home, ".cache/mm1/root")
+                                : mm1_strdup("/");
+    if (root != NULL && !mm1_path_is_dir(root)) {
+        mm1_free(root);
+        root = mm1_strdup("/");
+    }
+    return root;
+}
+
 static mm1_status resolve_sources(const mm1_build_config *config, mm1_corpus *corpus, mm1_source *sources,
                                   mm1_build_row *rows, mm1_error *err)
 {
@@ -146,7 +165,7 @@ static mm1_status resolve_sources(const mm1_build_config *config, mm1_corpus *co
         if (below == NULL) {
             return mm1_error_set(err, MM1_E_CONFIG, "sources.%zu.path: kind '%s' needs a path", i, entry->kind);
         }
-        char *path = mm1_path_join(is_set(config->root) ? config->root : "/", below);
+        char *path = mm1_path_join(config->root, below);
         s->path = path != NULL ? mm1_corpus_strndup(corpus, path, strlen(path)) : NULL;
         mm1_free(path);
         if (s->path == NULL) {
@@ -271,10 +290,12 @@ out:
     return st;
 }
 
-mm1_status mm1_data_build(const mm1_build_config *config, mm1_build_summary *summary, mm1_error *err)
+mm1_status mm1_data_build(const mm1_build_config *recipe, mm1_build_summary *summary, mm1_error *err)
 {
+    mm1_build_config copy = *recipe;
+    const mm1_build_config *config = &copy;
     const double started = mm1_time_now();
-    char hash[MM1_SHA256_HEX_BYTES], *tmp = NULL;
+    char hash[MM1_SHA256_HEX_BYTES], *tmp = NULL, *root = NULL;
     mm1_corpus corpus = {0};
     mm1_source *sources = NULL;
     mm1_build_row *rows = NULL;
@@ -287,6 +308,9 @@ mm1_status mm1_data_build(const mm1_build_config *config, mm1_build_summary *sum
     if (st == MM1_OK && !is_set(config->out)) {
         st = mm1_error_set(err, MM1_E_CONFIG, "data build: `out` is not set: which folder shall be made?");
     }
+    if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
+        st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
+    }
     if (st == MM1_OK) {
         st = recipe_hash(config, hash, err);
     }
@@ -298,9 +322,10 @@ mm1_status mm1_data_build(const mm1_build_config *config, mm1_build_summary *sum
     }
     mm1_buf_printf(&name, "%s.tmp", config->out);
     tmp = mm1_buf_take(&name);
+    copy.root = root = find_root(recipe);
     sources = mm1_calloc(config->n_sources, sizeof *sources);
     rows = mm1_calloc(config->n_sources, sizeof *rows);
-    if (tmp == NULL || sources == NULL || rows == NULL) {
+    if (tmp == NULL || root == NULL || sources == NULL || rows == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "data build: no memory");
         goto out;
     }
@@ -334,6 +359,7 @@ mm1_status mm1_data_build(const mm1_build_config *config, mm1_build_summary *sum
 out:
     mm1_corpus_deinit(&corpus);
     mm1_buf_deinit(&name);
+    mm1_free(root);
     mm1_free(sources);
     mm1_free(rows);
     mm1_free(tmp);

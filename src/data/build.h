@@ -33,8 +33,8 @@ typedef struct mm1_build_source {
 } mm1_build_source;
 
 typedef struct mm1_build_config {
-    char *out;                /* folder to make */
-    char *root;               /* where packages are unpacked; "/" for installed ones */
+    char *out;  /* folder to make */
+    char *root; /* where packages are unpacked, "/" for installed ones; NULL or "": scripts/demo-data.sh's, else "/" */
     char *package_lists;      /* folder with apt's *_Packages files, for the descriptions of games */
     int64_t max_px;           /* longer pictures are scaled down to this long side */
     int64_t min_px;           /* figures of pages whose shorter side is less are dropped */
