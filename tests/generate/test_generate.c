@@ -9,9 +9,10 @@
 /* ---- text_out alone ---- */
 
 /* Feeds bytes in pieces of `step`; everything taken is whole characters and the sum is the text. */
-static void check_text_out(const char *bytes, size_t len, size_t step, const char *const *stop, size_t n_stop,
-                           const char *want, bool want_stopped)
+static void check_text_out(const char *bytes, size_t step, const char *const *stop, size_t n_stop, const char *want,
+                           bool want_stopped)
 {
+    const size_t len = strlen(bytes);
     mm1_text_out o;
     mm1_error err = {0};
     mm1_buf taken;
@@ -42,7 +43,7 @@ static void pieces_are_whole_characters_however_tokens_cut_them(void **state)
     (void)state;
     static const char text[] = "a\xc3\xa9\xe6\x97\xa5 \xf0\x9f\x98\x80.";
     for (size_t step = 1; step < 8; step++) {
-        check_text_out(text, strlen(text), step, NULL, 0, text, false);
+        check_text_out(text, step, NULL, 0, text, false);
     }
 }
 
@@ -71,7 +72,7 @@ static void bytes_that_are_no_character_become_one_sign_however_they_are_cut(voi
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (size_t step = 1; step < 6; step++) {
-            check_text_out(cases[i].bytes, strlen(cases[i].bytes), step, NULL, 0, cases[i].want, false);
+            check_text_out(cases[i].bytes, step, NULL, 0, cases[i].want, false);
         }
     }
 }
@@ -81,13 +82,13 @@ static void the_first_stop_string_ends_the_text_and_no_part_of_it_is_shown(void 
     (void)state;
     const char *stop[] = {"###", "\n\nQ:", "\xc3\xa9nd"};
     for (size_t step = 1; step < 9; step++) {
-        check_text_out("one ## two # three", 18, step, stop, 3, "one ## two # three", false);
-        check_text_out("one ## two###three", 18, step, stop, 3, "one ## two", true);
-        check_text_out("a\n\n\nQ: b###", 11, step, stop, 3, "a\n", true);
-        check_text_out("####", 4, step, stop, 3, "", true);
-        check_text_out("x ##", 4, step, stop, 3, "x ##", false); /* held back, then given out */
-        check_text_out("caf\xc3\xa9 f\xc3\xa9nd x", 15, step, stop, 3, "caf\xc3\xa9 f", true);
-        check_text_out("\xc3", 1, step, stop, 3, "\xef\xbf\xbd", false);
+        check_text_out("one ## two # three", step, stop, 3, "one ## two # three", false);
+        check_text_out("one ## two###three", step, stop, 3, "one ## two", true);
+        check_text_out("a\n\n\nQ: b###", step, stop, 3, "a\n", true);
+        check_text_out("####", step, stop, 3, "", true);
+        check_text_out("x ##", step, stop, 3, "x ##", false); /* held back, then given out */
+        check_text_out("caf\xc3\xa9 f\xc3\xa9nd x", step, stop, 3, "caf\xc3\xa9 f", true);
+        check_text_out("\xc3", step, stop, 3, "\xef\xbf\xbd", false);
     }
 }
 
