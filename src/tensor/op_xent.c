@@ -66,7 +66,8 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
     float *dx = dx_wanted ? mm1__tape_floats(t, n * C) : NULL;
     /* The node's output is a scalar whose gradient is 1 by definition: the loss seeds the backward pass. */
     mm1_tensor *loss = mm1__tape_tensor(t, 1, (int64_t[]){1}, dx_wanted);
-    if (row == NULL || picked == NULL || (dx_wanted && dx == NULL) || loss == NULL) {
+    float *seed = dx_wanted ? mm1__tape_scratch(t, 1) : NULL; /* never read, but recycled as all gradients are */
+    if (row == NULL || picked == NULL || (dx_wanted && (dx == NULL || seed == NULL)) || loss == NULL) {
         return false;
     }
     float *gathered = mm1__tape_scratch(t, rows_max * C), *logits = mm1__tape_scratch(t, rows_max * V);
@@ -144,7 +145,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
         if (node == NULL) {
             return false;
         }
-        loss->grad = loss->data;
+        loss->grad = seed;
         node->x = x;
         node->dx = dx;
         node->row = row;

@@ -117,8 +117,8 @@ float *mm1__tape_scratch(mm1_tape *t, int64_t n)
             best = i;
         }
     }
-    if (best < 0) {
-        return mm1__tape_floats(t, n);
+    if (best < 0) { /* up to the rounded size, which a later user may count on */
+        return mm1__tape_floats(t, (int64_t)(bytes / sizeof(float)));
     }
     float *p = t->free_grads[best].data;
     t->free_grads[best] = t->free_grads[--t->n_free_grads];

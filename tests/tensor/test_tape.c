@@ -524,6 +524,36 @@ static void a_dry_run_touches_no_memory_and_counts_what_a_real_one_takes(void **
     net_teardown(&real);
 }
 
+/* A batch has fewer images or targets than its plan, and buffers of other sizes are reused less well; the trainer
+ * leaves half of the plan for that. */
+static void no_smaller_batch_takes_half_more_than_the_plan(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    static net n;
+    double worst = 0;
+    net_setup(&n, 1 << 20);
+    for (int i = 0; i < MAX_ROWS * T; i++) {
+        n.target[i] = 1;
+    }
+    check_ok(net_step(&n, MAX_ROWS, MAX_IMAGES, &err), &err);
+    const size_t plan = n.arena.peak;
+    for (int I = 0; I <= MAX_IMAGES; I++) {
+        for (int n_targets = 0; n_targets <= MAX_ROWS * T; n_targets++) {
+            for (int i = 0; i < MAX_ROWS * T; i++) {
+                n.target[i] = i < n_targets ? 1 : -1;
+                n.visual_row[i] = i % 2 == 0 && i / 2 < I * K ? i / 2 : -1;
+            }
+            n.arena.peak = 0;
+            check_ok(net_step(&n, MAX_ROWS, I, &err), &err);
+            worst = fmax(worst, (double)n.arena.peak / (double)plan);
+        }
+    }
+    print_message("at most %.3f of the plan\n", worst);
+    assert_true(worst < 1.5);
+    net_teardown(&n);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -546,6 +576,7 @@ int main(void)
         cmocka_unit_test(a_full_arena_is_a_sticky_error_wherever_it_ends),
         cmocka_unit_test(too_many_nodes_are_a_sticky_error),
         cmocka_unit_test(wrong_shapes_are_named_and_null_goes_through),
+        cmocka_unit_test(no_smaller_batch_takes_half_more_than_the_plan),
         cmocka_unit_test(a_dry_run_touches_no_memory_and_counts_what_a_real_one_takes),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
