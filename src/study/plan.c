@@ -254,6 +254,10 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
                              "--recipe`, or set model.decoder.vocab_size",
                              r->tokenizer != NULL ? r->tokenizer : "tokenizer");
     }
+    if (config->decoder.max_positions < r->data.seq_len) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.max_positions: %lld is less than data.seq_len %lld",
+                             (long long)config->decoder.max_positions, (long long)r->data.seq_len);
+    }
     p->memory.tokenizer = TOKENIZER_BYTES_AN_ID * (double)config->decoder.vocab_size;
     return mm1_model_config_resolve(config, err);
 }
@@ -302,6 +306,10 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     mem->program += THREAD_BYTES * (double)(mm1_threads() + r.data.workers + 1);
     st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
     st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
+    if (st == MM1_OK && picture_share(&r.data) > 0 && r.model.connector.n_tokens > r.data.seq_len - MIN_EXAMPLE) {
+        st = mm1_error_set(err, MM1_E_CONFIG, "data.seq_len %lld has no room for an image of %lld positions and a text",
+                           (long long)r.data.seq_len, (long long)r.model.connector.n_tokens);
+    }
     if (st == MM1_OK) {
         images n = images_by_room(&r, &r.model);
         plan_data(&r, plan);

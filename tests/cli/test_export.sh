@@ -1,0 +1,54 @@
+#!/bin/sh
+# mm1 export and mm1 inspect: what is written is the model, in the type that was asked for.
+. "$(dirname "$0")/lib.sh"
+make_tiny
+expect 0 pretrain tiny.yaml --run run --quiet --set train.n_steps=8
+model=run/checkpoints/latest
+
+expect 0 export -m $model -o f32
+says out f32/config.json f32/model.safetensors f32/tokenizer.json
+cmp -s $model/model.safetensors f32/model.safetensors || fail "f32 weights are not the same bytes"
+[ ! -e f32/optimizer.safetensors ] && [ ! -e f32/trainer_state.json ] || fail "the training's state was copied"
+[ ! -e f32.tmp ] || fail "f32.tmp was left behind"
+
+# The other types lose digits, and nothing else: root mean squares agree to what bf16 and f16 can hold.
+expect 0 inspect f32 --tensors
+grep '^[a-z].* F32 ' out | awk '{print $1, $NF}' >rms.f32
+[ "$(wc -l <rms.f32)" -gt 40 ] || fail "few tensors are listed"
+for type in bf16 f16; do
+    expect 0 export -m f32 -o $type --dtype $type
+    expect 0 inspect $type --tensors
+    grep -i "^[a-z].* $type " out | awk '{print $1, $NF}' >rms.$type
+    paste rms.f32 rms.$type | awk -v type=$type '
+        $1 != $3 { print "names differ: " $1 " " $3; bad = 1 }
+        { d = $2 - $4; if (d < 0) d = -d; if (d > 0.004 * $2 + 1e-6) { print $1 ": " $2 " became " $4; bad = 1 } }
+        END { exit bad }' >diffs || fail "$type: $(head -n 3 diffs)"
+    half=$(($(wc -c <f32/model.safetensors) / 2 + 8000))
+    [ "$(wc -c <$type/model.safetensors)" -lt $half ] || fail "$type is not half as large"
+    # There and back: values that bf16 holds survive f32 unchanged.
+    expect 0 export -m $type -o back.f32
+    expect 0 export -m back.f32 -o back.$type --dtype $type
+    cmp -s $type/model.safetensors back.$type/model.safetensors || fail "$type -> f32 -> $type changes the weights"
+    rm -rf back.f32 back.$type
+done
+
+# Nothing is overwritten by mistake.
+expect 1 export -m $model -o f32
+says err "--force"
+expect 0 export -m $model -o f32/ --force --dtype bf16
+cmp -s f32/model.safetensors bf16/model.safetensors || fail "--force did not replace the model"
+mkdir precious
+echo data >precious/data
+expect 1 export -m $model -o precious --force
+says err "not a model folder"
+[ -f precious/data ] || fail "a folder that is no model was replaced"
+expect 1 export -m bf16 -o $model --force
+says err checkpoint
+[ -f $model/optimizer.safetensors ] || fail "a checkpoint was replaced"
+
+# Inspection in words and as JSON.
+expect 0 inspect $model
+says out "28 px in patches of 14 (2 x 2)" "C-Abstractor to 4 visual tokens" "2 layers, width 48" "step 8 of 8" "300 ids"
+expect 0 inspect bf16 --json --tensors
+says out '"dtype": "BF16"' '"vocab_size": 300' '"name": "decoder.embed.weight"'
+! grep -q '"training"' out || fail "an exported model has a training"
