@@ -311,6 +311,9 @@ mm1_status mm1_data_build(const mm1_build_config *recipe, mm1_build_summary *sum
     if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
         st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
     }
+    if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
+        st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
+    }
     if (st == MM1_OK) {
         st = recipe_hash(config, hash, err);
     }
