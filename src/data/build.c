@@ -24,6 +24,8 @@ static const mm1_field source_fields[] = {
     MM1_FIELD(mm1_build_source, licence, STR, .help = "written to the manifest; by default that of the package"),
     MM1_FIELD(mm1_build_source, include, STR, .help = "pattern of file paths below `path` (* also matches /)"),
     MM1_FIELD(mm1_build_source, exclude, STR, .help = "the same for what is left out"),
+    MM1_FIELD(mm1_build_source, caption_prefix, STR,
+              .help = "written before every caption: what kind of picture it is, as in \"clip art: \""),
     MM1_FIELD(mm1_build_source, max_items, I64, .help = "captions, pages or files read at most; 0 is all"),
     {0},
 };
@@ -307,9 +309,6 @@ mm1_status mm1_data_build(const mm1_build_config *recipe, mm1_build_summary *sum
     st = mm1_fields_check(mm1__build_fields, config, err);
     if (st == MM1_OK && !is_set(config->out)) {
         st = mm1_error_set(err, MM1_E_CONFIG, "data build: `out` is not set: which folder shall be made?");
-    }
-    if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
-        st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
     }
     if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
         st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");

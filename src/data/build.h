@@ -29,7 +29,8 @@ typedef struct mm1_build_source {
     char *licence; /* NULL or "": the kind's */
     char *include; /* pattern (*, ?, [..]; * also matches /) of paths below `path`; NULL or "": the kind's, or all */
     char *exclude; /* the same for what is left out */
-    int64_t max_items; /* captions, pages or files read at most; 0: all */
+    char *caption_prefix; /* before every caption: what kind of picture it is, "clip art: "; NULL or "": nothing */
+    int64_t max_items;    /* captions, pages or files read at most; 0: all */
 } mm1_build_source;
 
 typedef struct mm1_build_config {

@@ -23,12 +23,12 @@ typedef struct write_job {
     const char *manifest_path;
     const char *dir;
     mm1_build_row *rows;
-    mm1_buf json, text, key, extension;
+    mm1_buf json, text, key, extension, caption;
 } write_job;
 
 static mm1_status check_bufs(const write_job *job, mm1_error *err)
 {
-    const mm1_buf *bufs[] = {&job->json, &job->text, &job->key, &job->extension};
+    const mm1_buf *bufs[] = {&job->json, &job->text, &job->key, &job->extension, &job->caption};
     for (size_t i = 0; i < sizeof bufs / sizeof bufs[0]; i++) {
         if (mm1_buf_status(bufs[i]) != MM1_OK) {
             return mm1_error_set(err, mm1_buf_status(bufs[i]), "data build: item '%s' is too large to write",
@@ -85,10 +85,15 @@ static mm1_status write_caption(write_job *job, mm1_shard_writer *w, size_t i, m
     const mm1_caption *c = &job->corpus->captions[i];
     const mm1_picture *p = &job->corpus->pictures[c->picture];
     const mm1_source *s = &job->sources[c->source];
-    const size_t n_text = strlen(c->text);
+    const char *prefix = s->entry->caption_prefix != NULL ? s->entry->caption_prefix : "";
     mm1_build_counts *counts = counts_of(job, c->source, c->heldout);
 
     make_key(job, s, i);
+    mm1_buf_clear(&job->caption);
+    mm1_buf_puts(&job->caption, prefix);
+    mm1_buf_puts(&job->caption, c->text);
+    const char *text = mm1_buf_str(&job->caption);
+    const size_t n_text = job->caption.len;
     mm1_buf_clear(&job->json);
     mm1_buf_putc(&job->json, '{');
     put_origin(&job->json, s, c->concept, p->path, p->sha256);
@@ -105,7 +110,7 @@ static mm1_status write_caption(write_job *job, mm1_shard_writer *w, size_t i, m
                                      job->spill->data + p->spill_offset, p->spill_len, err);
     }
     if (st == MM1_OK) {
-        st = mm1_shard_writer_member(w, mm1_buf_str(&job->key), "txt", c->text, n_text, err);
+        st = mm1_shard_writer_member(w, mm1_buf_str(&job->key), "txt", text, n_text, err);
     }
     if (st == MM1_OK) {
         st = mm1_shard_writer_member(w, mm1_buf_str(&job->key), "json", mm1_buf_str(&job->json), job->json.len, err);
@@ -114,7 +119,7 @@ static mm1_status write_caption(write_job *job, mm1_shard_writer *w, size_t i, m
         return st;
     }
     counts->captions++;
-    counts->caption_words += (int64_t)mm1_prose_words(c->text, n_text);
+    counts->caption_words += (int64_t)mm1_prose_words(text, n_text);
     mm1_buf_clear(&job->text);
     mm1_buf_putc(&job->text, '{');
     put_field(&job->text, "kind", "caption");
@@ -319,6 +324,7 @@ mm1_status mm1__build_write(const mm1_corpus *corpus, const mm1_build_config *co
     mm1_buf_init(&job.text, MAX_LINE_BYTES);
     mm1_buf_init(&job.key, 200);
     mm1_buf_init(&job.extension, 64);
+    mm1_buf_init(&job.caption, MAX_LINE_BYTES);
     if (manifest_path == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "data build: no memory");
         goto out;
@@ -348,6 +354,7 @@ out:
     }
     mm1_map_close(&spill);
     mm1_buf_deinit(&job.json);
+    mm1_buf_deinit(&job.caption);
     mm1_buf_deinit(&job.text);
     mm1_buf_deinit(&job.key);
     mm1_buf_deinit(&job.extension);
