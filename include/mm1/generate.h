@@ -29,8 +29,8 @@
  *         return mm1_status_exit_code(st);
  *     }
  *
- * Link with libmm1.  The prompt is a list of parts, text and images in the order in which the model reads them; text
- * that says "<|image|>" stays text.
+ * Link with the CMake target mm1_generate.  The prompt is a list of parts, text and images in the order in which the
+ * model reads them; text that says "<|image|>" stays text.
  *
  * Threads: an mm1_llm is used by one thread at a time, and so is the whole library's pool of compute threads: two of
  * them must not compute at once. */
