@@ -3,11 +3,11 @@
 # that are needed.  Nothing is installed and no root is needed: packages are downloaded with `apt-get download` and
 # unpacked into a folder of their own.  What is already there is not fetched again, so the script may be run at any time.
 #
-#   scripts/demo-data.sh [--minimal]
+#   scripts/demo-data.sh [--smoke]
 #
 #   MM1_CACHE_DIR  where to keep them (default ~/.cache/mm1): debs/*.deb (removed once unpacked, unless MM1_KEEP_DEBS=1)
 #                  and root/usr/share/...; `mm1 data build` reads root.
-#   --minimal      only the small packages (130 MB instead of 1.1 GB): enough to try the builder.
+#   --smoke        only Tux Paint's stamps, which recipes/smoke.yaml needs (230 MB instead of 1.1 GB).
 #
 # Which package gives what, and under which licence: docs/data.md.
 set -eu
@@ -25,9 +25,9 @@ small="qabcs-data openclipart-svg rust-doc unicode-cldr-core python3.11-doc kgeo
 
 case ${1:-} in
 '') packages="$large $small" ;;
---minimal) packages=$small ;;
+--smoke) packages=tuxpaint-stamps-default ;;
 *)
-    echo "demo-data.sh: unknown argument '$1' (only --minimal)" >&2
+    echo "demo-data.sh: unknown argument '$1' (only --smoke)" >&2
     exit 2
     ;;
 esac

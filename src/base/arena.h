@@ -25,7 +25,7 @@ typedef struct mm1_arena {
 typedef size_t mm1_arena_mark;
 
 MM1_NODISCARD mm1_status mm1_arena_init(mm1_arena *a, size_t cap_bytes, mm1_error *err);
-/* Reserves 2^46 bytes of addresses without memory behind them. */
+/* Reserves 2^44 bytes of addresses without memory behind them. */
 MM1_NODISCARD mm1_status mm1_arena_init_dry(mm1_arena *a, mm1_error *err);
 void mm1_arena_deinit(mm1_arena *a); /* accepts a zeroed arena */
 

@@ -185,6 +185,7 @@ int mm1_cmd_eval(int argc, char **argv)
     mm1_threads_set(a.threads);
     mm1_status st = mm1_kernels_init(NULL, &err);
     st = st != MM1_OK ? st : mm1_model_load(&model, a.model, false, &err);
+    a.o.model_name = a.model;
     st = st != MM1_OK ? st : mm1_eval_run(&model, &a.o, &results, &err);
     if (st == MM1_OK && a.json) {
         st = print_json(&results, &err);

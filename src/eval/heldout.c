@@ -165,6 +165,9 @@ mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_
     const bool *tasks = options->tasks;
     mm1_eval_results_init(results);
     mm1_status st = mm1_eval_results_add_seed(results, options->seed, err);
+    if (st == MM1_OK && options->model_name != NULL && (results->model = mm1_strdup(options->model_name)) == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
+    }
     for (int i = 0; st == MM1_OK && i < MM1_TASK_COUNT; i++) {
         if (tasks[i] && !mm1_names_add(&results->tasks, mm1_eval_task_names[i])) {
             st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");

@@ -34,6 +34,7 @@ typedef struct mm1_eval_options {
     int64_t text_bytes_limit;     /* of held-out text; 0: all */
     int64_t max_new_tokens;       /* of a generated caption */
     uint64_t seed;
+    const char *model_name; /* written into the results; may be NULL */
     const char *output_dir; /* results.json, samples.jsonl and the samples' pictures; NULL: none */
     void (*on_progress)(void *ctx, const char *task, int64_t done, int64_t total); /* may be NULL */
     void *ctx;
