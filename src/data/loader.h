@@ -20,7 +20,7 @@
 #ifndef MM1_DATA_LOADER_H
 #define MM1_DATA_LOADER_H
 
-#include "data/config.h"
+#include "data/data_config.h"
 #include "data/packing.h"
 #include "model/sequence.h"
 #include <mm1/image.h>

@@ -17,7 +17,7 @@
 #define MM1_DATA_PACKING_H
 
 #include "base/buf.h"
-#include "data/config.h"
+#include "data/data_config.h"
 #include "model/sequence.h"
 
 /* What has happened to the samples of a source so far.      member, text */

@@ -10,7 +10,7 @@
 #ifndef MM1_DATA_READER_H
 #define MM1_DATA_READER_H
 
-#include "data/config.h"
+#include "data/data_config.h"
 #include "model/document.h"
 
 typedef struct mm1_reader mm1_reader; /* opaque */

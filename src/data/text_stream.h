@@ -8,7 +8,7 @@
 #ifndef MM1_DATA_TEXT_STREAM_H
 #define MM1_DATA_TEXT_STREAM_H
 
-#include "data/config.h"
+#include "data/data_config.h"
 #include <stdint.h>
 
 typedef struct mm1_text_stream mm1_text_stream;

@@ -4,8 +4,9 @@
  * clipped to a byte; the horizontal pass comes first and its bytes feed the vertical one.  All sums are integers that
  * fit 32 bits, so their order is free and the vector forms below give the same bytes on every machine.
  *
- *   horizontal  a source row is widened to int32 [x, RGB0]; four taps by four channels are one vector of 16
- *   vertical    n rows are added lane by lane, 64 bytes of the output row at a time
+ *   horizontal  a source row is widened to int32 [x, RGB0]; up to four taps by four lanes are one vector
+ *   vertical    n rows are added lane by lane, four vectors of the output row at a time
+ * (resample_rows.h)
  *
  * Memory: the rows between the passes (needed source rows x output width x 3 bytes) and the weights. */
 #include "image/image_internal.h"
@@ -13,12 +14,13 @@
 #include "base/alloc.h"
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
+#ifdef __x86_64__
+#include <immintrin.h>
+#endif
 
-enum { FRACTION_BITS = 22, TAPS_A_STEP = 4, LANES = 16 };
-
-typedef int32_t lanes __attribute__((vector_size(LANES * 4)));
-typedef uint8_t byte_lanes __attribute__((vector_size(LANES)));
+enum { FRACTION_BITS = 22, HALF = 1 << (FRACTION_BITS - 1), TAPS_A_STEP = 4 };
 
 /* Weights of one axis for the wanted outputs: output i reads sources [first[i], first[i] + n[i]). */
 typedef struct axis {
@@ -113,97 +115,172 @@ static inline uint8_t to_byte(int32_t sum)
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-/* --- the two inner loops; compiled once for each instruction set below ------------------------------------------- */
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* pixels [n_in + TAPS_A_STEP, 4]; wide [n_out, stride, 4]; rgb [n_out, 3] */
-INLINE void horizontal_row_body(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide)
-{
-    for (int32_t i = 0; i < a->n_out; i++) {
-        const int32_t *p = pixels + (size_t)a->first[i] * 4, *k = wide + (size_t)i * a->stride * 4;
-        lanes sum = {0};
-        for (int32_t t = 0; t < a->n[i]; t += TAPS_A_STEP) {
-            lanes pv, kv;
-            memcpy(&pv, p + (size_t)t * 4, sizeof pv);
-            memcpy(&kv, k + (size_t)t * 4, sizeof kv);
-            sum += pv * kv;
-        }
-        for (int c = 0; c < 3; c++) {
-            rgb[3 * (size_t)i + (size_t)c] =
-                to_byte(sum[c] + sum[c + 4] + sum[c + 8] + sum[c + 12] + (1 << (FRACTION_BITS - 1)));
-        }
-    }
-}
-
-/* rows [n][n_bytes]; k [n]; out [n_bytes] */
-INLINE void vertical_row_body(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes)
-{
-    enum { VECTORS = 4 };
-    const lanes half = (lanes){0} + (1 << (FRACTION_BITS - 1));
-    size_t at = 0;
-    for (; at + VECTORS * LANES <= n_bytes; at += VECTORS * LANES) {
-        lanes sum[VECTORS] = {half, half, half, half};
-        for (int32_t t = 0; t < n; t++) {
-            for (int v = 0; v < VECTORS; v++) {
-                byte_lanes b;
-                memcpy(&b, rows[t] + at + (size_t)v * LANES, sizeof b);
-                sum[v] += __builtin_convertvector(b, lanes) * k[t];
-            }
-        }
-        for (int v = 0; v < VECTORS; v++) {
-            lanes s = sum[v] >> FRACTION_BITS;
-            s &= s >= 0;
-            s = (s & (s <= 255)) | ((s > 255) & 255);
-            const byte_lanes b = __builtin_convertvector(s, byte_lanes);
-            memcpy(out + at + (size_t)v * LANES, &b, sizeof b);
-        }
-    }
-    for (; at < n_bytes; at++) {
-        int32_t sum = 1 << (FRACTION_BITS - 1);
-        for (int32_t t = 0; t < n; t++) {
-            sum += rows[t][at] * k[t];
-        }
-        out[at] = to_byte(sum);
-    }
-}
-
 typedef struct row_kernels {
+    void (*widen)(int32_t *pixels, const uint8_t *rgb, size_t n);
     void (*horizontal)(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide);
     void (*vertical)(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes);
 } row_kernels;
 
-#define DEFINE_KERNELS(isa, attribute)                                                                                 \
-    attribute static void horizontal_row_##isa(uint8_t *rgb, const int32_t *pixels, const axis *a,                     \
-                                               const int32_t *wide)                                                    \
-    {                                                                                                                  \
-        horizontal_row_body(rgb, pixels, a, wide);                                                                     \
-    }                                                                                                                  \
-    attribute static void vertical_row_##isa(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n,    \
-                                             size_t n_bytes)                                                           \
-    {                                                                                                                  \
-        vertical_row_body(out, rows, k, n, n_bytes);                                                                   \
-    }                                                                                                                  \
-    static const row_kernels kernels_##isa = {horizontal_row_##isa, vertical_row_##isa};
+/* --- plain C: the reference, and the ends of rows in the vector forms ----------------------------------------------
+ */
 
-DEFINE_KERNELS(plain, )
+static void plain_widen(int32_t *pixels, const uint8_t *rgb, size_t n)
+{
+    for (size_t x = 0; x < n; x++) {
+        pixels[4 * x] = rgb[3 * x];
+        pixels[4 * x + 1] = rgb[3 * x + 1];
+        pixels[4 * x + 2] = rgb[3 * x + 2];
+    }
+}
+
+static void plain_horizontal(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide)
+{
+    (void)wide;
+    for (int32_t i = 0; i < a->n_out; i++) {
+        const int32_t *p = pixels + (size_t)a->first[i] * 4, *k = a->k + (size_t)i * a->stride;
+        int32_t r = HALF, g = HALF, b = HALF;
+        for (int32_t t = 0; t < a->n[i]; t++, p += 4) {
+            r += p[0] * k[t];
+            g += p[1] * k[t];
+            b += p[2] * k[t];
+        }
+        rgb[3 * (size_t)i] = to_byte(r);
+        rgb[3 * (size_t)i + 1] = to_byte(g);
+        rgb[3 * (size_t)i + 2] = to_byte(b);
+    }
+}
+
+static void plain_vertical_from(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t at,
+                                size_t n_bytes)
+{
+    enum { BLOCK = 256 }; /* bytes whose sums stay in L1 while the rows go by */
+    for (; at < n_bytes; at += BLOCK) {
+        const size_t len = n_bytes - at < BLOCK ? n_bytes - at : BLOCK;
+        int32_t sum[BLOCK];
+        for (size_t i = 0; i < len; i++) {
+            sum[i] = HALF;
+        }
+        for (int32_t t = 0; t < n; t++) {
+            const uint8_t *row = rows[t] + at;
+            for (size_t i = 0; i < len; i++) {
+                sum[i] += row[i] * k[t];
+            }
+        }
+        for (size_t i = 0; i < len; i++) {
+            out[at + i] = to_byte(sum[i]);
+        }
+    }
+}
+
+static void plain_vertical(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes)
+{
+    plain_vertical_from(out, rows, k, n, 0, n_bytes);
+}
+
+static const row_kernels plain_kernels = {plain_widen, plain_horizontal, plain_vertical};
+
+/* --- vectors -------------------------------------------------------------------------------------------------------
+ */
+
 #ifdef __x86_64__
-DEFINE_KERNELS(avx2, __attribute__((target("avx2"))))
-DEFINE_KERNELS(avx512, __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl"))))
+#define AVX2_TARGET   __attribute__((target("avx2")))
+#define AVX512_TARGET __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl")))
+
+/* Four lanes of sums to three bytes; the last step of both instruction sets. */
+AVX2_TARGET static inline void store_pixel(uint8_t *rgb, __m128i sum)
+{
+    __m128i v = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(HALF)), FRACTION_BITS);
+    v = _mm_packs_epi32(v, v);
+    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(v, v));
+    memcpy(rgb, &bytes, 3);
+}
+
+AVX2_TARGET static inline void avx2_store_bytes(uint8_t *p, __m256i sum)
+{
+    const __m256i v = _mm256_srai_epi32(sum, FRACTION_BITS);
+    const __m128i s = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(s, s));
+}
+
+AVX2_TARGET static inline __m256i avx2_pixels(const uint8_t *p)
+{
+    const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0);
+    return _mm256_cvtepu8_epi32(_mm_shuffle_epi8(_mm_loadl_epi64((const __m128i *)(const void *)p), order));
+}
+
+AVX2_TARGET static inline void avx2_store_pixel(uint8_t *rgb, __m256i sum)
+{
+    store_pixel(rgb, _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1)));
+}
+
+AVX512_TARGET static inline void avx512_store_bytes(uint8_t *p, __m512i sum)
+{
+    const __m512i v = _mm512_max_epi32(_mm512_srai_epi32(sum, FRACTION_BITS), _mm512_setzero_si512());
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtusepi32_epi8(v));
+}
+
+AVX512_TARGET static inline __m512i avx512_pixels(const uint8_t *p)
+{
+    const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
+    return _mm512_cvtepu8_epi32(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), order));
+}
+
+AVX512_TARGET static inline void avx512_store_pixel(uint8_t *rgb, __m512i sum)
+{
+    avx2_store_pixel(rgb, _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)));
+}
+
+#define ROWS_NAME(x)     avx2_##x
+#define ROWS_TARGET      AVX2_TARGET
+#define ROWS_LANES       8
+#define ROWS_VECTOR      __m256i
+#define ROWS_ZERO()      _mm256_setzero_si256()
+#define ROWS_SET(x)      _mm256_set1_epi32(x)
+#define ROWS_LOAD(p)     _mm256_loadu_si256((const __m256i *)(const void *)(p))
+#define ROWS_STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
+#define ROWS_ADD         _mm256_add_epi32
+#define ROWS_MUL         _mm256_mullo_epi32
+#define ROWS_BYTES(p)    _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
+#define ROWS_STORE_BYTES avx2_store_bytes
+#define ROWS_STORE_PIXEL avx2_store_pixel
+#define ROWS_PIXELS      avx2_pixels
+#define ROWS_PIXELS_READ 8
+#include "image/resample_rows.h"
+
+#define ROWS_NAME(x)     avx512_##x
+#define ROWS_TARGET      AVX512_TARGET
+#define ROWS_LANES       16
+#define ROWS_VECTOR      __m512i
+#define ROWS_ZERO()      _mm512_setzero_si512()
+#define ROWS_SET(x)      _mm512_set1_epi32(x)
+#define ROWS_LOAD(p)     _mm512_loadu_si512(p)
+#define ROWS_STORE(p, v) _mm512_storeu_si512(p, v)
+#define ROWS_ADD         _mm512_add_epi32
+#define ROWS_MUL         _mm512_mullo_epi32
+#define ROWS_BYTES(p)    _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define ROWS_STORE_BYTES avx512_store_bytes
+#define ROWS_STORE_PIXEL avx512_store_pixel
+#define ROWS_PIXELS      avx512_pixels
+#define ROWS_PIXELS_READ 16
+#include "image/resample_rows.h"
 #endif
 
+/* The widest that this CPU has, or a narrower one if MM1_ISA (ref, avx2, avx512; see kernels.h) asks for it: the bytes
+ * are the same, so an unknown name is left to kernels.h to refuse. */
 static const row_kernels *best_kernels(void)
 {
 #ifdef __x86_64__
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl")) {
-        return &kernels_avx512;
+    const char *forced = getenv("MM1_ISA");
+    const bool ref = forced != NULL && strcmp(forced, "ref") == 0, avx2 = forced != NULL && strcmp(forced, "avx2") == 0;
+    if (!ref && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+        return &avx512_kernels;
     }
-    if (__builtin_cpu_supports("avx2")) {
-        return &kernels_avx2;
+    if (!ref && __builtin_cpu_supports("avx2")) {
+        return &avx2_kernels;
     }
 #endif
-    return &kernels_plain;
+    return &plain_kernels;
 }
 
 /* --- passes --------------------------------------------------------------------------------------------------------
@@ -217,22 +294,13 @@ typedef struct middle {
     int32_t first_row, n_rows;
 } middle;
 
-static void widen_row(int32_t *pixels, const uint8_t *rgb, size_t n)
-{
-    for (size_t x = 0; x < n; x++) {
-        pixels[4 * x] = rgb[3 * x];
-        pixels[4 * x + 1] = rgb[3 * x + 1];
-        pixels[4 * x + 2] = rgb[3 * x + 2];
-    }
-}
-
 /* One canvas row, resampled; y outside the source is white.  `canvas` holds the row, its padding already white. */
 static void resample_row(const mm1__resample_job *job, const row_kernels *kernels, const axis *a, const int32_t *wide,
                          int32_t *canvas, int32_t y, uint8_t *rgb)
 {
     const mm1_image *src = job->src;
-    widen_row(canvas + (size_t)job->left * 4, src->rgb + (size_t)(y - job->top) * (size_t)src->width * 3,
-              (size_t)src->width);
+    kernels->widen(canvas + (size_t)job->left * 4, src->rgb + (size_t)(y - job->top) * (size_t)src->width * 3,
+                   (size_t)src->width);
     kernels->horizontal(rgb, canvas, a, wide);
 }
 

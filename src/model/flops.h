@@ -3,7 +3,7 @@
 #ifndef MM1_MODEL_FLOPS_H
 #define MM1_MODEL_FLOPS_H
 
-#include "model/config.h"
+#include "model/model_config.h"
 #include "model/sequence.h"
 
 /* Forward pass of one image through encoder and connector. */

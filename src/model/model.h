@@ -4,7 +4,7 @@
 #ifndef MM1_MODEL_MODEL_H
 #define MM1_MODEL_MODEL_H
 
-#include "model/config.h"
+#include "model/model_config.h"
 #include "model/sequence.h"
 #include "nn/params.h"
 #include "tensor/safetensors.h"

@@ -6,8 +6,8 @@
 #define MM1_TRAIN_RECIPE_H
 
 #include "data/build.h"
-#include "data/config.h"
-#include "model/config.h"
+#include "data/data_config.h"
+#include "model/model_config.h"
 
 typedef struct mm1_train_config {
     int64_t n_steps;     /* optimiser steps */

@@ -1,5 +1,5 @@
-/* config.c - see config.h. */
-#include "data/config.h"
+/* data_config.c - see data_config.h. */
+#include "data/data_config.h"
 
 #include <string.h>
 

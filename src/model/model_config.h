@@ -1,6 +1,6 @@
-/* config.h - the configuration of a whole model: what a recipe says under `model:` and what config.json holds. */
-#ifndef MM1_MODEL_CONFIG_H
-#define MM1_MODEL_CONFIG_H
+/* model_config.h - the configuration of a whole model: what a recipe says under `model:` and what config.json holds. */
+#ifndef MM1_MODEL_MODEL_CONFIG_H
+#define MM1_MODEL_MODEL_CONFIG_H
 
 #include "base/fields.h"
 #include "nn/connector.h"

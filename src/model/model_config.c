@@ -1,6 +1,6 @@
-/* config.c - see config.h.  The JSON files are read by the YAML reader, of which JSON is a part, and written from the
+/* model_config.c - see model_config.h.  The JSON files are read by the YAML reader, of which JSON is a part, and written from the
  * same table that reads recipes. */
-#include "model/config.h"
+#include "model/model_config.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"

@@ -1,4 +1,4 @@
-/* config.h - the `data` part of a recipe: where samples come from, in which proportion, and how they fill batches.
+/* data_config.h - the `data` part of a recipe: where samples come from, in which proportion, and how they fill batches.
  *
  *     data:
  *       seq_len: 512
@@ -9,8 +9,8 @@
  *         - {name: text, kind: text, format: jsonl, path: "data/train/text-*.jsonl.zst", weight: 0.1}
  *
  * Plain data, owned strings; filled by the tables below (base/fields.h), freed by mm1_fields_deinit(). */
-#ifndef MM1_DATA_CONFIG_H
-#define MM1_DATA_CONFIG_H
+#ifndef MM1_DATA_DATA_CONFIG_H
+#define MM1_DATA_DATA_CONFIG_H
 
 #include "base/fields.h"
 
