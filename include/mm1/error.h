@@ -13,26 +13,26 @@
 MM1_BEGIN_DECLS
 
 /*      name          exit code  meaning */
-#define MM1_STATUS_LIST(X)                                                  \
-    X(OK, 0, "done")                                                        \
-    X(E_ARG, 2, "invalid argument")                                         \
-    X(E_CONFIG, 2, "invalid recipe or option")                              \
-    X(E_FORMAT, 3, "malformed data")                                        \
-    X(E_UNSUPPORTED, 3, "well-formed but not supported")                    \
-    X(E_LIMIT, 3, "over a stated limit")                                    \
-    X(E_SHAPE, 3, "sizes do not agree")                                     \
-    X(E_IO, 4, "input or output failed")                                    \
-    X(E_NOMEM, 5, "out of memory")                                          \
-    X(E_STATE, 1, "called in the wrong order")                              \
-    X(E_NUMERIC, 1, "a value is not finite")                                \
-    X(E_CANCELLED, 130, "interrupted")                                      \
+#define MM1_STATUS_LIST(X)                                                                                             \
+    X(OK, 0, "done")                                                                                                   \
+    X(E_ARG, 2, "invalid argument")                                                                                    \
+    X(E_CONFIG, 2, "invalid recipe or option")                                                                         \
+    X(E_FORMAT, 3, "malformed data")                                                                                   \
+    X(E_UNSUPPORTED, 3, "well-formed but not supported")                                                               \
+    X(E_LIMIT, 3, "over a stated limit")                                                                               \
+    X(E_SHAPE, 3, "sizes do not agree")                                                                                \
+    X(E_IO, 4, "input or output failed")                                                                               \
+    X(E_NOMEM, 5, "out of memory")                                                                                     \
+    X(E_STATE, 1, "called in the wrong order")                                                                         \
+    X(E_NUMERIC, 1, "a value is not finite")                                                                           \
+    X(E_CANCELLED, 130, "interrupted")                                                                                 \
     X(E_INTERNAL, 1, "a bug in mm1")
 
 typedef enum mm1_status {
 #define MM1_STATUS_ENUM(name, exit_code, text) MM1_##name,
     MM1_STATUS_LIST(MM1_STATUS_ENUM)
 #undef MM1_STATUS_ENUM
-    MM1_STATUS_COUNT
+        MM1_STATUS_COUNT
 } mm1_status;
 
 enum { MM1_ERROR_MESSAGE_BYTES = 1024 };

@@ -57,8 +57,8 @@ MM1_API MM1_NODISCARD mm1_status mm1_image_init(mm1_image *out, int32_t width, i
 /* Accepts the empty image. */
 MM1_API void mm1_image_deinit(mm1_image *image);
 
-/* Antialiased resampling, bit-equal to Pillow's Image.resize() on 8-bit RGB (22-bit fixed-point weights, horizontal pass
- * first, 8 bit between the passes, bicubic a = -0.5).  out must not be src. */
+/* Antialiased resampling, bit-equal to Pillow's Image.resize() on 8-bit RGB (22-bit fixed-point weights, horizontal
+ * pass first, 8 bit between the passes, bicubic a = -0.5).  out must not be src. */
 MM1_API MM1_NODISCARD mm1_status mm1_image_resize(const mm1_image *src, int32_t width, int32_t height,
                                                   mm1_image_filter filter, mm1_image *out, mm1_error *err);
 /* Copies the rectangle [x, x + width) x [y, y + height), which must lie inside. */

@@ -3,9 +3,9 @@
  * Special tokens are typed, never text: mm1_tokenizer_encode() does not produce them whatever the text says, so a user
  * who types "<|endoftext|>" gets the ids of these thirteen characters.
  *
- * Invalid UTF-8: bytes are kept as they are.  Each maximal run that is no valid UTF-8 is split off by itself and encoded
- * byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string (unless the file asks for
- * a normalizer or a prefix space, which change text).
+ * Invalid UTF-8: bytes are kept as they are.  Each maximal run that is no valid UTF-8 is split off by itself and
+ * encoded byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string (unless the file
+ * asks for a normalizer or a prefix space, which change text).
  *
  * Threads: a loaded tokenizer is read-only; all functions on a const tokenizer are thread-safe. */
 #ifndef MM1_TOKENIZER_H
@@ -44,8 +44,8 @@ typedef struct mm1_tokenizer_train_config {
     int32_t min_frequency; /* a pair seen less often is not merged; the vocabulary may then stay smaller */
 } mm1_tokenizer_train_config;
 
-/* Trains byte-level BPE with GPT-2's pre-tokenizer pattern.  Ties between pairs of equal count are broken by the smaller
- * pair of ids, so that the result is a function of the text alone. */
+/* Trains byte-level BPE with GPT-2's pre-tokenizer pattern.  Ties between pairs of equal count are broken by the
+ * smaller pair of ids, so that the result is a function of the text alone. */
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_train(const mm1_tokenizer_train_config *config, mm1_text_next *next,
                                                      void *ctx, mm1_tokenizer **out, mm1_error *err);
 
@@ -64,8 +64,8 @@ MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, co
  * tokens give length 0. */
 MM1_API const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t *len);
 
-/* The text of ids as a NUL-terminated string, freed by the caller with mm1_free(); special tokens give nothing; bytes that
- * are no valid UTF-8 are kept.  An id out of range is MM1_E_ARG. */
+/* The text of ids as a NUL-terminated string, freed by the caller with mm1_free(); special tokens give nothing; bytes
+ * that are no valid UTF-8 are kept.  An id out of range is MM1_E_ARG. */
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size_t n, char **text,
                                                       size_t *len, mm1_error *err);
 

@@ -27,8 +27,8 @@ MM1_NODISCARD char *mm1_strndup(const char *s, size_t len);
 bool mm1_size_mul(size_t a, size_t b, size_t *out);
 bool mm1_size_add(size_t a, size_t b, size_t *out);
 
-/* How many blocks have been handed out since the program started, to all threads and to the calling one.  A training step
- * must not move the second. */
+/* How many blocks have been handed out since the program started, to all threads and to the calling one.  A training
+ * step must not move the second. */
 uint64_t mm1_alloc_count(void);
 uint64_t mm1_alloc_count_thread(void);
 /* Bytes asked for and not yet freed, and the most that ever was. */

@@ -47,7 +47,7 @@
     X(DOCUMENT_AGAIN, "same document as an earlier one")                                                               \
     X(PARAGRAPH_AGAIN, "paragraph repeated elsewhere")                                                                 \
     X(PARAGRAPH_FREQUENT, "boilerplate paragraph on many pages")                                                       \
-    X(PLACEHOLDER, "placeholder paragraph (TODO)")                              \
+    X(PLACEHOLDER, "placeholder paragraph (TODO)")                                                                     \
     X(CODE_BLOCK, "code block")                                                                                        \
     X(TABLE, "table")                                                                                                  \
     X(TEXT_SHORT, "text too short")                                                                                    \

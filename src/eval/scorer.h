@@ -1,7 +1,7 @@
 /* scorer.h - log-likelihoods of many short sequences: pictures are encoded once, sequences are packed into full rows.
  *
- * Packed sequences do not see each other.  Where in a row a sequence stands changes the order of its sums, and so its score
- * in the last bits; the content of its neighbours changes nothing.  Threads: one at a time. */
+ * Packed sequences do not see each other.  Where in a row a sequence stands changes the order of its sums, and so its
+ * score in the last bits; the content of its neighbours changes nothing.  Threads: one at a time. */
 #ifndef MM1_EVAL_SCORER_H
 #define MM1_EVAL_SCORER_H
 

@@ -9,9 +9,9 @@
  * Tiles that no query of the tile sees are skipped, so packed examples cost what they are long.  A query that sees
  * nothing (lo >= hi) gives zeros.
  *
- * q [B, T, H, D], k and v [B, S, Hkv, D], o [B, T, H, D]; each of them with its own row stride (elements from one position
- * to the next), heads following each other in a row, sequences following each other without gap.  H is a multiple of
- * Hkv: query head h reads key head h / (H / Hkv) (grouped-query attention).
+ * q [B, T, H, D], k and v [B, S, Hkv, D], o [B, T, H, D]; each of them with its own row stride (elements from one
+ * position to the next), heads following each other in a row, sequences following each other without gap.  H is a
+ * multiple of Hkv: query head h reads key head h / (H / Hkv) (grouped-query attention).
  *
  * Threads: OpenMP, split over (b, head group); results do not depend on the number of threads. */
 #ifndef MM1_KERNELS_ATTENTION_H

@@ -9,13 +9,13 @@
  * Row strides lda, ldb, ldc are in elements.  c may alias neither a nor b.  Any size may be 0 (K = 0 gives zeros, or
  * leaves c alone if acc).
  *
- * The epilogue works on each block of c while it is in cache, after the last k: c += bias [N] (row vector), then, if pre is
- * given, pre = c (stride ldc), then c = act(c), then c += residual (stride ldc; may be c itself only if !acc, which then
- * means accumulate after the activation).  All of it is optional.
+ * The epilogue works on each block of c while it is in cache, after the last k: c += bias [N] (row vector), then, if
+ * pre is given, pre = c (stride ldc), then c = act(c), then c += residual (stride ldc; may be c itself only if !acc,
+ * which then means accumulate after the activation).  All of it is optional.
  *
- * Determinism: the order in which each element of c is summed depends on M, N, K and the instruction set alone, never on
- * the number of threads.  Threads: the product uses the OpenMP pool; two threads must not call it at the same time (one
- * scratch), but calls from inside a parallel region run serially on scratch of that thread. */
+ * Determinism: the order in which each element of c is summed depends on M, N, K and the instruction set alone, never
+ * on the number of threads.  Threads: the product uses the OpenMP pool; two threads must not call it at the same time
+ * (one scratch), but calls from inside a parallel region run serially on scratch of that thread. */
 #ifndef MM1_KERNELS_GEMM_H
 #define MM1_KERNELS_GEMM_H
 
@@ -38,8 +38,8 @@ typedef struct mm1_gemm_args {
 
 void mm1_gemm(const mm1_gemm_args *args);
 
-/* A batch of small independent products with the same sizes is a loop of serial products, one thread each: for code that
- * is already inside a parallel region, on scratch of that thread. */
+/* A batch of small independent products with the same sizes is a loop of serial products, one thread each: for code
+ * that is already inside a parallel region, on scratch of that thread. */
 void mm1_gemm_serial(const mm1_gemm_args *args);
 
 /* Packing buffers for mm1_threads() threads; called by mm1_kernels_init(). */

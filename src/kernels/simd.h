@@ -16,41 +16,101 @@
 enum { VW = 16 }; /* floats in a vector */
 typedef __m512 vf;
 
-static inline vf v_zero(void) { return _mm512_setzero_ps(); }
-static inline vf v_set(float x) { return _mm512_set1_ps(x); }
-static inline vf v_load(const float *p) { return _mm512_loadu_ps(p); }
-static inline void v_store(float *p, vf x) { _mm512_storeu_ps(p, x); }
+static inline vf v_zero(void)
+{
+    return _mm512_setzero_ps();
+}
+static inline vf v_set(float x)
+{
+    return _mm512_set1_ps(x);
+}
+static inline vf v_load(const float *p)
+{
+    return _mm512_loadu_ps(p);
+}
+static inline void v_store(float *p, vf x)
+{
+    _mm512_storeu_ps(p, x);
+}
 /* The first n < VW elements; the rest is 0 or left alone. */
-static inline vf v_load_n(const float *p, int64_t n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
-static inline void v_store_n(float *p, vf x, int64_t n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x); }
-static inline vf v_add(vf a, vf b) { return _mm512_add_ps(a, b); }
-static inline vf v_sub(vf a, vf b) { return _mm512_sub_ps(a, b); }
-static inline vf v_mul(vf a, vf b) { return _mm512_mul_ps(a, b); }
-static inline vf v_div(vf a, vf b) { return _mm512_div_ps(a, b); }
-static inline vf v_sqrt(vf a) { return _mm512_sqrt_ps(a); }
-static inline vf v_max(vf a, vf b) { return _mm512_max_ps(a, b); }
-static inline vf v_min(vf a, vf b) { return _mm512_min_ps(a, b); }
-static inline vf v_fma(vf a, vf b, vf c) { return _mm512_fmadd_ps(a, b, c); }   /* a b + c */
-static inline vf v_fnma(vf a, vf b, vf c) { return _mm512_fnmadd_ps(a, b, c); } /* c - a b */
-static inline vf v_round(vf a) { return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-static inline vf v_abs(vf a) { return _mm512_abs_ps(a); }
+static inline vf v_load_n(const float *p, int64_t n)
+{
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
+}
+static inline void v_store_n(float *p, vf x, int64_t n)
+{
+    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
+}
+static inline vf v_add(vf a, vf b)
+{
+    return _mm512_add_ps(a, b);
+}
+static inline vf v_sub(vf a, vf b)
+{
+    return _mm512_sub_ps(a, b);
+}
+static inline vf v_mul(vf a, vf b)
+{
+    return _mm512_mul_ps(a, b);
+}
+static inline vf v_div(vf a, vf b)
+{
+    return _mm512_div_ps(a, b);
+}
+static inline vf v_sqrt(vf a)
+{
+    return _mm512_sqrt_ps(a);
+}
+static inline vf v_max(vf a, vf b)
+{
+    return _mm512_max_ps(a, b);
+}
+static inline vf v_min(vf a, vf b)
+{
+    return _mm512_min_ps(a, b);
+}
+static inline vf v_fma(vf a, vf b, vf c)
+{
+    return _mm512_fmadd_ps(a, b, c);
+} /* a b + c */
+static inline vf v_fnma(vf a, vf b, vf c)
+{
+    return _mm512_fnmadd_ps(a, b, c);
+} /* c - a b */
+static inline vf v_round(vf a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vf v_abs(vf a)
+{
+    return _mm512_abs_ps(a);
+}
 /* sign bit of s on |a| */
 static inline vf v_copysign(vf a, vf s)
 {
     const __m512i m = _mm512_set1_epi32((int)0x80000000u);
-    return _mm512_castsi512_ps(_mm512_or_si512(_mm512_andnot_si512(m, _mm512_castps_si512(a)),
-                                               _mm512_and_si512(m, _mm512_castps_si512(s))));
+    return _mm512_castsi512_ps(
+        _mm512_or_si512(_mm512_andnot_si512(m, _mm512_castps_si512(a)), _mm512_and_si512(m, _mm512_castps_si512(s))));
 }
 /* a < b ? x : y */
-static inline vf v_select_lt(vf a, vf b, vf x, vf y) { return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x); }
+static inline vf v_select_lt(vf a, vf b, vf x, vf y)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x);
+}
 /* a * 2^k for integral k in -126..127 */
 static inline vf v_ldexp(vf a, vf k)
 {
-    return _mm512_mul_ps(a, _mm512_castsi512_ps(_mm512_slli_epi32(
-                                _mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127)), 23)));
+    return _mm512_mul_ps(
+        a, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127)), 23)));
 }
-static inline float v_sum(vf a) { return _mm512_reduce_add_ps(a); }
-static inline float v_hmax(vf a) { return _mm512_reduce_max_ps(a); }
+static inline float v_sum(vf a)
+{
+    return _mm512_reduce_add_ps(a);
+}
+static inline float v_hmax(vf a)
+{
+    return _mm512_reduce_max_ps(a);
+}
 static inline vf v_iota(void)
 {
     return _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
@@ -65,33 +125,87 @@ static inline __m256i v_mask_n(int64_t n)
 {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
-static inline vf v_zero(void) { return _mm256_setzero_ps(); }
-static inline vf v_set(float x) { return _mm256_set1_ps(x); }
-static inline vf v_load(const float *p) { return _mm256_loadu_ps(p); }
-static inline void v_store(float *p, vf x) { _mm256_storeu_ps(p, x); }
-static inline vf v_load_n(const float *p, int64_t n) { return _mm256_maskload_ps(p, v_mask_n(n)); }
-static inline void v_store_n(float *p, vf x, int64_t n) { _mm256_maskstore_ps(p, v_mask_n(n), x); }
-static inline vf v_add(vf a, vf b) { return _mm256_add_ps(a, b); }
-static inline vf v_sub(vf a, vf b) { return _mm256_sub_ps(a, b); }
-static inline vf v_mul(vf a, vf b) { return _mm256_mul_ps(a, b); }
-static inline vf v_div(vf a, vf b) { return _mm256_div_ps(a, b); }
-static inline vf v_sqrt(vf a) { return _mm256_sqrt_ps(a); }
-static inline vf v_max(vf a, vf b) { return _mm256_max_ps(a, b); }
-static inline vf v_min(vf a, vf b) { return _mm256_min_ps(a, b); }
-static inline vf v_fma(vf a, vf b, vf c) { return _mm256_fmadd_ps(a, b, c); }
-static inline vf v_fnma(vf a, vf b, vf c) { return _mm256_fnmadd_ps(a, b, c); }
-static inline vf v_round(vf a) { return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-static inline vf v_abs(vf a) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a); }
+static inline vf v_zero(void)
+{
+    return _mm256_setzero_ps();
+}
+static inline vf v_set(float x)
+{
+    return _mm256_set1_ps(x);
+}
+static inline vf v_load(const float *p)
+{
+    return _mm256_loadu_ps(p);
+}
+static inline void v_store(float *p, vf x)
+{
+    _mm256_storeu_ps(p, x);
+}
+static inline vf v_load_n(const float *p, int64_t n)
+{
+    return _mm256_maskload_ps(p, v_mask_n(n));
+}
+static inline void v_store_n(float *p, vf x, int64_t n)
+{
+    _mm256_maskstore_ps(p, v_mask_n(n), x);
+}
+static inline vf v_add(vf a, vf b)
+{
+    return _mm256_add_ps(a, b);
+}
+static inline vf v_sub(vf a, vf b)
+{
+    return _mm256_sub_ps(a, b);
+}
+static inline vf v_mul(vf a, vf b)
+{
+    return _mm256_mul_ps(a, b);
+}
+static inline vf v_div(vf a, vf b)
+{
+    return _mm256_div_ps(a, b);
+}
+static inline vf v_sqrt(vf a)
+{
+    return _mm256_sqrt_ps(a);
+}
+static inline vf v_max(vf a, vf b)
+{
+    return _mm256_max_ps(a, b);
+}
+static inline vf v_min(vf a, vf b)
+{
+    return _mm256_min_ps(a, b);
+}
+static inline vf v_fma(vf a, vf b, vf c)
+{
+    return _mm256_fmadd_ps(a, b, c);
+}
+static inline vf v_fnma(vf a, vf b, vf c)
+{
+    return _mm256_fnmadd_ps(a, b, c);
+}
+static inline vf v_round(vf a)
+{
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline vf v_abs(vf a)
+{
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
 static inline vf v_copysign(vf a, vf s)
 {
     const vf m = _mm256_set1_ps(-0.0f);
     return _mm256_or_ps(_mm256_andnot_ps(m, a), _mm256_and_ps(m, s));
 }
-static inline vf v_select_lt(vf a, vf b, vf x, vf y) { return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ)); }
+static inline vf v_select_lt(vf a, vf b, vf x, vf y)
+{
+    return _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
 static inline vf v_ldexp(vf a, vf k)
 {
-    return _mm256_mul_ps(a, _mm256_castsi256_ps(_mm256_slli_epi32(
-                                _mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23)));
+    return _mm256_mul_ps(
+        a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23)));
 }
 static inline float v_sum(vf a)
 {
@@ -107,7 +221,10 @@ static inline float v_hmax(vf a)
     s = _mm_max_ss(s, _mm_movehdup_ps(s));
     return _mm_cvtss_f32(s);
 }
-static inline vf v_iota(void) { return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7); }
+static inline vf v_iota(void)
+{
+    return _mm256_setr_ps(0, 1, 2, 3, 4, 5, 6, 7);
+}
 
 #endif
 
@@ -142,7 +259,8 @@ static inline void v_put_acc(float *p, vf x, int64_t m, bool acc)
 }
 
 /* Defines `static double name params`, a sum over i < n in a fixed order: f32 lanes (4 vectors of them) over blocks of
- * SIMD_SUM_BLOCK elements, the blocks in f64.  TERM(s, i, m) gives s plus the terms i..i+m-1; terms past m must be 0. */
+ * SIMD_SUM_BLOCK elements, the blocks in f64.  TERM(s, i, m) gives s plus the terms i..i+m-1; terms past m must be 0.
+ */
 enum { SIMD_SUM_BLOCK = 4096 };
 #define SIMD_DEFINE_SUM(name, params, TERM)                                                                            \
     static double name params                                                                                          \
@@ -166,8 +284,9 @@ enum { SIMD_SUM_BLOCK = 4096 };
         return total;                                                                                                  \
     }
 
-/* exp(x), at most 1 ulp on [-87.3, 88.3]; below it is 0, above it stays at exp(88.3) = 2.2e38; NaN stays NaN.  Cody-Waite
- * reduction by ln 2, then 1 + r + r^2 q(r) with the minimax q of degree 4 on |r| <= ln(2) / 2 (3.1e-9 before rounding). */
+/* exp(x), at most 1 ulp on [-87.3, 88.3]; below it is 0, above it stays at exp(88.3) = 2.2e38; NaN stays NaN.
+ * Cody-Waite reduction by ln 2, then 1 + r + r^2 q(r) with the minimax q of degree 4 on |r| <= ln(2) / 2 (3.1e-9 before
+ * rounding). */
 static inline vf v_exp(vf x)
 {
     const vf lowest = v_set(-87.3f);
@@ -191,8 +310,9 @@ static inline vf v_sigmoid(vf x)
 }
 
 /* Phi(x) = (1 + erf(x / sqrt 2)) / 2, within 2e-7 everywhere (and within 1e-6 relative for x in [-5, 0], where
- * 1 + erf would cancel).  With a = |x| and t = 1 / (1 + 0.35 a): Phi(-a) = exp(-a^2 / 2) t q(t), q the minimax polynomial
- * of degree 8 on 0 <= a <= 14 (3.2e-8 before rounding).  *density = exp(-x^2 / 2) / sqrt(2 pi), from the same exp. */
+ * 1 + erf would cancel).  With a = |x| and t = 1 / (1 + 0.35 a): Phi(-a) = exp(-a^2 / 2) t q(t), q the minimax
+ * polynomial of degree 8 on 0 <= a <= 14 (3.2e-8 before rounding).  *density = exp(-x^2 / 2) / sqrt(2 pi), from the
+ * same exp. */
 static inline vf v_normal_cdf(vf x, vf *density)
 {
     const vf t = v_div(v_set(1.0f), v_fma(v_abs(x), v_set(0.35f), v_set(1.0f)));

@@ -32,7 +32,8 @@ typedef struct mm1_document {
 enum { MM1_DOCUMENT_MAX_PARTS = 4096 };
 
 /* Both copy the bytes.  MM1_E_NOMEM; MM1_E_LIMIT over MM1_DOCUMENT_MAX_PARTS.  A zeroed document is the empty one. */
-MM1_NODISCARD mm1_status mm1_document_add_text(mm1_document *d, const char *text, size_t len, bool train, mm1_error *err);
+MM1_NODISCARD mm1_status mm1_document_add_text(mm1_document *d, const char *text, size_t len, bool train,
+                                               mm1_error *err);
 MM1_NODISCARD mm1_status mm1_document_add_image(mm1_document *d, const void *bytes, size_t len, const char *name,
                                                 mm1_error *err);
 /* Reads the file at `path`. */
@@ -43,7 +44,8 @@ MM1_NODISCARD mm1_status mm1_document_append(mm1_document *d, const mm1_document
 size_t mm1_document_n_images(const mm1_document *d);
 void mm1_document_deinit(mm1_document *d);
 
-/* {"parts":[{"type":"image","path":"a.png"},{"type":"text","text":"...","train":true}]}; paths are relative to `dir`. */
+/* {"parts":[{"type":"image","path":"a.png"},{"type":"text","text":"...","train":true}]}; paths are relative to `dir`.
+ */
 MM1_NODISCARD mm1_status mm1_document_parse_json(mm1_document *d, const char *json, size_t len, const char *dir,
                                                  const char *name, mm1_error *err);
 

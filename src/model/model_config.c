@@ -1,5 +1,5 @@
-/* model_config.c - see model_config.h.  The JSON files are read by the YAML reader, of which JSON is a part, and written from the
- * same table that reads recipes. */
+/* model_config.c - see model_config.h.  The JSON files are read by the YAML reader, of which JSON is a part, and
+ * written from the same table that reads recipes. */
 #include "model/model_config.h"
 
 #include "base/alloc.h"

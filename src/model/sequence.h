@@ -9,10 +9,10 @@
  * last one is learned as the end (it is left out for a prompt).  A text part gives its tokens, an image part gives
  * n_visual slots.  Image slots are typed: no text can produce one.
  *
- * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another.  Positions
- * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is the
- * token of t + 1 if that is a text token of the same example that is trained on, else -1: no loss on image positions, on
- * padding or across a boundary.  The last image slot predicts the first text token after it. */
+ * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another. Positions
+ * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is
+ * the token of t + 1 if that is a text token of the same example that is trained on, else -1: no loss on image
+ * positions, on padding or across a boundary.  The last image slot predicts the first text token after it. */
 #ifndef MM1_MODEL_SEQUENCE_H
 #define MM1_MODEL_SEQUENCE_H
 
@@ -30,29 +30,29 @@ typedef struct mm1_sequence {
     int64_t n_images;
 } mm1_sequence;
 
-/* n_visual: slots an image takes.  complete: the closing <end> is appended, trained if the last part is; false for a prompt.
- * MM1_E_NOMEM; MM1_E_LIMIT if the sequence would pass INT32_MAX positions. */
-MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int64_t n_visual, bool complete,
-                                            mm1_sequence *out, mm1_error *err);
+/* n_visual: slots an image takes.  complete: the closing <end> is appended, trained if the last part is; false for a
+ * prompt. MM1_E_NOMEM; MM1_E_LIMIT if the sequence would pass INT32_MAX positions. */
+MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int64_t n_visual,
+                                            bool complete, mm1_sequence *out, mm1_error *err);
 void mm1_sequence_deinit(mm1_sequence *s);
 
 /* Arrays are [B, T] row-major unless said otherwise; owned by the batch, reused from step to step. */
 typedef struct mm1_batch {
     int64_t B, T;
-    int32_t *token;    /* id; 0 at image slots and padding, where it is not read */
-    int32_t *visual;   /* row of the visual tokens [I * n_visual] that stands here, -1 for text */
-    int32_t *target;   /* id to predict here, -1 for none */
-    int32_t *position; /* within the example */
-    int32_t *lo, *hi;  /* visible keys; padding sees nothing: lo = hi = 0 */
-    int32_t *example;  /* number of the example in its row, -1 for padding */
-    int32_t *source;   /* index of the data source (loss is reported by source); -1 for padding */
-    int64_t n_targets; /* targets that are not -1 */
-    int64_t n_tokens;  /* positions that are not padding */
-    int64_t I;         /* images in the batch, numbered in order of appearance */
-    int64_t image_px;  /* R */
-    float *pixels;     /* [I, 3, R, R] normalised */
-    int64_t max_images; /* what pixels has room for */
-    int64_t *row_len;   /* [B] positions used so far in each row */
+    int32_t *token;      /* id; 0 at image slots and padding, where it is not read */
+    int32_t *visual;     /* row of the visual tokens [I * n_visual] that stands here, -1 for text */
+    int32_t *target;     /* id to predict here, -1 for none */
+    int32_t *position;   /* within the example */
+    int32_t *lo, *hi;    /* visible keys; padding sees nothing: lo = hi = 0 */
+    int32_t *example;    /* number of the example in its row, -1 for padding */
+    int32_t *source;     /* index of the data source (loss is reported by source); -1 for padding */
+    int64_t n_targets;   /* targets that are not -1 */
+    int64_t n_tokens;    /* positions that are not padding */
+    int64_t I;           /* images in the batch, numbered in order of appearance */
+    int64_t image_px;    /* R */
+    float *pixels;       /* [I, 3, R, R] normalised */
+    int64_t max_images;  /* what pixels has room for */
+    int64_t *row_len;    /* [B] positions used so far in each row */
     int64_t *row_images; /* [B] images so far in each row */
 } mm1_batch;
 
@@ -62,11 +62,11 @@ MM1_NODISCARD mm1_status mm1_batch_init(mm1_batch *b, int64_t B, int64_t T, int6
 void mm1_batch_deinit(mm1_batch *b);
 /* Empties: every position is padding. */
 void mm1_batch_clear(mm1_batch *b);
-/* Appends a sequence as the next example of row `row`.  Images must be added in the order of rows: rows are filled one after
- * another.  The visual rows of its images start at I * n_visual; the caller then fills pixels for these I images.
+/* Appends a sequence as the next example of row `row`.  Images must be added in the order of rows: rows are filled one
+ * after another.  The visual rows of its images start at I * n_visual; the caller then fills pixels for these I images.
  * MM1_E_SHAPE if it does not fit (length, images) or the number of slots is not n_images * n_visual: the batch is then
  * unchanged and the message names `name`. */
-MM1_NODISCARD mm1_status mm1_batch_add(mm1_batch *b, int64_t row, const mm1_sequence *s, int64_t n_visual, int32_t source,
-                                       const char *name, mm1_error *err);
+MM1_NODISCARD mm1_status mm1_batch_add(mm1_batch *b, int64_t row, const mm1_sequence *s, int64_t n_visual,
+                                       int32_t source, const char *name, mm1_error *err);
 
 #endif

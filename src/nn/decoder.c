@@ -92,8 +92,8 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
         }
         mm1_rope_table(d->rope_table, c->max_positions, c->head_dim, c->rope_theta);
     }
-    d->embed = mm1_params_add(p, group, MM1_INIT_NORMAL, 1.0 / sqrt((double)c->width), true, 2, (int64_t[]){c->vocab_size, c->width},
-                              "decoder.embed.weight");
+    d->embed = mm1_params_add(p, group, MM1_INIT_NORMAL, 1.0 / sqrt((double)c->width), true, 2,
+                              (int64_t[]){c->vocab_size, c->width}, "decoder.embed.weight");
     d->pos = c->positions == MM1_POSITIONS_LEARNED
                  ? mm1_params_add(p, group, MM1_INIT_NORMAL, 0.02, false, 2, (int64_t[]){c->max_positions, c->width},
                                   "decoder.pos")

@@ -49,10 +49,8 @@ void mm1_optimizer_step(mm1_optimizer *o, mm1_params *p, const mm1_train_config 
     const mm1_kernels *k = mm1_kernels_get();
     const double clip = c->clip_norm > 0 ? fmin(1.0, c->clip_norm / (grad_norm + 1e-8)) : 1.0;
     o->step++;
-    mm1_adamw_args args = {.beta1 = (float)c->beta1,
-                           .beta2 = (float)c->beta2,
-                           .eps = (float)c->eps,
-                           .grad_scale = (float)clip};
+    mm1_adamw_args args = {
+        .beta1 = (float)c->beta1, .beta2 = (float)c->beta2, .eps = (float)c->eps, .grad_scale = (float)clip};
     /* Of the betas that the moments are made with: those of f32. */
     args.correction1 = (float)(1 - pow((double)args.beta1, (double)o->step));
     args.correction2 = (float)(1 - pow((double)args.beta2, (double)o->step));

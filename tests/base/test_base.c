@@ -131,7 +131,8 @@ static void philox_gives_the_published_vectors(void **state)
 static void rng_streams_differ_and_have_the_right_moments(void **state)
 {
     (void)state;
-    mm1_rng a = mm1_rng_make(1, MM1_RNG_INIT, 0), b = mm1_rng_make(1, MM1_RNG_INIT, 1), c = mm1_rng_make(1, MM1_RNG_INIT, 0);
+    mm1_rng a = mm1_rng_make(1, MM1_RNG_INIT, 0), b = mm1_rng_make(1, MM1_RNG_INIT, 1),
+            c = mm1_rng_make(1, MM1_RNG_INIT, 0);
     const uint64_t first = mm1_rng_u64(&a);
     assert_int_not_equal(first, mm1_rng_u64(&b));
     assert_int_equal(first, mm1_rng_u64(&c));

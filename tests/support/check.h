@@ -2,10 +2,10 @@
 #ifndef MM1_TESTS_CHECK_H
 #define MM1_TESTS_CHECK_H
 
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <setjmp.h>
 /* cmocka.h needs the four above. */
 #include <cmocka.h>
 
@@ -41,21 +41,21 @@ static inline void check_close_at(const float *got, const float *want, int64_t n
 }
 
 /* The call succeeds; its message is printed if not. */
-#define check_ok(call, err)                                                             \
-    do {                                                                                \
-        const mm1_status check_status_ = (call);                                        \
-        if (check_status_ != MM1_OK) {                                                  \
-            print_error("%s: %s\n", mm1_status_name(check_status_), (err)->message);    \
-            fail();                                                                     \
-        }                                                                               \
+#define check_ok(call, err)                                                                                            \
+    do {                                                                                                               \
+        const mm1_status check_status_ = (call);                                                                       \
+        if (check_status_ != MM1_OK) {                                                                                 \
+            print_error("%s: %s\n", mm1_status_name(check_status_), (err)->message);                                   \
+            fail();                                                                                                    \
+        }                                                                                                              \
     } while (0)
 
-#define check_contains(haystack, needle)                                                \
-    do {                                                                                \
-        if (strstr(haystack, needle) == NULL) {                                         \
-            print_error("\"%s\" does not contain \"%s\"\n", haystack, needle);          \
-            fail();                                                                     \
-        }                                                                               \
+#define check_contains(haystack, needle)                                                                               \
+    do {                                                                                                               \
+        if (strstr(haystack, needle) == NULL) {                                                                        \
+            print_error("\"%s\" does not contain \"%s\"\n", haystack, needle);                                         \
+            fail();                                                                                                    \
+        }                                                                                                              \
     } while (0)
 
 static inline void check_fill(float *x, int64_t n, double lo, double hi, uint64_t seed)
