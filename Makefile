@@ -8,7 +8,7 @@ MM1   := $(BUILD)/mm1
 all: ## build build/release/mm1
 	@scripts/install-deps.sh --check || scripts/install-deps.sh
 	@cmake --preset release >/dev/null
-	@cmake --build $(BUILD)
+	@cmake --build $(BUILD) --target mm1
 
 deps: ## install what is missing (Debian packages)
 	@scripts/install-deps.sh
@@ -16,7 +16,8 @@ deps: ## install what is missing (Debian packages)
 demo: all ## real data, a model from nothing, a report: 25 minutes on two cores
 	@scripts/demo.sh
 
-test: all ## all tests but the long ones
+test: all ## build and run all tests
+	@cmake --build $(BUILD)
 	@ctest --test-dir $(BUILD) --output-on-failure --no-tests=error -j2
 
 bench: all ## benchmarks beside their rivals
