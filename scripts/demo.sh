@@ -1,6 +1,6 @@
 #!/bin/bash
 # demo.sh - from nothing to a report: fetches packages, builds the data set, trains a tokenizer and a model, evaluates it on
-# what it never saw, and writes out/demo/report.html.  About 25 minutes on two cores.  May be stopped and run again: each
+# what it never saw, and writes out/demo/report.html.  At most 25 minutes on two cores, 12 of them training.  May be stopped and run again: each
 # part that is finished is kept.
 set -eu
 cd "$(dirname "$0")/.."
@@ -28,16 +28,15 @@ $mm1 eval -m $out/run/checkpoints/latest --data $out/data --output $out/eval | t
 step "6/7 Captions for pictures it never saw"
 for picture in $(find $out/eval/pictures -type f | sort | head -n 5); do
     printf '%s: ' "$picture"
-    $mm1 generate -m $out/run/checkpoints/latest --image "$picture" --max-tokens 24
+    $mm1 generate -m $out/run/checkpoints/latest --image "$picture" --max-tokens 24 2>/dev/null
 done
 step "7/7 Writing the report"
-$mm1 report --run $out/run --eval $out/eval --data $out/data --output $out
+$mm1 report --title "The demo's model" --run $out/run --eval $out/eval --data $out/data --output $out
 s=$(($(date +%s) - started))
 cat >&2 <<END
 
 Done in $((s / 60)) min $((s % 60)) s.  Open $out/report.html in a browser.
 More:  $mm1 generate -m $out/run/checkpoints/latest --image a.png        a caption for a picture of yours
-       $mm1 generate -m models/mm1-nano --image a.png                    the same by the released model, trained for hours
        $mm1 data inspect $recipe --html $out/data.html                   what the model sees of the data
        $mm1 plan recipes/nano.yaml                                       what a longer training takes
 END

@@ -191,6 +191,7 @@ int mm1_cmd_generate(int argc, char **argv)
         st = print_json(&g, load_seconds, &err);
     } else if (st == MM1_OK) {
         (void)putchar('\n');
+        (void)fflush(stdout); /* before the figures, also where both go to one file */
         print_figures(&g);
     } else if (st == MM1_E_CANCELLED) {
         st = mm1_error_set(&err, MM1_E_IO, "cannot write to standard output");

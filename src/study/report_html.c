@@ -220,8 +220,8 @@ static void put_heldout(mm1_buf *out, const mm1__report *r)
     }
     put_count(out, e->n_captions, "captions");
 
-    const mm1_svg_value choice[] = {value_row("wrong ones of any kind", &e->choice10, 3),
-                                    value_row("wrong ones of the same kind", &e->choice10_same_source, 3)};
+    const mm1_svg_value choice[] = {value_row("among any kind", &e->choice10, 3),
+                                    value_row("among its kind", &e->choice10_same_source, 3)};
     mm1_buf_puts(out, "</div><div class=\"two gap\"><div class=\"card\"><h3>Choice of ten</h3>");
     mm1_svg_put_values(out, &(mm1_svg_values){.label = "Choice of ten",
                                               .x_name = "share right",
