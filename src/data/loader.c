@@ -7,10 +7,12 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/rng.h"
 #include "base/thread.h"
 #include "data/mixture.h"
 #include "data/reader.h"
 #include <inttypes.h>
+#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -92,7 +94,30 @@ static void sample_clear(sample *s)
     *s = (sample){0};
 }
 
-static mm1_status decode_squares(const mm1_loader *l, const mm1_document *d, sample *s, mm1_error *err)
+/* A rectangle of the picture, a function of the seed and of which picture of which sample it is.  Ordinals count over
+ * epochs, so that each epoch cuts anew. */
+static mm1_status cut_at_random(const mm1_loader *l, size_t source, int64_t ordinal, size_t i, mm1_image *image,
+                                mm1_error *err)
+{
+    const double least = l->options.config->crop_min;
+    mm1_image cut = {0};
+    mm1_rng r = mm1_rng_make(l->options.seed, MM1_RNG_CROP, (uint64_t)source << 56 ^ (uint64_t)ordinal << 12 ^ i);
+    const double share_x = least + (1 - least) * mm1_rng_uniform(&r),
+                 share_y = least + (1 - least) * mm1_rng_uniform(&r);
+    const int32_t w = (int32_t)fmax(1, round(share_x * image->width)),
+                  h = (int32_t)fmax(1, round(share_y * image->height));
+    const int32_t x = (int32_t)mm1_rng_below(&r, (uint64_t)(image->width - w) + 1);
+    const int32_t y = (int32_t)mm1_rng_below(&r, (uint64_t)(image->height - h) + 1);
+    const mm1_status st = mm1_image_crop(image, x, y, w, h, &cut, err);
+    if (st == MM1_OK) {
+        mm1_image_deinit(image);
+        *image = cut;
+    }
+    return st;
+}
+
+static mm1_status decode_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d, sample *s,
+                                 mm1_error *err)
 {
     const mm1_loader_image *to = &l->options.image;
     const size_t n = mm1_document_n_images(d);
@@ -107,6 +132,9 @@ static mm1_status decode_squares(const mm1_loader *l, const mm1_document *d, sam
             continue;
         }
         mm1_status st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &image, err);
+        if (st == MM1_OK && l->options.config->crop_min < 1) {
+            st = cut_at_random(l, source, ordinal, i, &image, err);
+        }
         if (st == MM1_OK) {
             st = mm1_image_fit_square(&image, (int32_t)to->image_px, to->fit, to->filter, &s->squares[s->n_squares],
                                       err);
@@ -131,7 +159,7 @@ static void sample_prepare(const mm1_loader *l, size_t source, int64_t ordinal, 
         st = mm1_sequence_build(&d, l->options.tokenizer, l->options.n_visual, true, &s->sequence, &err);
     }
     if (st == MM1_OK) {
-        st = decode_squares(l, &d, s, &err);
+        st = decode_squares(l, source, ordinal, &d, s, &err);
     }
     if (st == MM1_OK && d.name != NULL) {
         s->name = mm1_strdup(d.name);

@@ -101,6 +101,60 @@ static void a_run_continues_as_if_it_had_not_stopped(void **state)
     fixture_deinit(&f);
 }
 
+/* Pictures with a slope of colours, so that every cut shows. */
+static void slope_captions(const fixture *f, const char *name, int n)
+{
+    mm1_tar_writer *w = fixture_tar(f, name);
+    for (int i = 0; i < n; i++) {
+        char member[64];
+        mm1_error err = {0};
+        mm1_image image;
+        uint8_t *png = NULL;
+        size_t len = 0;
+        check_ok(mm1_image_init(&image, 20, 30, &err), &err);
+        for (int k = 0; k < 20 * 30; k++) {
+            image.rgb[3 * k] = (uint8_t)(12 * (k % 20));
+            image.rgb[3 * k + 1] = (uint8_t)(8 * (k / 20));
+            image.rgb[3 * k + 2] = (uint8_t)i;
+        }
+        check_ok(mm1_image_encode_png(&image, &png, &len, &err), &err);
+        mm1_image_deinit(&image);
+        (void)snprintf(member, sizeof member, "%06d.png", i);
+        fixture_append(w, member, png, len);
+        mm1_free(png);
+        (void)snprintf(member, sizeof member, "%06d.txt", i);
+        fixture_append(w, member, "a cat", 5);
+    }
+    fixture_finish(w);
+}
+
+static void random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures(void **state)
+{
+    (void)state;
+    enum { N = 8 };
+    fixture f;
+    mm1_error err = {0};
+    char path[512];
+    uint64_t whole[N], cut[N], again[N];
+    static mm1_data_state states[N];
+    fixture_init(&f);
+    slope_captions(&f, "slopes.tar", 3);
+    (void)snprintf(path, sizeof path, "sources=[{name: slopes, kind: captions, weight: 1, path: %s/slopes.tar}]",
+                   f.dir);
+    check_ok(mm1_fields_set(mm1__data_fields, &f.config, path, &err), &err);
+    const mm1_loader_options options = fixture_options(&f, 5);
+    run(&options, N, whole, states);
+    f.config.crop_min = 0.5;
+    run(&options, N, cut, states);
+    f.config.workers = 3;
+    run(&options, N, again, states);
+    assert_memory_equal(cut, again, sizeof cut);
+    for (int i = 0; i < N; i++) {
+        assert_int_not_equal(cut[i], whole[i]);
+    }
+    fixture_deinit(&f);
+}
+
 /* Rows of the ranks, put together, are the rows of one. */
 static void ranks_together_get_the_rows_of_one(void **state)
 {
@@ -469,6 +523,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_number_of_workers_changes_no_bit),
         cmocka_unit_test(a_run_continues_as_if_it_had_not_stopped),
+        cmocka_unit_test(random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures),
         cmocka_unit_test(ranks_together_get_the_rows_of_one),
         cmocka_unit_test(nothing_of_another_example_is_visible),
         cmocka_unit_test(bad_samples_are_skipped_counted_and_named),
