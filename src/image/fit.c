@@ -67,13 +67,16 @@ mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit f
 void mm1_image_normalize(float *pixels, const mm1_image *image, const float mean[3], const float std[3])
 {
     const size_t n = (size_t)image->width * (size_t)image->height;
+    float table[3][256]; /* a byte has only so many values */
     for (size_t c = 0; c < 3; c++) {
-        float table[256]; /* a byte has only so many values */
         for (int v = 0; v < 256; v++) {
-            table[v] = ((float)v / 255.0F - mean[c]) / std[c];
+            table[c][v] = ((float)v / 255.0F - mean[c]) / std[c];
         }
-        for (size_t i = 0; i < n; i++) {
-            pixels[c * n + i] = table[image->rgb[3 * i + c]];
-        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *rgb = image->rgb + 3 * i;
+        pixels[i] = table[0][rgb[0]];
+        pixels[n + i] = table[1][rgb[1]];
+        pixels[2 * n + i] = table[2][rgb[2]];
     }
 }

@@ -4,7 +4,8 @@
  * clipped to a byte; the horizontal pass comes first and its bytes feed the vertical one.  All sums are integers that
  * fit 32 bits, so their order is free and the vector forms below give the same bytes on every machine.
  *
- *   horizontal  a source row is widened to int32 [x, RGB0]; up to four taps by four lanes are one vector
+ *   horizontal  source rows are widened to int32 [x, RGB0]; up to four taps by four lanes are one vector, and four rows
+ *               go together, because the weights of a row are more bytes than its pixels
  *   vertical    n rows are added lane by lane, four vectors of the output row at a time
  * (resample_rows.h)
  *
@@ -20,7 +21,7 @@
 #include <immintrin.h>
 #endif
 
-enum { FRACTION_BITS = 22, HALF = 1 << (FRACTION_BITS - 1), TAPS_A_STEP = 4 };
+enum { FRACTION_BITS = 22, HALF = 1 << (FRACTION_BITS - 1), TAPS_A_STEP = 4, ROWS_A_STEP = 4 };
 
 /* Weights of one axis for the wanted outputs: output i reads sources [first[i], first[i] + n[i]). */
 typedef struct axis {
@@ -117,7 +118,10 @@ static inline uint8_t to_byte(int32_t sum)
 
 typedef struct row_kernels {
     void (*widen)(int32_t *pixels, const uint8_t *rgb, size_t n);
-    void (*horizontal)(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide);
+    /* rgb[r] [n_out, 3] from pixels [ROWS_A_STEP rows of `stride` int32][n_in + TAPS_A_STEP, 4]; wide [n_out, stride,
+     * 4] */
+    void (*horizontal)(uint8_t *const rgb[ROWS_A_STEP], const int32_t *pixels, size_t stride, const axis *a,
+                       const int32_t *wide);
     void (*vertical)(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes);
 } row_kernels;
 
@@ -133,20 +137,24 @@ static void plain_widen(int32_t *pixels, const uint8_t *rgb, size_t n)
     }
 }
 
-static void plain_horizontal(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide)
+static void plain_horizontal(uint8_t *const rgb[ROWS_A_STEP], const int32_t *pixels, size_t stride, const axis *a,
+                             const int32_t *wide)
 {
     (void)wide;
-    for (int32_t i = 0; i < a->n_out; i++) {
-        const int32_t *p = pixels + (size_t)a->first[i] * 4, *k = a->k + (size_t)i * a->stride;
-        int32_t r = HALF, g = HALF, b = HALF;
-        for (int32_t t = 0; t < a->n[i]; t++, p += 4) {
-            r += p[0] * k[t];
-            g += p[1] * k[t];
-            b += p[2] * k[t];
+    for (size_t row = 0; row < ROWS_A_STEP; row++) {
+        for (int32_t i = 0; i < a->n_out; i++) {
+            const int32_t *p = pixels + row * stride + (size_t)a->first[i] * 4, *k = a->k + (size_t)i * a->stride;
+            uint8_t *out = rgb[row] + (size_t)i * 3;
+            int32_t r = HALF, g = HALF, b = HALF;
+            for (int32_t t = 0; t < a->n[i]; t++, p += 4) {
+                r += p[0] * k[t];
+                g += p[1] * k[t];
+                b += p[2] * k[t];
+            }
+            out[0] = to_byte(r);
+            out[1] = to_byte(g);
+            out[2] = to_byte(b);
         }
-        rgb[3 * (size_t)i] = to_byte(r);
-        rgb[3 * (size_t)i + 1] = to_byte(g);
-        rgb[3 * (size_t)i + 2] = to_byte(b);
     }
 }
 
@@ -283,26 +291,15 @@ static const row_kernels *best_kernels(void)
     return &plain_kernels;
 }
 
-/* --- passes --------------------------------------------------------------------------------------------------------
- */
+/* --- passes --- */
 
 /* Where the horizontal pass leaves its rows: row y of the canvas is rows[y - first_row]. */
 typedef struct middle {
     const uint8_t **rows; /* [n_rows], into `pixels`, `white` or the source */
     uint8_t *pixels;      /* [rows of the source that are needed, width, 3]; NULL if the source serves itself */
-    uint8_t *white;       /* [width, 3]: every row above and below the source */
+    uint8_t *white;       /* [2, width, 3]: every row above and below the source; then room for rows nobody wants */
     int32_t first_row, n_rows;
 } middle;
-
-/* One canvas row, resampled; y outside the source is white.  `canvas` holds the row, its padding already white. */
-static void resample_row(const mm1__resample_job *job, const row_kernels *kernels, const axis *a, const int32_t *wide,
-                         int32_t *canvas, int32_t y, uint8_t *rgb)
-{
-    const mm1_image *src = job->src;
-    kernels->widen(canvas + (size_t)job->left * 4, src->rgb + (size_t)(y - job->top) * (size_t)src->width * 3,
-                   (size_t)src->width);
-    kernels->horizontal(rgb, canvas, a, wide);
-}
 
 static void middle_deinit(middle *m)
 {
@@ -310,6 +307,28 @@ static void middle_deinit(middle *m)
     mm1_free(m->pixels);
     mm1_free(m->white);
     *m = (middle){0};
+}
+
+/* The horizontal pass over rows [from, to) of the canvas, all within the source, into m->pixels.  `canvas` holds
+ * ROWS_A_STEP rows of `stride` int32, their padding already white. */
+static void resample_rows(const mm1__resample_job *job, const row_kernels *kernels, const axis *a, const int32_t *wide,
+                          int32_t *canvas, size_t stride, int32_t from, int32_t to, const middle *m)
+{
+    const mm1_image *src = job->src;
+    const size_t row_bytes = (size_t)a->n_out * 3, n_rows = from < to ? (size_t)(to - from) : 0;
+    const uint8_t *source = src->rgb + (size_t)(n_rows > 0 ? from - job->top : 0) * (size_t)src->width * 3;
+    for (size_t y = 0; y < n_rows; y += ROWS_A_STEP) {
+        uint8_t *rgb[ROWS_A_STEP];
+        for (size_t r = 0; r < ROWS_A_STEP; r++) {
+            const bool wanted = y + r < n_rows; /* the last step may have fewer; the old rows are taken once more */
+            rgb[r] = wanted ? m->pixels + (y + r) * row_bytes : m->white + row_bytes;
+            if (wanted) {
+                kernels->widen(canvas + r * stride + (size_t)job->left * 4, source + (y + r) * (size_t)src->width * 3,
+                               (size_t)src->width);
+            }
+        }
+        kernels->horizontal(rgb, canvas, stride, a, wide);
+    }
 }
 
 /* Fills m->rows for the rows [first_row, first_row + n_rows) of the canvas. */
@@ -320,7 +339,7 @@ static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernel
     const int32_t end_row = m->first_row + m->n_rows;
     const int32_t from = m->first_row > job->top ? m->first_row : job->top;
     const int32_t to = end_row < job->top + src->height ? end_row : job->top + src->height;
-    const size_t row_bytes = (size_t)width * 3, n_canvas = (size_t)job->canvas_width * 4;
+    const size_t row_bytes = (size_t)width * 3, stride = ((size_t)job->canvas_width + TAPS_A_STEP) * 4;
     const bool skip = job->canvas_width == job->full_width && job->canvas_width == src->width;
     int32_t *canvas = NULL, *wide = NULL;
     axis a = {0};
@@ -332,11 +351,11 @@ static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernel
             return st;
         }
         wide = spread_weights(&a);
-        canvas = mm1_alloc(n_canvas + TAPS_A_STEP * 4, sizeof *canvas);
+        canvas = mm1_alloc(ROWS_A_STEP * stride, sizeof *canvas);
         m->pixels = mm1_alloc(from < to ? (size_t)(to - from) : 0, row_bytes);
     }
     m->rows = mm1_alloc((size_t)m->n_rows, sizeof *m->rows);
-    m->white = mm1_alloc(row_bytes, 1);
+    m->white = mm1_alloc(2, row_bytes);
     if (m->rows == NULL || m->white == NULL || (!skip && (wide == NULL || canvas == NULL || m->pixels == NULL))) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory to resize an image of %" PRId32 " x %" PRId32 " px", src->width,
                            src->height);
@@ -345,12 +364,13 @@ static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernel
     if (skip) {
         memset(m->white, 255, row_bytes);
     } else {
-        for (size_t i = 0; i < n_canvas; i++) {
-            canvas[i] = 255;
+        uint8_t *const white[ROWS_A_STEP] = {m->white, m->white, m->white, m->white};
+        for (size_t i = 0; i < ROWS_A_STEP * stride; i++) {
+            canvas[i] = 255; /* also behind the row: it is read there, times a weight of zero */
         }
-        memset(canvas + n_canvas, 0, TAPS_A_STEP * 4 * sizeof *canvas); /* read, times a weight of zero */
         /* Rounded weights need not add up to exactly one: white may come out as 254 in a very long row. */
-        kernels->horizontal(m->white, canvas, &a, wide);
+        kernels->horizontal(white, canvas, stride, &a, wide);
+        resample_rows(job, kernels, &a, wide, canvas, stride, from, to, m);
     }
     for (int32_t y = m->first_row; y < end_row; y++) {
         const uint8_t **row = &m->rows[y - m->first_row];
@@ -359,9 +379,7 @@ static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernel
         } else if (skip) {
             *row = src->rgb + ((size_t)(y - job->top) * (size_t)src->width + (size_t)job->x) * 3;
         } else {
-            uint8_t *rgb = m->pixels + (size_t)(y - from) * row_bytes;
-            resample_row(job, kernels, &a, wide, canvas, y, rgb);
-            *row = rgb;
+            *row = m->pixels + (size_t)(y - from) * row_bytes;
         }
     }
 out:

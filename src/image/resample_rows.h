@@ -18,17 +18,26 @@ ROWS_TARGET static void ROWS_NAME(widen)(int32_t *pixels, const uint8_t *rgb, si
     plain_widen(pixels + 4 * x, rgb + 3 * x, n - x);
 }
 
-/* pixels [n_in + TAPS_A_STEP, 4]; wide [n_out, stride, 4]; rgb [n_out, 3] */
-ROWS_TARGET static void ROWS_NAME(horizontal)(uint8_t *rgb, const int32_t *pixels, const axis *a, const int32_t *wide)
+/* see row_kernels */
+ROWS_TARGET static void ROWS_NAME(horizontal)(uint8_t *const rgb[ROWS_A_STEP], const int32_t *pixels, size_t stride,
+                                              const axis *a, const int32_t *wide)
 {
     for (int32_t i = 0; i < a->n_out; i++) {
-        const int32_t *p = pixels + (size_t)a->first[i] * 4, *k = wide + (size_t)i * a->stride * 4;
-        const size_t n = (size_t)a->n[i] * 4;
-        ROWS_VECTOR sum = ROWS_ZERO();
+        const int32_t *k = wide + (size_t)i * a->stride * 4;
+        const int32_t *p0 = pixels + (size_t)a->first[i] * 4, *p1 = p0 + stride, *p2 = p1 + stride, *p3 = p2 + stride;
+        const size_t n = (size_t)a->n[i] * 4, at = (size_t)i * 3;
+        ROWS_VECTOR s0 = ROWS_ZERO(), s1 = s0, s2 = s0, s3 = s0;
         for (size_t t = 0; t < n; t += ROWS_LANES) {
-            sum = ROWS_ADD(sum, ROWS_MUL(ROWS_LOAD(p + t), ROWS_LOAD(k + t)));
+            const ROWS_VECTOR kv = ROWS_LOAD(k + t);
+            s0 = ROWS_ADD(s0, ROWS_MUL(ROWS_LOAD(p0 + t), kv));
+            s1 = ROWS_ADD(s1, ROWS_MUL(ROWS_LOAD(p1 + t), kv));
+            s2 = ROWS_ADD(s2, ROWS_MUL(ROWS_LOAD(p2 + t), kv));
+            s3 = ROWS_ADD(s3, ROWS_MUL(ROWS_LOAD(p3 + t), kv));
         }
-        ROWS_STORE_PIXEL(rgb + 3 * (size_t)i, sum);
+        ROWS_STORE_PIXEL(rgb[0] + at, s0);
+        ROWS_STORE_PIXEL(rgb[1] + at, s1);
+        ROWS_STORE_PIXEL(rgb[2] + at, s2);
+        ROWS_STORE_PIXEL(rgb[3] + at, s3);
     }
 }
 
