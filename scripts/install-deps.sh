@@ -7,7 +7,7 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libomp-14-dev
-          libturbojpeg0-dev libpng-dev libwebp-dev libfreetype-dev libharfbuzz-dev
+          libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libfreetype-dev libharfbuzz-dev
           libarchive-dev libzstd-dev libjansson-dev libyaml-dev libgumbo-dev
           libpcre2-dev libutf8proc-dev libxxhash-dev libmd-dev libcmocka-dev
           zstd"
