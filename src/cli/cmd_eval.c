@@ -91,7 +91,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option", arg); break;
     case ARGP_KEY_END:
         if (a->model == NULL) {
-            argp_error(state, "--model is wanted, for example models/mm1-nano");
+            argp_error(state, "--model is wanted, for example out/demo/run/checkpoints/latest");
         }
         break;
     default: return ARGP_ERR_UNKNOWN;

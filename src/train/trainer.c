@@ -17,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* train.max_minutes is settled after the second of these steps, by the time since the first. */
+enum { CLOCK_FROM = 4, CLOCK_AT = 14 };
+
 typedef struct trainer {
     mm1_recipe recipe; /* shallow copy: n_steps may be lowered */
     const mm1_train_options *options;
@@ -189,8 +192,9 @@ static mm1_status resume(trainer *t, mm1_error *err)
         st = mm1_checkpoint_load(dir, &t->model, &t->optimizer, &t->state, err);
         if (st == MM1_OK) {
             /* A run whose length was settled by the clock keeps it; otherwise the recipe may make it longer. */
-            if (t->recipe.train.max_minutes > 0) {
+            if (t->recipe.train.max_minutes > 0 && t->state.step >= CLOCK_AT) {
                 t->recipe.train.n_steps = t->state.n_steps;
+                t->recipe.train.max_minutes = 0;
             }
             mm1_log(MM1_LOG_INFO, "resuming from %s: step %lld", dir, (long long)t->state.step);
         }
@@ -459,7 +463,6 @@ static void smooth(double *average, double value, bool first)
 
 static mm1_status loop(trainer *t, mm1_error *err)
 {
-    enum { CLOCK_FROM = 4, CLOCK_AT = 14 };
     mm1_train_config *c = &t->recipe.train;
     mm1_train_progress *p = &t->progress;
     const int64_t first_step = t->state.step;
@@ -496,7 +499,9 @@ static mm1_status loop(trainer *t, mm1_error *err)
         if (c->max_minutes > 0 && t->state.step == CLOCK_FROM) {
             clock_start = t->state.seconds;
         } else if (c->max_minutes > 0 && t->state.step == CLOCK_AT) {
-            st = fit_to_clock(t, (t->state.seconds - clock_start) / (CLOCK_AT - CLOCK_FROM), err);
+            /* A run resumed in between has no clock_start: all steps count then. */
+            st = fit_to_clock(t, (t->state.seconds - clock_start) / (CLOCK_AT - (clock_start > 0 ? CLOCK_FROM : 0)),
+                              err);
         }
         p->step = t->state.step;
         p->n_steps = c->n_steps;

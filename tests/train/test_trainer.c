@@ -253,6 +253,13 @@ static void a_clock_settles_the_number_of_steps_and_writes_it_down(void **state)
     check_ok(mm1_file_read(path, 1 << 20, &text, NULL, &err), &err);
     check_contains(text, "max_minutes: 0");
     assert_null(strstr(text, "n_steps: 1000000"));
+    /* Going on with the same recipe keeps what was settled. */
+    w->stop_at = 18;
+    assert_int_equal(train(&r, "clock", w, &err), MM1_E_CANCELLED);
+    char *again = NULL;
+    check_ok(mm1_file_read(path, 1 << 20, &again, NULL, &err), &err);
+    assert_string_equal(again, text);
+    mm1_free(again);
     mm1_free(text);
     mm1_free(w);
     run_deinit(&r);
