@@ -19,7 +19,8 @@ typedef enum mm1_rng_stream {
     MM1_RNG_BOOTSTRAP, /* intervals; index = replicate */
     MM1_RNG_DATA,      /* choices of a data builder */
     MM1_RNG_TEST,
-    MM1_RNG_CROP /* cut-outs of training pictures; index = (source, sample, picture) */
+    MM1_RNG_CROP, /* cut-outs of training pictures; index = (source, sample, picture) */
+    MM1_RNG_DROP  /* tokens hidden from the decoder; index = (source, sample, offset) */
 } mm1_rng_stream;
 
 typedef struct mm1_rng {

@@ -30,6 +30,10 @@ const mm1_field mm1__data_fields[] = {
     MM1_FIELD(mm1_data_config, max_images, I64, .def.i = 16, .min.i = 1, .max.i = 256, .help = "images of a row"),
     MM1_FIELD(mm1_data_config, crop_min, F64, .def.f = 1, .min.f = 0.1, .max.f = 1,
               .help = "least share of each side that a random cut keeps of a training picture; 1: pictures are whole"),
+    MM1_FIELD(mm1_data_config, token_drop, F64, .def.f = 0, .min.f = 0, .max.f = 1,
+              .help =
+                  "of a caption's tokens, a share drawn from [0, token_drop] is hidden from the decoder in training, "
+                  "though still to be predicted, so that it must look at the picture"),
     MM1_FIELD(mm1_data_config, bad_share_max, F64, .def.f = 0.01, .max.f = 1,
               .help = "share of unreadable samples (after 100) that stops the run"),
     MM1_FIELD(mm1_data_config, workers, I64, .def.i = 1, .min.i = 1, .max.i = 64,

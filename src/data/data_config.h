@@ -49,6 +49,7 @@ typedef struct mm1_data_config {
     int64_t batch;        /* rows a step, over all ranks */
     int64_t max_images;   /* of a row */
     double crop_min;      /* pictures are cut at random to a share of each side drawn from [crop_min, 1]; 1: never */
+    double token_drop;    /* most of a caption's tokens that the decoder does not get to read, only to predict */
     double bad_share_max; /* samples that cannot be read, of those seen, before the run stops */
     int64_t workers;      /* threads that read, tokenise and decode */
     int64_t prefetch;     /* batches made ahead */

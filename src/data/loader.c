@@ -286,6 +286,29 @@ static mm1_status skip_bad(mm1_loader *l, size_t source, const sample *s, mm1_er
     return st != MM1_OK ? st : note_fruitless(l, source, err);
 }
 
+/* Hides tokens of a caption from the decoder: the padding token stands where they were read, and they are still to be
+ * predicted.  So the words so far say less, and the picture is needed (word dropout: Bowman et al. 2016, section 3.1).
+ * The share is drawn for each caption, so that whole ones stay among them.
+ * The example is the piece that was added last to the row. */
+static void hide_tokens(const mm1_loader *l, mm1_batch *batch, int64_t row, size_t source, const mm1_pack_piece *piece)
+{
+    const double most = l->options.config->token_drop;
+    if (most <= 0 || l->options.config->sources[source].kind != MM1_DATA_CAPTIONS) {
+        return;
+    }
+    const int32_t hidden = mm1_tokenizer_special_id(l->options.tokenizer, MM1_TOKEN_PAD);
+    mm1_rng r =
+        mm1_rng_make(l->options.seed, MM1_RNG_DROP,
+                     (uint64_t)source << 56 ^ (uint64_t)l->state.sources[source].sample << 20 ^ (uint64_t)piece->begin);
+    const double share = most * mm1_rng_uniform(&r);
+    int32_t *token = batch->token + row * batch->T + batch->row_len[row] - piece->len;
+    for (int64_t t = 1; t < piece->len; t++) {
+        if (l->scratch.train[t] && mm1_rng_uniform(&r) < share) {
+            token[t] = hidden;
+        }
+    }
+}
+
 /* Adds a piece to a row of the batch, with its pixels; batch NULL: the row is another rank's. */
 static mm1_status emit(mm1_loader *l, mm1_batch *batch, int64_t row, size_t source, const sample *s,
                        const mm1_pack_piece *piece, mm1_error *err)
@@ -299,6 +322,7 @@ static mm1_status emit(mm1_loader *l, mm1_batch *batch, int64_t row, size_t sour
         if (st != MM1_OK) {
             return st;
         }
+        hide_tokens(l, batch, row, source, piece);
         const int64_t R = batch->image_px;
         for (int64_t i = 0; i < piece->n_images; i++) {
             mm1_image_normalize(batch->pixels + (first + i) * 3 * R * R, &s->squares[piece->first_image + i],
@@ -438,6 +462,11 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
         l->rows > INT32_MAX) {
         return mm1_error_set(err, MM1_E_ARG, "loader: rank %" PRId64 " of %" PRId64 " with %" PRId64 " rows", o->rank,
                              l->n_ranks, l->rows);
+    }
+    if (config->token_drop > 0 && mm1_tokenizer_special_id(o->tokenizer, MM1_TOKEN_PAD) < 0) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "data.token_drop: the tokenizer has no token " MM1_TOKEN_PAD
+                             " to put in place of a hidden one");
     }
     for (size_t i = 0; i < config->n_sources; i++) {
         const mm1_data_source *s = &config->sources[i];

@@ -155,6 +155,51 @@ static void random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures(voi
     fixture_deinit(&f);
 }
 
+/* Hidden tokens are captions' own, as many as asked for, and everything else of a batch stays as it was. */
+static void tokens_are_hidden_from_the_decoder_but_still_predicted(void **state)
+{
+    (void)state;
+    enum { N = 30 };
+    fixture f;
+    fixture_init(&f);
+    fixture_three_sources(&f);
+    mm1_error err = {0};
+    const mm1_loader_options options = fixture_options(&f, 5);
+    const int32_t pad = mm1_tokenizer_special_id(f.tokenizer, MM1_TOKEN_PAD);
+    mm1_data_config hiding = f.config;
+    hiding.token_drop = 0.8;
+    hiding.workers = 3;
+    mm1_loader_options hiding_options = options;
+    hiding_options.config = &hiding;
+    mm1_loader *plain = NULL, *hidden = NULL;
+    check_ok(mm1_loader_create(&options, &plain, &err), &err);
+    check_ok(mm1_loader_create(&hiding_options, &hidden, &err), &err);
+    int64_t n_hidden = 0, n_captions = 0;
+    for (int i = 0; i < N; i++) {
+        const mm1_batch *a = NULL, *b = NULL;
+        check_ok(mm1_loader_next(plain, &a, NULL, NULL, &err), &err);
+        check_ok(mm1_loader_next(hidden, &b, NULL, NULL, &err), &err);
+        const size_t bytes = (size_t)(a->B * a->T) * sizeof(int32_t);
+        assert_memory_equal(a->target, b->target, bytes);
+        assert_memory_equal(a->visual, b->visual, bytes);
+        assert_memory_equal(a->example, b->example, bytes);
+        for (int64_t t = 0; t < a->B * a->T; t++) {
+            const bool is_caption = a->source[t] >= 0 && f.config.sources[a->source[t]].kind == MM1_DATA_CAPTIONS;
+            /* A token that was itself a target one position before is one of the caption's. */
+            const bool may_hide = is_caption && t > 0 && a->target[t - 1] >= 0 && a->example[t] == a->example[t - 1];
+            assert_true(b->token[t] == a->token[t] || (may_hide && b->token[t] == pad));
+            n_captions += may_hide;
+            n_hidden += b->token[t] != a->token[t];
+        }
+    }
+    assert_true(n_captions > 300);
+    /* Half of the most, on average; the shares of some forty captions vary. */
+    assert_true(fabs((double)n_hidden / (double)n_captions - 0.4) < 0.1);
+    mm1_loader_destroy(plain);
+    mm1_loader_destroy(hidden);
+    fixture_deinit(&f);
+}
+
 /* Rows of the ranks, put together, are the rows of one. */
 static void ranks_together_get_the_rows_of_one(void **state)
 {
@@ -524,6 +569,7 @@ int main(void)
         cmocka_unit_test(the_number_of_workers_changes_no_bit),
         cmocka_unit_test(a_run_continues_as_if_it_had_not_stopped),
         cmocka_unit_test(random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures),
+        cmocka_unit_test(tokens_are_hidden_from_the_decoder_but_still_predicted),
         cmocka_unit_test(ranks_together_get_the_rows_of_one),
         cmocka_unit_test(nothing_of_another_example_is_visible),
         cmocka_unit_test(bad_samples_are_skipped_counted_and_named),
