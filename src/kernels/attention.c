@@ -1,8 +1,8 @@
 /* attention.c - see attention.h.  Tiles after FlashAttention (Dao et al. 2022), each product by the table's gemm_tile.
  *
  * Work is handed out by (sequence, key head), in the forward pass also by stretches of queries where those are few.  An
- * item packs its keys and values once, then takes the queries of its heads in tiles of TQ and, for each, the keys in
- * tiles of TK:
+ * item packs its keys and values once (rotary positions turn them on the way), then takes the queries of its heads in
+ * tiles of TQ and, for each, the keys in tiles of TK:
  *
  *   forward    s = q k^T;  online softmax;  o = o * factor + p v
  *   backward   s = q k^T;  dp = do v^T;  p, ds;  dv += p^T do;  dk += ds^T q;  dq += ds k
@@ -43,6 +43,8 @@ typedef struct room {
     float *s, *dp;  /* [TQ, TK] */
     float *p;       /* packed p or ds */
     float *acc;     /* o or dq of the tile [TQ, D] */
+    float *turned;  /* rotated rows of q or k on their way into panels [S or TQ, D] */
+    float *dk, *dv; /* backward: gradients of the item [S, D] */
     float *row[4];  /* row_max, row_sum, factor; lse, delta */
 } room;
 
@@ -77,12 +79,13 @@ static int64_t round_up(int64_t n, int64_t to)
 /* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
 static size_t lay_out(room *r, char *base, int64_t S, int64_t D)
 {
-    const size_t dn = (size_t)round_up(D, NR_MAX), sn = (size_t)round_up(S, TK), tq = TQ + MR_MAX;
-    const size_t sizes[] = {sn * dn, sn * dn, sn * dn, tq * dn, tq * dn,
-                            tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
-                            tq * dn, tq,      tq,      tq,      tq};
-    float **const parts[] = {&r->kt, &r->vt, &r->kd,  &r->qa,     &r->da,     &r->qb,     &r->db,    &r->s,
-                             &r->dp, &r->p,  &r->acc, &r->row[0], &r->row[1], &r->row[2], &r->row[3]};
+    const size_t dn = (size_t)round_up(D, NR_MAX), sn = (size_t)round_up(S > 0 ? S : 1, TK), tq = TQ + MR_MAX;
+    const size_t sizes[] = {
+        sn * dn, sn * dn, sn * dn, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
+        tq * dn, tq,      tq,      tq,      tq,      sn * dn, sn * dn, sn * dn};
+    float **const parts[] = {&r->kt,     &r->vt,     &r->kd,     &r->qa,     &r->da,  &r->qb,
+                             &r->db,     &r->s,      &r->dp,     &r->p,      &r->acc, &r->row[0],
+                             &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk,  &r->dv};
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         *parts[i] = base != NULL ? (float *)(void *)(base + bytes) : NULL;
@@ -134,6 +137,33 @@ static bool tile_move(tile *t, int64_t n0, int64_t n)
         any |= t->at_lo[r] < t->at_hi[r];
     }
     return any;
+}
+
+/* Rows [t, t + n) of one head of q or k as the scores use them: rotated into `to`, or where they lie.  *ld: their
+ * stride.
+ */
+static const float *turned(const job *j, float *to, const float *x, int64_t *ld, int64_t b, int64_t t, int64_t n)
+{
+    const mm1_attention_args *a = j->a;
+    if (a->cos_sin == NULL) {
+        return x;
+    }
+    j->kern->rope(to, a->D, x, *ld, a->position + b * a->T + t, a->cos_sin, n, 1, a->D, false, false);
+    *ld = a->D;
+    return to;
+}
+
+/* Gradients [n, D] of such rows go to x, turned back. */
+static void turn_back(const job *j, float *x, int64_t ld, const float *from, int64_t b, int64_t t, int64_t n)
+{
+    const mm1_attention_args *a = j->a;
+    if (a->cos_sin != NULL) {
+        j->kern->rope(x, ld, from, a->D, a->position + b * a->T + t, a->cos_sin, n, 1, a->D, true, false);
+        return;
+    }
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(x + i * ld, from + i * a->D, (size_t)a->D * sizeof *x);
+    }
 }
 
 /* The columns [*c0, *c1) that the rows [r0, r1) see; empty (0, 0) if none. */
@@ -272,8 +302,10 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     const mm1_attention_args *a = j->a;
     const mm1_kernels *kern = j->kern;
     const int64_t D = a->D;
+    int64_t ldq = a->ldq;
     tile_take(t, j, b, t0, t1);
-    kern->gemm_pack(r->qa, kern->gemm_mr, a->q + (b * a->T + t0) * a->ldq + h * D, a->ldq, D, t->m, false, a->scale);
+    const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t->m);
+    kern->gemm_pack(r->qa, kern->gemm_mr, q, ldq, D, t->m, false, a->scale);
     start_rows(r, t->m, D);
     for (int64_t n0 = t->min_lo / TK * TK; n0 < t->max_hi; n0 += TK) {
         const int64_t n = min64(TK, t->max_hi - n0);
@@ -306,8 +338,9 @@ static void forward_item(void *ctx, int64_t i, int64_t end)
         const int64_t n_heads = a->H / a->Hkv;
         int64_t s0, s1;
         keys_seen(j, b, t0, t1, &s0, &s1);
-        kern->gemm_pack(r.kt, kern->gemm_nr, a->k + (b * a->S + s0) * a->ldk + g * a->D, a->ldk, a->D, s1 - s0, false,
-                        1.0f);
+        int64_t ldk = a->ldk;
+        const float *k = turned(j, r.turned, a->k + (b * a->S + s0) * ldk + g * a->D, &ldk, b, s0, s1 - s0);
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, s1 - s0, false, 1.0f);
         kern->gemm_pack(r.kd, kern->gemm_nr, a->v + (b * a->S + s0) * a->ldv + g * a->D, a->ldv, s1 - s0, a->D, true,
                         1.0f);
         for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
@@ -369,7 +402,7 @@ void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, voi
     if (n_heads <= 0 || args->T <= 0 || args->D <= 0) {
         return;
     }
-    if (args->T <= DECODE_T) {
+    if (args->T <= DECODE_T && args->cos_sin == NULL) {
         mm1_parallel_each(n_heads, decode_item, &j);
         return;
     }
@@ -380,28 +413,22 @@ void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, voi
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
-static void zero_rows(float *x, int64_t ld, int64_t n, int64_t D)
-{
-    for (int64_t i = 0; i < n; i++) {
-        memset(x + i * ld, 0, (size_t)D * sizeof *x);
-    }
-}
-
 static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64_t h, int64_t t0, int64_t t1,
                           int64_t s0, int64_t n_rows)
 {
     const mm1_attention_args *a = j->a;
     const mm1_kernels *kern = j->kern;
     const int mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const int64_t D = a->D, g = h / (a->H / a->Hkv);
-    const float *q = a->q + (b * a->T + t0) * a->ldq + h * D;
+    const int64_t D = a->D;
+    int64_t ldq = a->ldq;
+    const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t1 - t0);
     const float *d_o = j->d_o + (b * a->T + t0) * a->ldo + h * D, *o = j->o + (b * a->T + t0) * a->ldo + h * D;
     const float *lse = j->lse + (b * a->H + h) * a->T + t0;
     float *delta = r->row[0];
     tile_take(t, j, b, t0, t1);
-    kern->gemm_pack(r->qa, mr, q, a->ldq, D, t->m, false, a->scale);
+    kern->gemm_pack(r->qa, mr, q, ldq, D, t->m, false, a->scale);
     kern->gemm_pack(r->da, mr, d_o, a->ldo, D, t->m, false, 1.0f);
-    kern->gemm_pack(r->qb, nr, q, a->ldq, t->m, D, true, a->scale);
+    kern->gemm_pack(r->qb, nr, q, ldq, t->m, D, true, a->scale);
     kern->gemm_pack(r->db, nr, d_o, a->ldo, t->m, D, true, 1.0f);
     for (int64_t i = 0; i < t->m; i++) {
         delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
@@ -415,12 +442,30 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
         scores(r->s, r->qa, r->kt + (n0 - s0) * D, t, n, D, kern);
         scores(r->dp, r->da, r->vt + (n0 - s0) * D, t, n, D, kern);
         kern->attn_dsoftmax(r->s, r->dp, TK, lse, delta, t->at_lo, t->at_hi, t->m, n);
-        weigh_turned(j->dv + (b * a->S + n0) * a->ldv + g * D, a->ldv, r->p, r->s, r->db, t, n, D, kern);
-        weigh_turned(j->dk + (b * a->S + n0) * a->ldk + g * D, a->ldk, r->p, r->dp, r->qb, t, n, D, kern);
+        weigh_turned(r->dv + (n0 - s0) * D, D, r->p, r->s, r->db, t, n, D, kern);
+        weigh_turned(r->dk + (n0 - s0) * D, D, r->p, r->dp, r->qb, t, n, D, kern);
         weigh(r->acc, r->p, r->dp, r->kd + (n0 - s0) * nr, n_rows, t, D, kern);
     }
-    for (int64_t i = 0; i < t->m; i++) {
-        kern->scale(j->dq + (b * a->T + t0 + i) * a->ldq + h * D, r->acc + i * D, D, a->scale);
+    kern->scale(r->acc, r->acc, t->m * D, a->scale);
+    turn_back(j, j->dq + (b * a->T + t0) * a->ldq + h * D, a->ldq, r->acc, b, t0, t->m);
+}
+
+/* The gradients of the keys [s0, s1) that some query sees; the others get 0. */
+static void finish_keys(const job *j, const room *r, int64_t b, int64_t g, int64_t s0, int64_t s1)
+{
+    const mm1_attention_args *a = j->a;
+    const size_t bytes = (size_t)a->D * sizeof *r->dk;
+    float *dk = j->dk + b * a->S * a->ldk + g * a->D, *dv = j->dv + b * a->S * a->ldv + g * a->D;
+    for (int64_t s = 0; s < a->S; s++) {
+        if (s < s0 || s >= s1) {
+            memset(dk + s * a->ldk, 0, bytes);
+            memset(dv + s * a->ldv, 0, bytes);
+        } else {
+            memcpy(dv + s * a->ldv, r->dv + (s - s0) * a->D, bytes);
+        }
+    }
+    if (s0 < s1) {
+        turn_back(j, dk + s0 * a->ldk, a->ldk, r->dk, b, s0, s1 - s0);
     }
 }
 
@@ -435,17 +480,20 @@ static void backward_item(void *ctx, int64_t i, int64_t end)
         const int64_t g = i % a->Hkv, b = i / a->Hkv, n_heads = a->H / a->Hkv;
         int64_t s0, s1;
         keys_seen(j, b, 0, a->T, &s0, &s1);
-        const float *k = a->k + (b * a->S + s0) * a->ldk + g * a->D, *v = a->v + (b * a->S + s0) * a->ldv + g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, a->ldk, a->D, s1 - s0, false, 1.0f);
+        int64_t ldk = a->ldk;
+        const float *k = turned(j, r.turned, a->k + (b * a->S + s0) * ldk + g * a->D, &ldk, b, s0, s1 - s0);
+        const float *v = a->v + (b * a->S + s0) * a->ldv + g * a->D;
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, s1 - s0, false, 1.0f);
         kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, s1 - s0, false, 1.0f);
-        kern->gemm_pack(r.kd, kern->gemm_nr, k, a->ldk, s1 - s0, a->D, true, 1.0f);
-        zero_rows(j->dk + b * a->S * a->ldk + g * a->D, a->ldk, a->S, a->D);
-        zero_rows(j->dv + b * a->S * a->ldv + g * a->D, a->ldv, a->S, a->D);
+        kern->gemm_pack(r.kd, kern->gemm_nr, k, ldk, s1 - s0, a->D, true, 1.0f);
+        memset(r.dk, 0, (size_t)((s1 - s0) * a->D) * sizeof *r.dk);
+        memset(r.dv, 0, (size_t)((s1 - s0) * a->D) * sizeof *r.dv);
         for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
             for (int64_t t0 = 0; t0 < a->T; t0 += j->tq) {
                 backward_tile(j, &r, &t, b, h, t0, min64(t0 + j->tq, a->T), s0, s1 - s0);
             }
         }
+        finish_keys(j, &r, b, g, s0, s1);
     }
 }
 

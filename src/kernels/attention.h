@@ -27,6 +27,10 @@ typedef struct mm1_attention_args {
     int64_t ldq, ldk, ldv, ldo; /* row strides in elements */
     const int32_t *lo, *hi;     /* [B, T] */
     float scale;                /* of the scores; 1 / sqrt(D) as a rule */
+    /* Rotary positions (kernels.h, rope): position [B, T] and the table turn q and k on their way into the tiles, and
+     * their gradients back.  Needs S == T.  NULL: q and k are taken as they are. */
+    const int32_t *position;
+    const float *cos_sin;
 } mm1_attention_args;
 
 /* Bytes of 64-byte aligned scratch that both functions need for these sizes and mm1_threads() threads; linear in S. */

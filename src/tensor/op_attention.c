@@ -10,7 +10,7 @@ typedef struct attention_node {
     mm1_node node;
     mm1_tensor *q, *k, *v;
     mm1_attention_spec spec;
-    mm1_attention_args args; /* q and k after rotation */
+    mm1_attention_args args;
     float *lse;
 } attention_node;
 
@@ -25,99 +25,87 @@ void mm1_rope_table(float *table, int64_t n, int64_t D, double theta)
     }
 }
 
-static void rope(float *y, int64_t ldy, const float *x, int64_t ldx, const mm1_attention_spec *s, int64_t N, int64_t H,
-                 bool inverse, bool acc)
+static void rope(float *y, int64_t ldy, const float *x, int64_t ldx, const mm1_attention_spec *s, int64_t N, int64_t H)
 {
     const mm1_kernels *k = mm1_kernels_get();
     const int64_t chunk = mm1__rows_chunk(H * s->D);
 #pragma omp parallel for schedule(static) if (N > chunk)
     for (int64_t begin = 0; begin < N; begin += chunk) {
         k->rope(y + begin * ldy, ldy, x + begin * ldx, ldx, s->position + begin, s->cos_sin,
-                N - begin < chunk ? N - begin : chunk, H, s->D, inverse, acc);
+                N - begin < chunk ? N - begin : chunk, H, s->D, false, false);
     }
 }
 
-/* dst columns [col, col + width) of rows of ld = or += src [N, width]. */
-static void put_columns(float *dst, int64_t ld, const float *src, int64_t N, int64_t width, bool acc)
-{
-    const mm1_kernels *k = mm1_kernels_get();
-    const int64_t chunk = mm1__rows_chunk(width);
-#pragma omp parallel for schedule(static) if (N > chunk)
-    for (int64_t begin = 0; begin < N; begin += chunk) {
-        const int64_t end = N - begin < chunk ? N : begin + chunk;
-        for (int64_t i = begin; i < end; i++) {
-            if (acc) {
-                k->axpy(dst + i * ld, src + i * width, width, 1.0f);
-            } else {
-                memcpy(dst + i * ld, src + i * width, (size_t)width * sizeof *dst);
-            }
-        }
-    }
-}
+/* Where the gradient of one input of the attention goes. */
+typedef struct grad_room {
+    mm1_tensor *x;
+    float *d;     /* [rows, cols] of x */
+    bool scratch; /* d is not x's gradient: it is added to it, or dropped if x wants none */
+} grad_room;
 
-/* The columns of a tensor that no head covers must read as zero when the gradient buffer is fresh. */
-static float *grad_for_columns(mm1_tape *t, mm1_tensor *x, int64_t width, bool *acc)
+/* The kernel overwrites the columns of its heads.  That can happen in place if the gradient of x is fresh; columns that
+ * no head covers then read as zero. */
+static grad_room room_for(mm1_tape *t, mm1_tensor *x, int64_t covered)
 {
-    float *d = mm1__tape_grad(t, x, acc);
-    if (d != NULL && !*acc && width < mm1_tensor_cols(x)) {
-        if (!t->dry) {
-            mm1__rows_zero(d, mm1_tensor_size(x));
-        }
-        *acc = true;
-    }
-    return d;
-}
-
-/* Passes the gradient of one input on: turned back if it was rotated. */
-static void give_back(mm1_tape *t, const attention_node *n, mm1_tensor *x, int64_t col, const float *src, int64_t rows,
-                      int64_t heads, bool rotated, bool acc_forced)
-{
-    const int64_t width = heads * n->spec.D;
+    grad_room g = {.x = x, .scratch = !x->needs_grad || x->grad != NULL};
     bool acc;
-    float *d = grad_for_columns(t, x, acc_forced ? mm1_tensor_cols(x) : width, &acc);
-    acc = acc && !acc_forced;
-    if (d == NULL || t->dry) {
+    g.d = g.scratch ? mm1__tape_scratch(t, mm1_tensor_size(x)) : mm1__tape_grad(t, x, &acc);
+    if (g.d != NULL && !t->dry && covered < mm1_tensor_cols(x)) {
+        mm1__rows_zero(g.d, mm1_tensor_size(x));
+    }
+    return g;
+}
+
+static void room_done(mm1_tape *t, grad_room *g)
+{
+    if (!g->scratch) {
         return;
     }
-    if (rotated) {
-        rope(d + col, mm1_tensor_cols(x), src, width, &n->spec, rows, heads, true, acc);
-    } else {
-        put_columns(d + col, mm1_tensor_cols(x), src, rows, width, acc);
+    if (g->x->needs_grad && !t->dry) {
+        mm1__rows_copy_or_add(g->x->grad, g->d, mm1_tensor_size(g->x), true);
     }
+    mm1__tape_scratch_free(t, g->d, mm1_tensor_size(g->x));
 }
 
 static void attention_backward(mm1_tape *t, mm1_node *base)
 {
     const attention_node *n = (const attention_node *)(const void *)base;
     const mm1_attention_spec *s = &n->spec;
-    const int64_t nq = s->B * s->T, nk = s->B * s->S, wq = s->H * s->D, wk = s->Hkv * s->D;
+    const int64_t wq = s->H * s->D, wk = s->Hkv * s->D;
     const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&n->args) / sizeof(float)) + 16;
-    const bool rotated = s->cos_sin != NULL;
-    float *dq = mm1__tape_scratch(t, nq * wq), *dk = mm1__tape_scratch(t, nk * wk), *dv = mm1__tape_scratch(t, nk * wk);
+    mm1_tensor *const inputs[3] = {n->q, n->k, n->v};
+    const int64_t width[3] = {wq, wk, wk}, col[3] = {s->q_col, s->k_col, s->v_col};
+    grad_room rooms[3];
+    float *d[3];
+    int n_rooms = 0;
+    for (int i = 0; i < 3; i++) {
+        int at = 0;
+        int64_t covered = 0;
+        bool apart = false; /* columns that are read twice get a gradient from each: not in one buffer */
+        for (int k = 0; k < 3; k++) {
+            const bool same = inputs[k] == inputs[i];
+            covered += same ? width[k] : 0;
+            apart = apart || (same && k != i && col[k] < col[i] + width[i] && col[i] < col[k] + width[k]);
+        }
+        while (at < n_rooms && (apart || rooms[at].x != inputs[i])) {
+            at++;
+        }
+        if (at == n_rooms) {
+            rooms[n_rooms++] = room_for(t, inputs[i], apart ? 0 : covered);
+        }
+        d[i] = rooms[at].d == NULL ? NULL : rooms[at].d + col[i];
+    }
     float *scratch = mm1__tape_scratch(t, scratch_len);
-    if (dq == NULL || dk == NULL || dv == NULL || scratch == NULL) {
+    if (d[0] == NULL || d[1] == NULL || d[2] == NULL || scratch == NULL) {
         return;
     }
     if (!t->dry) {
-        /* The kernel writes gradients with the strides of its inputs; here they are dense. */
-        mm1_attention_args args = n->args;
-        mm1_attention_bwd(dq, dk, dv, base->out->grad, base->out->data, n->lse, &args, scratch);
-    }
-    /* A fused [q | k | v] tensor is covered whole by its three parts: no zeroing, no adding. */
-    const bool fused = n->q == n->k && n->k == n->v && n->q->grad == NULL && mm1_tensor_cols(n->q) == wq + 2 * wk;
-    if (n->q->needs_grad) {
-        give_back(t, n, n->q, s->q_col, dq, nq, s->H, rotated, fused);
-    }
-    if (n->k->needs_grad) {
-        give_back(t, n, n->k, s->k_col, dk, nk, s->Hkv, rotated, fused);
-    }
-    if (n->v->needs_grad) {
-        give_back(t, n, n->v, s->v_col, dv, nk, s->Hkv, false, fused);
+        mm1_attention_bwd(d[0], d[1], d[2], base->out->grad, base->out->data, n->lse, &n->args, scratch);
     }
     mm1__tape_scratch_free(t, scratch, scratch_len);
-    mm1__tape_scratch_free(t, dv, nk * wk);
-    mm1__tape_scratch_free(t, dk, nk * wk);
-    mm1__tape_scratch_free(t, dq, nq * wq);
+    while (n_rooms > 0) {
+        room_done(t, &rooms[--n_rooms]);
+    }
 }
 
 static bool spec_fits(const mm1_tensor *x, int64_t rows, int64_t col, int64_t width)
@@ -139,10 +127,7 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
     }
     mm1_tensor *o = mm1__tape_tensor(t, 2, (int64_t[]){nq, wq}, q->needs_grad || k->needs_grad || v->needs_grad);
     float *lse = mm1__tape_floats(t, nq * s->H);
-    /* q, k and v are copied dense: the kernel then writes dense gradients, and the rotation needs a copy anyway. */
-    float *dense_q = mm1__tape_floats(t, nq * wq), *dense_k = mm1__tape_floats(t, nk * wk);
-    float *dense_v = mm1__tape_floats(t, nk * wk);
-    if (o == NULL || lse == NULL || dense_q == NULL || dense_k == NULL || dense_v == NULL) {
+    if (o == NULL || lse == NULL) {
         return NULL;
     }
     const mm1_attention_args args = {.B = s->B,
@@ -151,31 +136,24 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
                                      .H = s->H,
                                      .Hkv = s->Hkv,
                                      .D = s->D,
-                                     .q = dense_q,
-                                     .k = dense_k,
-                                     .v = dense_v,
-                                     .ldq = wq,
-                                     .ldk = wk,
-                                     .ldv = wk,
+                                     .q = q->data + s->q_col,
+                                     .k = k->data + s->k_col,
+                                     .v = v->data + s->v_col,
+                                     .ldq = mm1_tensor_cols(q),
+                                     .ldk = mm1_tensor_cols(k),
+                                     .ldv = mm1_tensor_cols(v),
                                      .ldo = wq,
                                      .lo = s->lo,
                                      .hi = s->hi,
-                                     .scale = 1.0f / sqrtf((float)s->D)};
+                                     .scale = 1.0f / sqrtf((float)s->D),
+                                     .position = s->position,
+                                     .cos_sin = s->cos_sin};
     const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&args) / sizeof(float)) + 16;
     float *scratch = mm1__tape_scratch(t, scratch_len);
     if (scratch == NULL) {
         return NULL;
     }
     if (!t->dry) {
-        const int64_t ldq = mm1_tensor_cols(q), ldk = mm1_tensor_cols(k), ldv = mm1_tensor_cols(v);
-        if (s->cos_sin != NULL) {
-            rope(dense_q, wq, q->data + s->q_col, ldq, s, nq, s->H, false, false);
-            rope(dense_k, wk, k->data + s->k_col, ldk, s, nk, s->Hkv, false, false);
-        } else {
-            mm1__rows_take_columns(dense_q, q->data + s->q_col, ldq, nq, wq);
-            mm1__rows_take_columns(dense_k, k->data + s->k_col, ldk, nk, wk);
-        }
-        mm1__rows_take_columns(dense_v, v->data + s->v_col, ldv, nk, wk);
         mm1_attention_fwd(o->data, lse, &args, scratch);
     }
     mm1__tape_scratch_free(t, scratch, scratch_len);
@@ -213,8 +191,8 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
     if (!t->dry) {
         float *new_k = cache->k + cache->n * wk, *new_v = cache->v + cache->n * wk;
         if (s->cos_sin != NULL) {
-            rope(q, wq, qkv->data + s->q_col, ld, s, T, s->H, false, false);
-            rope(new_k, wk, qkv->data + s->k_col, ld, s, T, s->Hkv, false, false);
+            rope(q, wq, qkv->data + s->q_col, ld, s, T, s->H);
+            rope(new_k, wk, qkv->data + s->k_col, ld, s, T, s->Hkv);
         } else {
             mm1__rows_take_columns(q, qkv->data + s->q_col, ld, T, wq);
             mm1__rows_take_columns(new_k, qkv->data + s->k_col, ld, T, wk);
