@@ -84,7 +84,7 @@ static int64_t ceil_div(int64_t a, int64_t b)
 
 static bool has_epilogue(const mm1_gemm_args *g)
 {
-    return g->bias != NULL || g->pre != NULL || g->act != MM1_ACT_NONE || g->residual != NULL;
+    return g->bias != NULL || g->pre != NULL || g->act != MM1_ACT_NONE || g->residual != NULL || g->gated;
 }
 
 /* t holds the sums of the rows [m0, m1) x columns [n0, n1) of c, at t[0]; it may be that place in c. */
@@ -94,6 +94,15 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
     const int64_t n = n1 - n0;
     for (int64_t m = m0; m < m1; m++, t += ldt) {
         const int64_t at = m * g->ldc + n0;
+        if (g->gated) {
+            const float *up = g->through + at, *gate = up - g->N;
+            kern->glu_bwd(g->c + at - g->N, t, t, gate, up, n, g->act);
+            continue;
+        }
+        if (g->through != NULL) {
+            kern->act_bwd(t, t, g->through + at, n, g->act, false);
+            continue;
+        }
         if (g->bias != NULL) {
             kern->add(t, t, g->bias + n0, n);
         }

@@ -13,6 +13,10 @@
  * pre is given, pre = c (stride ldc), then c = act(c), then c += residual (stride ldc; may be c itself only if !acc,
  * which then means accumulate after the activation).  All of it is optional.
  *
+ * On the way back through an activation, c is the gradient of act(through) and becomes that of `through` [M, N] (stride
+ * ldc): c = c * act'(through).  Gated, c and `through` are the second halves of rows gate | up, N columns each: the
+ * gradient of gate goes to the N columns before c, that of up to c.
+ *
  * Determinism: the order in which each element of c is summed depends on M, N, K and the instruction set alone, never
  * on the number of threads.  Threads: the product uses the OpenMP pool; two threads must not call it at the same time
  * (one scratch), but calls from inside a parallel region run serially on scratch of that thread. */
@@ -34,6 +38,8 @@ typedef struct mm1_gemm_args {
     mm1_act act;
     float *pre;
     const float *residual;
+    const float *through; /* not together with bias, pre or residual; act names its activation */
+    bool gated;
 } mm1_gemm_args;
 
 void mm1_gemm(const mm1_gemm_args *args);

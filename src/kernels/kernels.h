@@ -65,9 +65,10 @@ typedef struct mm1_kernels {
     void (*act_fwd)(float *y, const float *x, int64_t n, mm1_act act);
     void (*act_bwd)(float *dx, const float *dy, const float *x, int64_t n, mm1_act act,
                     bool acc); /* dx may be dy if !acc */
-    /* Gated unit: gu [N, 2F] holds gate | up in a row; y [N, F] = act(gate) * up. */
-    void (*glu_fwd)(float *y, const float *gu, int64_t N, int64_t F, mm1_act act);
-    void (*glu_bwd)(float *dgu, const float *dy, const float *gu, int64_t N, int64_t F, mm1_act act, bool acc);
+    /* Gated unit: y = act(gate) * up.  Its gradients: dgate = dy up act'(gate), dup = dy act(gate); dup may be dy. */
+    void (*glu_fwd)(float *y, const float *gate, const float *up, int64_t n, mm1_act act);
+    void (*glu_bwd)(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n,
+                    mm1_act act);
 
     /* y = x * rstd * w; rstd [N] is saved.  w [C]. */
     void (*rmsnorm_fwd)(float *y, float *rstd, const float *x, const float *w, int64_t N, int64_t C, float eps);

@@ -127,29 +127,20 @@ static void act_bwd_ref(float *dx, const float *dy, const float *x, int64_t n, m
     }
 }
 
-static void glu_fwd_ref(float *y, const float *gu, int64_t N, int64_t F, mm1_act act)
+static void glu_fwd_ref(float *y, const float *gate, const float *up, int64_t n, mm1_act act)
 {
-    for (int64_t n = 0; n < N; n++) {
-        const float *gate = gu + n * 2 * F, *up = gate + F;
-        for (int64_t f = 0; f < F; f++) {
-            y[n * F + f] = (float)(act_value(gate[f], act) * up[f]);
-        }
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = (float)(act_value(gate[i], act) * up[i]);
     }
 }
 
-/* dgate = dy up act'(gate), dup = dy act(gate) */
-static void glu_bwd_ref(float *dgu, const float *dy, const float *gu, int64_t N, int64_t F, mm1_act act, bool acc)
+static void glu_bwd_ref(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n,
+                        mm1_act act)
 {
-    for (int64_t n = 0; n < N; n++) {
-        const float *gate = gu + n * 2 * F, *up = gate + F;
-        float *dgate = dgu + n * 2 * F, *dup = dgate + F;
-        for (int64_t f = 0; f < F; f++) {
-            const double d = dy[n * F + f];
-            const double dg = d * up[f] * act_slope(gate[f], act);
-            const double du = d * act_value(gate[f], act);
-            dgate[f] = (float)(acc ? dgate[f] + dg : dg);
-            dup[f] = (float)(acc ? dup[f] + du : du);
-        }
+    for (int64_t i = 0; i < n; i++) {
+        const double d = dy[i];
+        dgate[i] = (float)(d * up[i] * act_slope(gate[i], act));
+        dup[i] = (float)(d * act_value(gate[i], act));
     }
 }
 

@@ -111,39 +111,36 @@ static void act_bwd(float *dx, const float *dy, const float *x, int64_t n, mm1_a
 #undef CALL
 }
 
-ALWAYS_INLINE void glu_fwd_loop(float *y, const float *gu, int64_t N, int64_t F, mm1_act act)
+ALWAYS_INLINE void glu_fwd_loop(float *y, const float *gate, const float *up, int64_t n, mm1_act act)
 {
-    for (int64_t n = 0; n < N; n++, y += F, gu += 2 * F) {
-        for (int64_t f = 0; f < F; f += VW) {
-            const int64_t m = v_left(F - f);
-            v_put(y + f, v_mul(act_value(v_get(gu + f, m), act), v_get(gu + F + f, m)), m);
-        }
+    for (int64_t i = 0; i < n; i += VW) {
+        const int64_t m = v_left(n - i);
+        v_put(y + i, v_mul(act_value(v_get(gate + i, m), act), v_get(up + i, m)), m);
     }
 }
 
-static void glu_fwd(float *y, const float *gu, int64_t N, int64_t F, mm1_act act){
-#define CALL(a) glu_fwd_loop(y, gu, N, F, a)
+static void glu_fwd(float *y, const float *gate, const float *up, int64_t n, mm1_act act){
+#define CALL(a) glu_fwd_loop(y, gate, up, n, a)
     FOR_EACH_ACT(CALL)
 #undef CALL
 }
 
-ALWAYS_INLINE
-    void glu_bwd_loop(float *dgu, const float *dy, const float *gu, int64_t N, int64_t F, mm1_act act, bool acc)
+ALWAYS_INLINE void glu_bwd_loop(float *dgate, float *dup, const float *dy, const float *gate, const float *up,
+                                int64_t n, mm1_act act)
 {
-    for (int64_t n = 0; n < N; n++, dgu += 2 * F, dy += F, gu += 2 * F) {
-        for (int64_t f = 0; f < F; f += VW) {
-            const int64_t m = v_left(F - f);
-            vf value;
-            const vf d = v_get(dy + f, m), slope = act_slope(v_get(gu + f, m), act, &value);
-            v_put_acc(dgu + f, v_mul(v_mul(d, v_get(gu + F + f, m)), slope), m, acc);
-            v_put_acc(dgu + F + f, v_mul(d, value), m, acc);
-        }
+    for (int64_t i = 0; i < n; i += VW) {
+        const int64_t m = v_left(n - i);
+        vf value;
+        const vf d = v_get(dy + i, m), slope = act_slope(v_get(gate + i, m), act, &value);
+        v_put(dgate + i, v_mul(v_mul(d, v_get(up + i, m)), slope), m);
+        v_put(dup + i, v_mul(d, value), m);
     }
 }
 
-static void glu_bwd(float *dgu, const float *dy, const float *gu, int64_t N, int64_t F, mm1_act act, bool acc)
+static void glu_bwd(float *dgate, float *dup, const float *dy, const float *gate, const float *up, int64_t n,
+                    mm1_act act)
 {
-#define CALL(a) glu_bwd_loop(dgu, dy, gu, N, F, a, acc)
+#define CALL(a) glu_bwd_loop(dgate, dup, dy, gate, up, n, a)
     FOR_EACH_ACT(CALL)
 #undef CALL
 }

@@ -70,9 +70,14 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
         cache != NULL ? mm1_op_attention_cached(t, qkv, spec, cache) : mm1_op_attention(t, qkv, qkv, qkv, spec);
     mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, x);
     mm1_tensor *n2 = mm1_op_norm(t, h, c->norm, b->norm2_w, b->norm2_b, eps);
-    mm1_tensor *up = mm1_op_linear(t, n2, b->up_w, b->up_b, c->gated ? MM1_ACT_NONE : c->act, NULL);
-    mm1_tensor *hidden = c->gated ? mm1_op_glu(t, up, c->act) : up;
-    return mm1_op_linear(t, hidden, b->down_w, b->down_b, MM1_ACT_NONE, h);
+    return mm1_op_mlp(t, n2,
+                      &(mm1_mlp){.up_w = b->up_w,
+                                 .up_b = b->up_b,
+                                 .down_w = b->down_w,
+                                 .down_b = b->down_b,
+                                 .act = c->act,
+                                 .gated = c->gated},
+                      h);
 }
 
 mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,

@@ -18,7 +18,8 @@ static void linear_backward(mm1_tape *t, mm1_node *base)
     float *dy = base->out->grad;
     bool acc;
 
-    if (n->residual != NULL && n->residual->needs_grad) {
+    const bool passes_on = n->residual != NULL && n->residual->needs_grad;
+    if (passes_on && n->pre != NULL) {
         float *dr = mm1__tape_grad(t, n->residual, &acc);
         if (dr != NULL && !t->dry) {
             mm1__rows_copy_or_add(dr, dy, N * M, acc);
@@ -59,6 +60,9 @@ static void linear_backward(mm1_tape *t, mm1_node *base)
     }
     if (n->b != NULL && n->b->needs_grad && !t->dry) {
         mm1__rows_sum(n->b->grad, dy, M, N, M);
+    }
+    if (passes_on && n->pre == NULL) {
+        mm1__tape_pass_grad(t, base->out, n->residual);
     }
 }
 

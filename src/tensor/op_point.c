@@ -1,4 +1,4 @@
-/* op_point.c - operators that work element by element: activation, gated unit, sums. */
+/* op_point.c - operators that work element by element: activation, sums. */
 #include "tensor/tensor.h"
 
 #include "tensor/rows.h"
@@ -42,54 +42,6 @@ mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act)
     }
     if (y->needs_grad) {
         point_node *n = record(t, y, x, NULL, act_backward);
-        if (n == NULL) {
-            return NULL;
-        }
-        n->act = act;
-    }
-    return y;
-}
-
-static void glu_backward(mm1_tape *t, mm1_node *base)
-{
-    const point_node *n = (const point_node *)(const void *)base;
-    const int64_t N = mm1_tensor_rows(n->a), F = mm1_tensor_cols(n->a) / 2, chunk = mm1__rows_chunk(2 * F);
-    const mm1_kernels *k = mm1_kernels_get();
-    const float *dy = base->out->grad;
-    bool acc;
-    float *d = mm1__tape_grad(t, n->a, &acc);
-    if (d == NULL || t->dry) {
-        return;
-    }
-#pragma omp parallel for schedule(static) if (N > chunk)
-    for (int64_t begin = 0; begin < N; begin += chunk) {
-        k->glu_bwd(d + begin * 2 * F, dy + begin * F, n->a->data + begin * 2 * F, N - begin < chunk ? N - begin : chunk,
-                   F, n->act, acc);
-    }
-}
-
-mm1_tensor *mm1_op_glu(mm1_tape *t, mm1_tensor *gu, mm1_act act)
-{
-    if (gu == NULL) {
-        return NULL;
-    }
-    const int64_t N = mm1_tensor_rows(gu), F = mm1_tensor_cols(gu) / 2, chunk = mm1__rows_chunk(2 * F);
-    if (mm1_tensor_cols(gu) != 2 * F) {
-        return mm1_tape_fail(t, MM1_E_SHAPE, "gated unit: an odd width of %lld", (long long)mm1_tensor_cols(gu));
-    }
-    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, F}, gu->needs_grad);
-    if (y == NULL) {
-        return NULL;
-    }
-    if (!t->dry) {
-        const mm1_kernels *k = mm1_kernels_get();
-#pragma omp parallel for schedule(static) if (N > chunk)
-        for (int64_t begin = 0; begin < N; begin += chunk) {
-            k->glu_fwd(y->data + begin * F, gu->data + begin * 2 * F, N - begin < chunk ? N - begin : chunk, F, act);
-        }
-    }
-    if (y->needs_grad) {
-        point_node *n = record(t, y, gu, NULL, glu_backward);
         if (n == NULL) {
             return NULL;
         }

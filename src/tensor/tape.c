@@ -1,6 +1,8 @@
 /* tape.c - memory and order of the backward pass. */
 #include "tensor/tensor.h"
 
+#include "tensor/rows.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +142,17 @@ float *mm1__tape_grad(mm1_tape *t, mm1_tensor *x, bool *acc)
         x->grad = mm1__tape_scratch(t, mm1_tensor_size(x));
     }
     return x->grad;
+}
+
+void mm1__tape_pass_grad(mm1_tape *t, mm1_tensor *out, mm1_tensor *to)
+{
+    const int64_t n = mm1_tensor_size(out);
+    if (to->grad == NULL) {
+        to->grad = out->grad;
+        out->grad = NULL;
+    } else if (!t->dry) {
+        mm1__rows_copy_or_add(to->grad, out->grad, n, true);
+    }
 }
 
 void mm1_tape_backward(mm1_tape *t)

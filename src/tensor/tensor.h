@@ -103,6 +103,9 @@ mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool ne
 void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward)(mm1_tape *, mm1_node *));
 /* The gradient buffer of x; *acc says whether it already holds something to be added to.  NULL if memory is short. */
 float *mm1__tape_grad(mm1_tape *t, mm1_tensor *x, bool *acc);
+/* Adds the gradient of `out` to that of `to`, of the same size: the buffer changes hands where `to` has none yet.  Last
+ * in a backward function: out->grad may be gone. */
+void mm1__tape_pass_grad(mm1_tape *t, mm1_tensor *out, mm1_tensor *to);
 /* Scratch for the length of one backward call, from the same pool as gradients. */
 float *mm1__tape_scratch(mm1_tape *t, int64_t n);
 void mm1__tape_scratch_free(mm1_tape *t, float *p, int64_t n);
@@ -117,14 +120,23 @@ mm1_tensor *mm1_tensor_borrow(mm1_tape *t, float *data, int rank, const int64_t 
 /* y [N, M] = act(x [N, K] w^T + b) + residual, w [M, K], b [M] or NULL, residual [N, M] or NULL. */
 mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor *b, mm1_act act, mm1_tensor *residual);
 
+/* An MLP of two layers: y [N, M] = hidden down^T + down_b + residual, with u = x up^T + up_b [N, n_up] and
+ *   hidden = act(u)                          [N, F], F = n_up
+ *   hidden = act(gate) * up, u = gate | up   [N, F], F = n_up / 2, if gated
+ * up_w [n_up, K], down_w [M, F]; biases and residual [N, M] may be NULL. */
+typedef struct mm1_mlp {
+    mm1_tensor *up_w, *up_b, *down_w, *down_b;
+    mm1_act act;
+    bool gated;
+} mm1_mlp;
+mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tensor *residual);
+
 typedef enum mm1_norm { MM1_NORM_RMS, MM1_NORM_LAYER, MM1_NORM_COUNT } mm1_norm;
 
 /* Over the last dimension; w [C], b [C] or NULL (RMS takes none). */
 mm1_tensor *mm1_op_norm(mm1_tape *t, mm1_tensor *x, mm1_norm kind, mm1_tensor *w, mm1_tensor *b, float eps);
 
 mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act);
-/* gu [N, 2F] -> act(gate) * up [N, F]; gate comes first. */
-mm1_tensor *mm1_op_glu(mm1_tape *t, mm1_tensor *gu, mm1_act act);
 /* Same shapes. */
 mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);
 /* x [I P, C] + r [P, C], repeated I times; x NULL: r repeated I times. */

@@ -117,9 +117,24 @@ static mm1_tensor *act(ctx *c)
     return mm1_op_act(&c->tape, value(c, "x"), (mm1_act)c->dims[0]);
 }
 
+/* [n, n] */
+static mm1_tensor *identity(ctx *c, int64_t n)
+{
+    float *data = own(c, mm1_calloc((size_t)(n * n), sizeof *data));
+    for (int64_t i = 0; i < n; i++) {
+        data[i * n + i] = 1;
+    }
+    return mm1_tensor_borrow(&c->tape, data, 2, (int64_t[]){n, n});
+}
+
+/* The gated unit alone: an MLP whose layers change nothing. */
 static mm1_tensor *glu(ctx *c)
 {
-    return mm1_op_glu(&c->tape, value(c, "x"), (mm1_act)c->dims[0]);
+    mm1_tensor *x = value(c, "x");
+    const int64_t n = mm1_tensor_cols(x);
+    const mm1_mlp mlp = {
+        .up_w = identity(c, n), .down_w = identity(c, n / 2), .act = (mm1_act)c->dims[0], .gated = true};
+    return mm1_op_mlp(&c->tape, x, &mlp, NULL);
 }
 
 static mm1_tensor *add(ctx *c)

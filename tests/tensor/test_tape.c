@@ -111,8 +111,8 @@ static mm1_tensor *net_hidden(net *n, int64_t rows, int64_t I)
     qkv = mm1_op_linear(t, y, p[QKV], NULL, MM1_ACT_NONE, NULL);
     x = mm1_op_linear(t, mm1_op_attention(t, qkv, qkv, qkv, &text), p[OUT], NULL, MM1_ACT_NONE, x);
     y = mm1_op_norm(t, x, MM1_NORM_RMS, p[NORM_W], NULL, 1e-5f);
-    y = mm1_op_glu(t, mm1_op_linear(t, y, p[UP], NULL, MM1_ACT_NONE, NULL), MM1_ACT_GELU);
-    return mm1_op_add(t, x, mm1_op_linear(t, y, p[DOWN], NULL, MM1_ACT_NONE, NULL));
+    const mm1_mlp mlp = {.up_w = p[UP], .down_w = p[DOWN], .act = MM1_ACT_GELU, .gated = true};
+    return mm1_op_mlp(t, y, &mlp, x);
 }
 
 /* One step; the gradients of the parameters are left in n->grad. */
@@ -342,7 +342,9 @@ static void operators_on_nothing_give_nothing(void **state)
         mm1_op_norm(t, none, MM1_NORM_LAYER, &n.params[NORM_W], &n.params[NORM_B], 1e-5f),
         mm1_op_norm(t, none, MM1_NORM_RMS, &n.params[NORM_W], NULL, 1e-5f),
         mm1_op_act(t, none, MM1_ACT_GELU),
-        mm1_op_glu(t, mm1_op_linear(t, none, &n.params[UP], NULL, MM1_ACT_NONE, NULL), MM1_ACT_SILU),
+        mm1_op_mlp(t, none,
+                   &(mm1_mlp){.up_w = &n.params[UP], .down_w = &n.params[DOWN], .act = MM1_ACT_SILU, .gated = true},
+                   NULL),
         mm1_op_add(t, none, none),
         mm1_op_add_rows(t, none, &n.params[POS], 0),
         mm1_op_add_rows(t, NULL, &n.params[POS], 0),
@@ -467,7 +469,7 @@ static void wrong_shapes_are_named_and_null_goes_through(void **state)
         case 2: y = mm1_op_linear(t, x, &n.params[UP], NULL, MM1_ACT_NONE, w); break;
         case 3: y = mm1_op_norm(t, x, MM1_NORM_RMS, w, NULL, 0); break;
         case 4: y = mm1_op_norm(t, x, MM1_NORM_LAYER, &n.params[NORM_W], w, 0); break;
-        case 5: y = mm1_op_glu(t, x, MM1_ACT_SILU); break;
+        case 5: y = mm1_op_mlp(t, x, &(mm1_mlp){.up_w = &n.params[UP], .down_w = w, .act = MM1_ACT_SILU}, NULL); break;
         case 6: y = mm1_op_add(t, x, w); break;
         case 7: y = mm1_op_add_rows(t, x, w, 2); break;
         case 8: y = mm1_op_embed(t, x, bad_id, 2, NULL, NULL); break;
@@ -481,7 +483,7 @@ static void wrong_shapes_are_named_and_null_goes_through(void **state)
         assert_int_equal(mm1_tape_status(t, &err), MM1_E_SHAPE);
         assert_true(err.message[0] != '\0');
         assert_null(mm1_op_act(t, NULL, MM1_ACT_NONE));
-        assert_null(mm1_op_glu(t, NULL, MM1_ACT_NONE));
+        assert_null(mm1_op_mlp(t, NULL, &(mm1_mlp){.up_w = x, .down_w = w}, NULL));
         assert_null(mm1_op_add(t, x, NULL));
         assert_false(mm1_op_xent(t, NULL, x, n.target, n.nll, 1, 0));
         mm1_tape_backward(t);

@@ -1,0 +1,176 @@
+/* op_mlp.c - two linear layers with an activation or a gated unit between them.
+ *
+ * One operator, so that the hidden gradient is taken through the activation in the epilogue of the product that makes
+ * it, and is never in memory by itself. */
+#include "tensor/tensor.h"
+
+#include "kernels/gemm.h"
+#include "tensor/rows.h"
+
+typedef struct mlp_node {
+    mm1_node node;
+    mm1_mlp mlp;
+    mm1_tensor *x, *residual;
+    float *u;      /* [N, n_up] before the activation */
+    float *hidden; /* [N, F] */
+} mlp_node;
+
+static bool wanted(const mm1_tensor *x)
+{
+    return x != NULL && x->needs_grad;
+}
+
+/* Gradients of a layer's parameters from those of its result dy [N, M], x [N, K] being what it read. */
+static void layer_grads(mm1_tensor *w, mm1_tensor *b, const float *dy, const float *x, int64_t N)
+{
+    const int64_t M = w->dims[0], K = w->dims[1];
+    if (w->needs_grad) {
+        mm1_gemm(&(mm1_gemm_args){.M = M,
+                                  .N = K,
+                                  .K = N,
+                                  .a = dy,
+                                  .lda = M,
+                                  .trans_a = true,
+                                  .b = x,
+                                  .ldb = K,
+                                  .c = w->grad,
+                                  .ldc = K,
+                                  .acc = true,
+                                  .alpha = 1});
+    }
+    if (wanted(b)) {
+        mm1__rows_sum(b->grad, dy, M, N, M);
+    }
+}
+
+static void mlp_backward(mm1_tape *t, mm1_node *base)
+{
+    const mlp_node *n = (const mlp_node *)(const void *)base;
+    const mm1_mlp *m = &n->mlp;
+    const int64_t N = mm1_tensor_rows(n->x), K = mm1_tensor_cols(n->x), n_up = m->up_w->dims[0];
+    const int64_t M = m->down_w->dims[0], F = m->down_w->dims[1];
+    const float *dy = base->out->grad;
+    if (!t->dry) {
+        layer_grads(m->down_w, m->down_b, dy, n->hidden, N);
+    }
+    if (n->x->needs_grad || m->up_w->needs_grad || wanted(m->up_b)) {
+        bool acc;
+        float *du = mm1__tape_scratch(t, N * n_up), *dx = n->x->needs_grad ? mm1__tape_grad(t, n->x, &acc) : NULL;
+        if (du == NULL || (n->x->needs_grad && dx == NULL)) {
+            return;
+        }
+        if (!t->dry) {
+            const int64_t second = m->gated ? F : 0;
+            mm1_gemm(&(mm1_gemm_args){.M = N,
+                                      .N = F,
+                                      .K = M,
+                                      .a = dy,
+                                      .lda = M,
+                                      .b = m->down_w->data,
+                                      .ldb = F,
+                                      .c = du + second,
+                                      .ldc = n_up,
+                                      .alpha = 1,
+                                      .act = m->act,
+                                      .through = n->u + second,
+                                      .gated = m->gated});
+            layer_grads(m->up_w, m->up_b, du, n->x->data, N);
+        }
+        if (dx != NULL && !t->dry) {
+            mm1_gemm(&(mm1_gemm_args){.M = N,
+                                      .N = K,
+                                      .K = n_up,
+                                      .a = du,
+                                      .lda = n_up,
+                                      .b = m->up_w->data,
+                                      .ldb = K,
+                                      .c = dx,
+                                      .ldc = K,
+                                      .acc = acc,
+                                      .alpha = 1});
+        }
+        mm1__tape_scratch_free(t, du, N * n_up);
+    }
+    if (wanted(n->residual)) {
+        mm1__tape_pass_grad(t, base->out, n->residual);
+    }
+}
+
+static void gate(float *hidden, const float *u, int64_t N, int64_t F, mm1_act act)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t chunk = mm1__rows_chunk(2 * F);
+#pragma omp parallel for schedule(static) if (N > chunk)
+    for (int64_t begin = 0; begin < N; begin += chunk) {
+        for (int64_t i = begin; i < N && i < begin + chunk; i++) {
+            k->glu_fwd(hidden + i * F, u + i * 2 * F, u + i * 2 * F + F, F, act);
+        }
+    }
+}
+
+mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tensor *residual)
+{
+    if (x == NULL || mlp->up_w == NULL || mlp->down_w == NULL) {
+        return NULL;
+    }
+    const int64_t N = mm1_tensor_rows(x), K = mm1_tensor_cols(x), n_up = mlp->up_w->dims[0];
+    const int64_t M = mlp->down_w->dims[0], F = mlp->down_w->dims[1];
+    if (mlp->up_w->rank != 2 || mlp->down_w->rank != 2 || mlp->up_w->dims[1] != K || n_up != (mlp->gated ? 2 * F : F) ||
+        (mlp->up_b != NULL && mm1_tensor_size(mlp->up_b) != n_up) ||
+        (mlp->down_b != NULL && mm1_tensor_size(mlp->down_b) != M) ||
+        (residual != NULL && mm1_tensor_size(residual) != N * M)) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "mlp: rows of %lld against weights [%lld, %lld] and [%lld, %lld]",
+                             (long long)K, (long long)n_up, (long long)mlp->up_w->dims[1], (long long)M, (long long)F);
+    }
+    const bool needs = x->needs_grad || mlp->up_w->needs_grad || mlp->down_w->needs_grad || wanted(mlp->up_b) ||
+                       wanted(mlp->down_b) || wanted(residual);
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
+    float *u = mm1__tape_floats(t, N * n_up), *hidden = mm1__tape_floats(t, N * F);
+    if (y == NULL || u == NULL || hidden == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        mm1_gemm(&(mm1_gemm_args){.M = N,
+                                  .N = n_up,
+                                  .K = K,
+                                  .a = x->data,
+                                  .lda = K,
+                                  .b = mlp->up_w->data,
+                                  .ldb = K,
+                                  .trans_b = true,
+                                  .c = mlp->gated ? u : hidden,
+                                  .ldc = n_up,
+                                  .alpha = 1,
+                                  .bias = mlp->up_b != NULL ? mlp->up_b->data : NULL,
+                                  .act = mlp->gated ? MM1_ACT_NONE : mlp->act,
+                                  .pre = mlp->gated ? NULL : u});
+        if (mlp->gated) {
+            gate(hidden, u, N, F, mlp->act);
+        }
+        mm1_gemm(&(mm1_gemm_args){.M = N,
+                                  .N = M,
+                                  .K = F,
+                                  .a = hidden,
+                                  .lda = F,
+                                  .b = mlp->down_w->data,
+                                  .ldb = F,
+                                  .trans_b = true,
+                                  .c = y->data,
+                                  .ldc = M,
+                                  .alpha = 1,
+                                  .bias = mlp->down_b != NULL ? mlp->down_b->data : NULL,
+                                  .residual = residual != NULL ? residual->data : NULL});
+    }
+    if (y->needs_grad) {
+        mlp_node *n = mm1__tape_node(t, sizeof *n, y, mlp_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->mlp = *mlp;
+        n->x = x;
+        n->residual = residual;
+        n->u = u;
+        n->hidden = hidden;
+    }
+    return y;
+}
