@@ -119,6 +119,37 @@ static void check_product(shape s, bool trans_a, bool trans_b, int pad, int with
     free(want_pre);
 }
 
+/* The gradient of an activation's input, gated or not, against the product followed by the reference kernel. */
+static void check_through(shape s, bool gated, int pad, mm1_act kind)
+{
+    const mm1_kernels *ref = mm1_kernels_for(MM1_ISA_REF);
+    const int64_t half = gated ? s.N : 0, ldc = half + s.N + pad, n_c = s.M * ldc;
+    float *a = filled(s.M * s.K, 1), *b = filled(s.K * s.N, 2), *u = filled(n_c, 4);
+    float *c = filled(n_c, 3), *want = filled(n_c, 3);
+    mm1_gemm_args g = {
+        .M = s.M, .N = s.N, .K = s.K, .a = a, .b = b, .c = want + half, .lda = s.K, .ldb = s.N, .ldc = ldc, .alpha = 1};
+    define(g.c, NULL, NULL, &g);
+    for (int64_t m = 0; m < s.M; m++) {
+        float *d = want + m * ldc, *of = u + m * ldc;
+        if (gated) {
+            ref->glu_bwd(d, d + half, d + half, of, of + half, s.N, kind);
+        } else {
+            ref->act_bwd(d, d, of, s.N, kind, false);
+        }
+    }
+    g.c = c + half;
+    g.act = kind;
+    g.through = u + half;
+    g.gated = gated;
+    mm1_gemm(&g);
+    check_close(c, want, n_c, 3e-7 * sqrt((double)s.K + 1) * 4, 2e-6);
+    free(a);
+    free(b);
+    free(u);
+    free(c);
+    free(want);
+}
+
 static const int64_t sizes[] = {0, 1, 2, 3, 5, 6, 7, 8, 9, 13, 14, 15, 16, 17, 31, 32, 33, 64, 65, 129, 300};
 enum { N_SIZES = sizeof sizes / sizeof *sizes };
 
@@ -170,6 +201,24 @@ static void blocks_in_every_direction_give_the_definition(void **state)
             for (int form = 0; form < 4; form++) {
                 check_product(shapes[i], form & 1, form & 2, 3, BIAS | (form & 1 ? ALPHA : ACC), MM1_ACT_NONE);
             }
+        }
+    }
+}
+
+static void gradients_pass_through_activations(void **state)
+{
+    (void)state;
+    static const mm1_act kinds[] = {MM1_ACT_RELU, MM1_ACT_GELU, MM1_ACT_SILU, MM1_ACT_NONE};
+    mm1_threads_set(2);
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use_isa(isa)) {
+            continue;
+        }
+        mm1_rng r = mm1_rng_make(13, MM1_RNG_TEST, 0);
+        for (int i = 0; i < 160; i++) {
+            const shape s = {sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)], sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)],
+                             sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)]};
+            check_through(s, i & 1, i & 2 ? MAX_PAD : 0, kinds[i / 4 % 4]);
         }
     }
 }
@@ -359,6 +408,7 @@ int main(void)
         cmocka_unit_test(every_small_shape_gives_the_definition),
         cmocka_unit_test(blocks_in_every_direction_give_the_definition),
         cmocka_unit_test(the_epilogue_adds_bias_saves_activates_and_adds_the_residual),
+        cmocka_unit_test(gradients_pass_through_activations),
         cmocka_unit_test(k_of_zero_clears_or_leaves_alone),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(products_inside_a_parallel_region_are_serial_and_right),
