@@ -307,6 +307,55 @@ static void decoding_with_a_cache_gives_the_definition(void **state)
     }
 }
 
+/* x [N, ld] with each of its heads turned by its position, or back. */
+static void turn(const problem *p, float *x, int64_t ld, int64_t heads, const int32_t *position, const float *table,
+                 bool inverse)
+{
+    mm1_kernels_get()->rope(x, ld, x, ld, position, table, p->a.B * p->a.T, heads, p->a.D, inverse, false);
+}
+
+static void rotating_inside_is_rotating_before_and_after(void **state)
+{
+    (void)state;
+    enum { D = 20, N_POSITIONS = 512 };
+    static const shape shapes[] = {{2, 150, 150, 4, 2, D, 3}, {1, 2, 2, 2, 2, D, 0}, {1, 97, 97, 1, 1, D, 0}};
+    float *table = filled(N_POSITIONS * D, 4);
+    for (int64_t i = 0; i < N_POSITIONS * D / 2; i++) {
+        table[i / (D / 2) * D + i % (D / 2)] = cosf(0.1f * (float)i);
+        table[i / (D / 2) * D + D / 2 + i % (D / 2)] = sinf(0.1f * (float)i);
+    }
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use(isa, 2)) {
+            continue;
+        }
+        for (size_t i = 0; i < 2 * sizeof shapes / sizeof *shapes; i++) {
+            const shape s = shapes[i / 2];
+            problem before = problem_make(s, i % 2 == 0 ? PACKED : CAUSAL, 3);
+            problem inside = problem_make(s, i % 2 == 0 ? PACKED : CAUSAL, 3);
+            int32_t *position = room(s.B * s.T, sizeof *position);
+            for (int64_t n = 0; n < s.B * s.T; n++) {
+                position[n] = (int32_t)(n * 7 % N_POSITIONS);
+            }
+            turn(&before, before.q, before.a.ldq, s.H, position, table, false);
+            turn(&before, before.k, before.a.ldk, s.Hkv, position, table, false);
+            run(&before);
+            turn(&before, before.got_dq, before.a.ldq, s.H, position, table, true);
+            turn(&before, before.got_dk, before.a.ldk, s.Hkv, position, table, true);
+            inside.a.position = position;
+            inside.a.cos_sin = table;
+            run(&inside);
+            check_close(inside.got_o, before.got_o, inside.n_o, 1e-6, 1e-6);
+            check_close(inside.got_dq, before.got_dq, inside.n_q, 2e-6, 1e-6);
+            check_close(inside.got_dk, before.got_dk, inside.n_kv, 2e-6, 1e-6);
+            check_close(inside.got_dv, before.got_dv, inside.n_kv, 2e-6, 1e-6);
+            problem_free(&before);
+            problem_free(&inside);
+            free(position);
+        }
+    }
+    free(table);
+}
+
 /* The gradient of sum(d_o * o) along random directions, by central differences of the definition. */
 static void gradients_agree_with_differences(void **state)
 {
@@ -441,6 +490,7 @@ int main(void)
         cmocka_unit_test(every_small_length_gives_the_definition),
         cmocka_unit_test(lengths_around_tiles_give_the_definition),
         cmocka_unit_test(decoding_with_a_cache_gives_the_definition),
+        cmocka_unit_test(rotating_inside_is_rotating_before_and_after),
         cmocka_unit_test(gradients_agree_with_differences),
         cmocka_unit_test(empty_sizes_do_nothing_or_give_zeros),
         cmocka_unit_test(large_scores_do_not_overflow),
