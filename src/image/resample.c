@@ -2,14 +2,19 @@
  *
  * Each output sample is the sum of n source samples times weights with 22 fractional bits, plus one half, shifted and
  * clipped to a byte; the horizontal pass comes first and its bytes feed the vertical one.  All sums are integers that
- * fit 32 bits, so their order is free and the vector forms below give the same bytes on every machine.
+ * fit 32 bits, so their order is free, a weight may be cut into digits that are multiplied apart, and the vector forms
+ * give the same bytes on every machine.
  *
- *   horizontal  source rows are widened to int32 [x, RGB0]; up to four taps by four lanes are one vector, and four rows
- *               go together, because the weights of a row are more bytes than its pixels
- *   vertical    n rows are added lane by lane, four vectors of the output row at a time
+ * Both passes are one operation: bytes that belong to four neighbouring taps lie together, and a 32-bit lane of a
+ * vector is four products and their sum.
+ *
+ *   horizontal  reads blocks [4 rows][R G B and one more][4 pixels], made from four source rows at a time;
+ *   vertical    reads groups [3 * width][4 rows], which is what the horizontal pass writes.
+ *
+ * Outputs begin at any tap: weights before the first and behind the last are zero up to whole fours.
  * (resample_rows.h)
  *
- * Memory: the rows between the passes (needed source rows x output width x 3 bytes) and the weights. */
+ * Memory: the groups that one output row needs, and the weights. */
 #include "image/image_internal.h"
 
 #include "base/alloc.h"
@@ -21,14 +26,15 @@
 #include <immintrin.h>
 #endif
 
-enum { FRACTION_BITS = 22, HALF = 1 << (FRACTION_BITS - 1), TAPS_A_STEP = 4, ROWS_A_STEP = 4 };
+enum { FRACTION_BITS = 22, HALF = 1 << (FRACTION_BITS - 1), BLOCK_BYTES = 64, BLOCK_ROW_BYTES = 16 };
 
-/* Weights of one axis for the wanted outputs: output i reads sources [first[i], first[i] + n[i]). */
+/* Weights of one axis for the wanted outputs.  Sources lie in fours, the first one at place `shift` of four number 0;
+ * output i reads fours [first[i], first[i] + n[i]). */
 typedef struct axis {
     int32_t *first, *n; /* [n_out] */
-    int32_t *k;         /* [n_out, stride], zero beyond n[i] */
-    size_t stride;      /* a multiple of TAPS_A_STEP */
-    int32_t n_out;
+    int32_t *k;         /* [n_out, stride]; each four in the form of the kernels */
+    size_t stride;      /* a multiple of 4 */
+    int32_t n_out, shift;
 } axis;
 
 static double bilinear(double x)
@@ -55,10 +61,21 @@ static void axis_deinit(axis *a)
     *a = (axis){0};
 }
 
+typedef struct row_kernels {
+    /* Brings four weights into the form that the passes want. */
+    void (*pack)(int32_t k[4]);
+    /* blocks from four rows [n, 3]; their fourth colour is anything, and pixels from n on are left as they are */
+    void (*split)(uint8_t *blocks, const uint8_t *const rgb[4], size_t n);
+    /* group [3 n_out, 4] and up to 4 bytes more, from blocks */
+    void (*horizontal)(uint8_t *group, const uint8_t *blocks, const axis *a);
+    /* row [n_bytes] from groups [n][n_bytes, 4], readable up to a multiple of 64 bytes; k [n, 4] */
+    void (*vertical)(uint8_t *row, const uint8_t *const *groups, const int32_t *k, int32_t n, size_t n_bytes);
+} row_kernels;
+
 /* Weights for outputs [from, from + n_out) of an axis of n_full, over n_in sources.  The order of the floating-point
  * operations is part of the contract. */
-static mm1_status axis_init(axis *a, int32_t n_in, int32_t n_full, int32_t from, int32_t n_out, mm1_image_filter filter,
-                            mm1_error *err)
+static mm1_status axis_init(axis *a, int32_t n_in, int32_t shift, int32_t n_full, int32_t from, int32_t n_out,
+                            mm1_image_filter filter, const row_kernels *kernels, mm1_error *err)
 {
     double (*const weight)(double) = filter == MM1_FILTER_BICUBIC ? bicubic : bilinear;
     const double scale = (double)n_in / n_full, stretch = scale < 1 ? 1 : scale;
@@ -66,10 +83,10 @@ static mm1_status axis_init(axis *a, int32_t n_in, int32_t n_full, int32_t from,
     const size_t max_taps = (size_t)ceil(support) * 2 + 1;
     double *w = NULL;
 
-    *a = (axis){.n_out = n_out, .stride = (max_taps + TAPS_A_STEP - 1) / TAPS_A_STEP * TAPS_A_STEP};
+    *a = (axis){.n_out = n_out, .shift = shift, .stride = (max_taps + 3 + 3) / 4 * 4};
     a->first = mm1_alloc((size_t)n_out, sizeof *a->first);
     a->n = mm1_alloc((size_t)n_out, sizeof *a->n);
-    a->k = mm1_alloc((size_t)n_out * a->stride, sizeof *a->k);
+    a->k = mm1_calloc((size_t)n_out * a->stride, sizeof *a->k);
     w = mm1_alloc(max_taps, sizeof *w);
     if (a->first == NULL || a->n == NULL || a->k == NULL || w == NULL) {
         mm1_free(w);
@@ -81,7 +98,8 @@ static mm1_status axis_init(axis *a, int32_t n_in, int32_t n_full, int32_t from,
         const double center = ((double)from + i + 0.5) * scale;
         const double lo = center - support + 0.5, hi = center + support + 0.5;
         const int32_t first = lo < 0 ? 0 : (int32_t)lo, end = hi > n_in ? n_in : (int32_t)hi, n = end - first;
-        int32_t *k = a->k + (size_t)i * a->stride;
+        const int32_t before = (first + shift) % 4;
+        int32_t *fours = a->k + (size_t)i * a->stride, *k = fours + before;
         double sum = 0;
         for (int32_t t = 0; t < n; t++) {
             w[t] = weight((t + first - center + 0.5) * shrink);
@@ -91,198 +109,228 @@ static mm1_status axis_init(axis *a, int32_t n_in, int32_t n_full, int32_t from,
             const double v = (sum != 0 ? w[t] / sum : w[t]) * (1 << FRACTION_BITS);
             k[t] = (int32_t)(v < 0 ? v - 0.5 : v + 0.5);
         }
-        memset(k + n, 0, (a->stride - (size_t)n) * sizeof *k);
-        a->first[i] = first;
-        a->n[i] = n;
+        a->first[i] = (first + shift) / 4;
+        a->n[i] = (before + n + 3) / 4;
+        for (int32_t t = 0; t < a->n[i]; t++) {
+            kernels->pack(fours + (size_t)t * 4);
+        }
     }
     mm1_free(w);
     return MM1_OK;
 }
 
-/* Each weight four times, once for each lane of a pixel: [n_out, stride, 4]. */
-static int32_t *spread_weights(const axis *a)
-{
-    const size_t n = (size_t)a->n_out * a->stride;
-    int32_t *wide = mm1_alloc(n, 4 * sizeof *wide);
-    for (size_t i = 0; wide != NULL && i < n; i++) {
-        wide[4 * i] = wide[4 * i + 1] = wide[4 * i + 2] = wide[4 * i + 3] = a->k[i];
-    }
-    return wide;
-}
-
-static inline uint8_t to_byte(int32_t sum)
-{
-    const int32_t v = sum >> FRACTION_BITS;
-    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
-}
-
-typedef struct row_kernels {
-    void (*widen)(int32_t *pixels, const uint8_t *rgb, size_t n);
-    /* rgb[r] [n_out, 3] from pixels [ROWS_A_STEP rows of `stride` int32][n_in + TAPS_A_STEP, 4]; wide [n_out, stride,
-     * 4] */
-    void (*horizontal)(uint8_t *const rgb[ROWS_A_STEP], const int32_t *pixels, size_t stride, const axis *a,
-                       const int32_t *wide);
-    void (*vertical)(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes);
-} row_kernels;
-
 /* --- plain C: the reference, and the ends of rows in the vector forms ----------------------------------------------
  */
 
-static void plain_widen(int32_t *pixels, const uint8_t *rgb, size_t n)
+static inline uint8_t to_byte(int32_t sum)
 {
-    for (size_t x = 0; x < n; x++) {
-        pixels[4 * x] = rgb[3 * x];
-        pixels[4 * x + 1] = rgb[3 * x + 1];
-        pixels[4 * x + 2] = rgb[3 * x + 2];
+    const int32_t v = (sum + HALF) >> FRACTION_BITS;
+    return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
+}
+
+static void plain_pack(int32_t k[4])
+{
+    (void)k;
+}
+
+/* From pixel x on. */
+static void plain_split_from(uint8_t *blocks, const uint8_t *const rgb[4], size_t x, size_t n)
+{
+    for (; x < n; x++) {
+        for (size_t row = 0; row < 4; row++) {
+            uint8_t *pixel = blocks + x / 4 * BLOCK_BYTES + row * BLOCK_ROW_BYTES + x % 4;
+            pixel[0] = rgb[row][3 * x];
+            pixel[4] = rgb[row][3 * x + 1];
+            pixel[8] = rgb[row][3 * x + 2];
+        }
     }
 }
 
-static void plain_horizontal(uint8_t *const rgb[ROWS_A_STEP], const int32_t *pixels, size_t stride, const axis *a,
-                             const int32_t *wide)
+static void plain_split(uint8_t *blocks, const uint8_t *const rgb[4], size_t n)
 {
-    (void)wide;
-    for (size_t row = 0; row < ROWS_A_STEP; row++) {
-        for (int32_t i = 0; i < a->n_out; i++) {
-            const int32_t *p = pixels + row * stride + (size_t)a->first[i] * 4, *k = a->k + (size_t)i * a->stride;
-            uint8_t *out = rgb[row] + (size_t)i * 3;
-            int32_t r = HALF, g = HALF, b = HALF;
-            for (int32_t t = 0; t < a->n[i]; t++, p += 4) {
-                r += p[0] * k[t];
-                g += p[1] * k[t];
-                b += p[2] * k[t];
+    plain_split_from(blocks, rgb, 0, n);
+}
+
+/* sums [n] plus fours [n, 4] times k */
+static inline void plain_dot(int32_t *sums, const uint8_t *fours, const int32_t k[4], size_t n)
+{
+    for (size_t i = 0; i < n; i++, fours += 4) {
+        sums[i] += fours[0] * k[0] + fours[1] * k[1] + fours[2] * k[2] + fours[3] * k[3];
+    }
+}
+
+static void plain_horizontal(uint8_t *group, const uint8_t *blocks, const axis *a)
+{
+    for (int32_t i = 0; i < a->n_out; i++, group += 12) {
+        const uint8_t *block = blocks + (size_t)a->first[i] * BLOCK_BYTES;
+        const int32_t *k = a->k + (size_t)i * a->stride;
+        int32_t sums[BLOCK_BYTES / 4] = {0};
+        for (int32_t t = 0; t < a->n[i]; t++) {
+            plain_dot(sums, block + t * BLOCK_BYTES, k + t * 4, BLOCK_BYTES / 4);
+        }
+        for (size_t row = 0; row < 4; row++) {
+            for (size_t c = 0; c < 3; c++) {
+                group[c * 4 + row] = to_byte(sums[row * 4 + c]);
             }
-            out[0] = to_byte(r);
-            out[1] = to_byte(g);
-            out[2] = to_byte(b);
         }
     }
 }
 
-static void plain_vertical_from(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t at,
-                                size_t n_bytes)
+static void plain_vertical(uint8_t *row, const uint8_t *const *groups, const int32_t *k, int32_t n, size_t n_bytes)
 {
-    enum { BLOCK = 256 }; /* bytes whose sums stay in L1 while the rows go by */
-    for (; at < n_bytes; at += BLOCK) {
-        const size_t len = n_bytes - at < BLOCK ? n_bytes - at : BLOCK;
-        int32_t sum[BLOCK];
-        for (size_t i = 0; i < len; i++) {
-            sum[i] = HALF;
-        }
+    enum { AT_ONCE = 64 };
+    for (size_t at = 0; at < n_bytes; at += AT_ONCE) {
+        const size_t len = n_bytes - at < AT_ONCE ? n_bytes - at : AT_ONCE;
+        int32_t sums[AT_ONCE] = {0};
         for (int32_t t = 0; t < n; t++) {
-            const uint8_t *row = rows[t] + at;
-            for (size_t i = 0; i < len; i++) {
-                sum[i] += row[i] * k[t];
-            }
+            plain_dot(sums, groups[t] + 4 * at, k + t * 4, len);
         }
         for (size_t i = 0; i < len; i++) {
-            out[at + i] = to_byte(sum[i]);
+            row[at + i] = to_byte(sums[i]);
         }
     }
 }
 
-static void plain_vertical(uint8_t *out, const uint8_t *const *rows, const int32_t *k, int32_t n, size_t n_bytes)
-{
-    plain_vertical_from(out, rows, k, n, 0, n_bytes);
-}
-
-static const row_kernels plain_kernels = {plain_widen, plain_horizontal, plain_vertical};
+static const row_kernels plain_kernels = {plain_pack, plain_split, plain_horizontal, plain_vertical};
 
 /* --- vectors -------------------------------------------------------------------------------------------------------
  */
 
 #ifdef __x86_64__
-#define AVX2_TARGET   __attribute__((target("avx2")))
-#define AVX512_TARGET __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl")))
+#define AVX2_TARGET __attribute__((target("avx2")))
+#define VNNI_TARGET __attribute__((target("avx2,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 
-/* Four lanes of sums to three bytes; the last step of both instruction sets. */
-AVX2_TARGET static inline void store_pixel(uint8_t *rgb, __m128i sum)
+/* [4][4] bytes */
+AVX2_TARGET static inline __m128i transpose(__m128i bytes)
 {
-    __m128i v = _mm_srai_epi32(_mm_add_epi32(sum, _mm_set1_epi32(HALF)), FRACTION_BITS);
-    v = _mm_packs_epi32(v, v);
-    const int32_t bytes = _mm_cvtsi128_si32(_mm_packus_epi16(v, v));
-    memcpy(rgb, &bytes, 3);
+    return _mm_shuffle_epi8(bytes, _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
 }
 
-AVX2_TARGET static inline void avx2_store_bytes(uint8_t *p, __m256i sum)
+AVX2_TARGET static void avx2_split(uint8_t *blocks, const uint8_t *const rgb[4], size_t n)
 {
-    const __m256i v = _mm256_srai_epi32(sum, FRACTION_BITS);
-    const __m128i s = _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-    _mm_storel_epi64((__m128i *)(void *)p, _mm_packus_epi16(s, s));
+    const __m128i order = _mm_setr_epi8(0, 3, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11, 12, 12, 12, 12);
+    size_t x = 0;
+    for (; 3 * x + 16 <= 3 * n; x += 4, blocks += BLOCK_BYTES) {
+        for (size_t row = 0; row < 4; row++) {
+            const __m128i pixels = _mm_loadu_si128((const __m128i *)(const void *)(rgb[row] + 3 * x));
+            _mm_store_si128((__m128i *)(void *)(blocks + row * BLOCK_ROW_BYTES), _mm_shuffle_epi8(pixels, order));
+        }
+    }
+    plain_split_from(blocks - x / 4 * BLOCK_BYTES, rgb, x, n);
 }
 
-AVX2_TARGET static inline __m256i avx2_pixels(const uint8_t *p)
+/* AVX2 multiplies 16-bit numbers: a weight is hi * 2^11 + lo, and taps 0 and 2, 1 and 3 go together. */
+
+typedef struct avx2_sums {
+    __m256i hi, lo;
+} avx2_sums;
+
+static void avx2_pack(int32_t k[4])
 {
-    const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0, 0, 0);
-    return _mm256_cvtepu8_epi32(_mm_shuffle_epi8(_mm_loadl_epi64((const __m128i *)(const void *)p), order));
+    uint32_t hi[4], lo[4];
+    for (int i = 0; i < 4; i++) {
+        hi[i] = (uint32_t)(k[i] >> 11) & 0xffff;
+        lo[i] = (uint32_t)k[i] & 2047;
+    }
+    k[0] = (int32_t)(hi[0] | hi[2] << 16);
+    k[1] = (int32_t)(hi[1] | hi[3] << 16);
+    k[2] = (int32_t)(lo[0] | lo[2] << 16);
+    k[3] = (int32_t)(lo[1] | lo[3] << 16);
 }
 
-AVX2_TARGET static inline void avx2_store_pixel(uint8_t *rgb, __m256i sum)
+AVX2_TARGET static inline avx2_sums avx2_zero(void)
 {
-    store_pixel(rgb, _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1)));
+    return (avx2_sums){_mm256_setzero_si256(), _mm256_setzero_si256()};
 }
 
-AVX512_TARGET static inline void avx512_store_bytes(uint8_t *p, __m512i sum)
+AVX2_TARGET static inline avx2_sums avx2_dot(avx2_sums s, const uint8_t *fours, const int32_t *k)
 {
-    const __m512i v = _mm512_max_epi32(_mm512_srai_epi32(sum, FRACTION_BITS), _mm512_setzero_si512());
-    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtusepi32_epi8(v));
+    const __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)fours);
+    const __m256i even = _mm256_and_si256(v, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(v, 8);
+    s.hi = _mm256_add_epi32(s.hi, _mm256_madd_epi16(even, _mm256_set1_epi32(k[0])));
+    s.lo = _mm256_add_epi32(s.lo, _mm256_madd_epi16(even, _mm256_set1_epi32(k[2])));
+    s.hi = _mm256_add_epi32(s.hi, _mm256_madd_epi16(odd, _mm256_set1_epi32(k[1])));
+    s.lo = _mm256_add_epi32(s.lo, _mm256_madd_epi16(odd, _mm256_set1_epi32(k[3])));
+    return s;
 }
 
-AVX512_TARGET static inline __m512i avx512_pixels(const uint8_t *p)
+AVX2_TARGET static inline __m256i avx2_total(avx2_sums s)
 {
-    const __m128i order = _mm_setr_epi8(0, 1, 2, 3, 3, 4, 5, 6, 6, 7, 8, 9, 9, 10, 11, 12);
-    return _mm512_cvtepu8_epi32(_mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)p), order));
+    const __m256i sum = _mm256_add_epi32(_mm256_slli_epi32(s.hi, 11), s.lo);
+    return _mm256_srai_epi32(_mm256_add_epi32(sum, _mm256_set1_epi32(HALF)), FRACTION_BITS);
 }
 
-AVX512_TARGET static inline void avx512_store_pixel(uint8_t *rgb, __m512i sum)
+/* Two vectors of sums to 16 bytes. */
+AVX2_TARGET static inline __m128i avx2_bytes(avx2_sums a, avx2_sums b)
 {
-    avx2_store_pixel(rgb, _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64(sum, 1)));
+    const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(avx2_total(a), avx2_total(b)), 0xd8);
+    return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-#define ROWS_NAME(x)     avx2_##x
-#define ROWS_TARGET      AVX2_TARGET
-#define ROWS_LANES       8
-#define ROWS_VECTOR      __m256i
-#define ROWS_ZERO()      _mm256_setzero_si256()
-#define ROWS_SET(x)      _mm256_set1_epi32(x)
-#define ROWS_LOAD(p)     _mm256_loadu_si256((const __m256i *)(const void *)(p))
-#define ROWS_STORE(p, v) _mm256_storeu_si256((__m256i *)(void *)(p), v)
-#define ROWS_ADD         _mm256_add_epi32
-#define ROWS_MUL         _mm256_mullo_epi32
-#define ROWS_BYTES(p)    _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p)))
-#define ROWS_STORE_BYTES avx2_store_bytes
-#define ROWS_STORE_PIXEL avx2_store_pixel
-#define ROWS_PIXELS      avx2_pixels
-#define ROWS_PIXELS_READ 8
+#define ROWS_NAME(x) avx2_##x
+#define ROWS_TARGET  AVX2_TARGET
+#define ROWS_VECTORS 2
 #include "image/resample_rows.h"
 
-#define ROWS_NAME(x)     avx512_##x
-#define ROWS_TARGET      AVX512_TARGET
-#define ROWS_LANES       16
-#define ROWS_VECTOR      __m512i
-#define ROWS_ZERO()      _mm512_setzero_si512()
-#define ROWS_SET(x)      _mm512_set1_epi32(x)
-#define ROWS_LOAD(p)     _mm512_loadu_si512(p)
-#define ROWS_STORE(p, v) _mm512_storeu_si512(p, v)
-#define ROWS_ADD         _mm512_add_epi32
-#define ROWS_MUL         _mm512_mullo_epi32
-#define ROWS_BYTES(p)    _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p)))
-#define ROWS_STORE_BYTES avx512_store_bytes
-#define ROWS_STORE_PIXEL avx512_store_pixel
-#define ROWS_PIXELS      avx512_pixels
-#define ROWS_PIXELS_READ 16
+/* VNNI multiplies four unsigned bytes by four signed ones and adds the products: a weight is a * 2^16 + b * 2^8 + c.
+ * Weights are below 2 in magnitude, so that a fits. */
+
+typedef struct vnni_sums {
+    __m512i a, b, c;
+} vnni_sums;
+
+static void vnni_pack(int32_t k[4])
+{
+    uint32_t a = 0, b = 0, c = 0;
+    for (int i = 0; i < 4; i++) {
+        const int8_t low = (int8_t)k[i], middle = (int8_t)((k[i] - low) >> 8);
+        c |= (uint32_t)(uint8_t)low << 8 * i;
+        b |= (uint32_t)(uint8_t)middle << 8 * i;
+        a |= (uint32_t)(uint8_t)((((k[i] - low) >> 8) - middle) >> 8) << 8 * i;
+    }
+    k[0] = (int32_t)a;
+    k[1] = (int32_t)b;
+    k[2] = (int32_t)c;
+}
+
+VNNI_TARGET static inline vnni_sums vnni_zero(void)
+{
+    return (vnni_sums){_mm512_setzero_si512(), _mm512_setzero_si512(), _mm512_setzero_si512()};
+}
+
+VNNI_TARGET static inline vnni_sums vnni_dot(vnni_sums s, const uint8_t *fours, const int32_t *k)
+{
+    const __m512i v = _mm512_loadu_si512(fours);
+    s.a = _mm512_dpbusd_epi32(s.a, v, _mm512_set1_epi32(k[0]));
+    s.b = _mm512_dpbusd_epi32(s.b, v, _mm512_set1_epi32(k[1]));
+    s.c = _mm512_dpbusd_epi32(s.c, v, _mm512_set1_epi32(k[2]));
+    return s;
+}
+
+VNNI_TARGET static inline __m128i vnni_bytes(vnni_sums s)
+{
+    const __m512i low = _mm512_add_epi32(_mm512_slli_epi32(s.b, 8), _mm512_add_epi32(s.c, _mm512_set1_epi32(HALF)));
+    const __m512i v = _mm512_srai_epi32(_mm512_add_epi32(_mm512_slli_epi32(s.a, 16), low), FRACTION_BITS);
+    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(v, _mm512_setzero_si512()));
+}
+
+#define vnni_split   avx2_split
+#define ROWS_NAME(x) vnni_##x
+#define ROWS_TARGET  VNNI_TARGET
+#define ROWS_VECTORS 1
 #include "image/resample_rows.h"
 #endif
 
-/* The widest that this CPU has, or a narrower one if MM1_ISA (ref, avx2, avx512; see kernels.h) asks for it: the bytes
- * are the same, so an unknown name is left to kernels.h to refuse. */
+/* The best that this CPU has, or a lesser one if MM1_ISA (ref, avx2, avx512; see kernels.h) asks for it: the bytes are
+ * the same, so an unknown name is left to kernels.h to refuse. */
 static const row_kernels *best_kernels(void)
 {
 #ifdef __x86_64__
     const char *forced = getenv("MM1_ISA");
     const bool ref = forced != NULL && strcmp(forced, "ref") == 0, avx2 = forced != NULL && strcmp(forced, "avx2") == 0;
-    if (!ref && !avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+    if (!ref && !avx2 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
-        return &avx512_kernels;
+        return &vnni_kernels;
     }
     if (!ref && __builtin_cpu_supports("avx2")) {
         return &avx2_kernels;
@@ -293,138 +341,117 @@ static const row_kernels *best_kernels(void)
 
 /* --- passes --- */
 
-/* Where the horizontal pass leaves its rows: row y of the canvas is rows[y - first_row]. */
-typedef struct middle {
-    const uint8_t **rows; /* [n_rows], into `pixels`, `white` or the source */
-    uint8_t *pixels;      /* [rows of the source that are needed, width, 3]; NULL if the source serves itself */
-    uint8_t *white;       /* [2, width, 3]: every row above and below the source; then room for rows nobody wants */
-    int32_t first_row, n_rows;
-} middle;
+/* The horizontal pass, run just ahead of the vertical one: group g holds rows of the canvas as fours, and lies in
+ * ring[g % n_ring] until group g + n_ring takes its place. */
+typedef struct horizontal_pass {
+    const mm1__resample_job *job;
+    const row_kernels *kernels;
+    axis axis;
+    uint8_t *blocks; /* of four rows of the canvas */
+    uint8_t *below;  /* [src->width, 3] white: a row below the source, where its height is no multiple of four */
+    uint8_t *white;  /* the group of all rows above and below the source */
+    uint8_t *ring;   /* [n_ring, group_bytes] */
+    size_t group_bytes;
+    int32_t n_ring;
+} horizontal_pass;
 
-static void middle_deinit(middle *m)
+static void horizontal_deinit(horizontal_pass *h)
 {
-    mm1_free((void *)m->rows);
-    mm1_free(m->pixels);
-    mm1_free(m->white);
-    *m = (middle){0};
+    mm1_free(h->blocks);
+    mm1_free(h->below);
+    mm1_free(h->white);
+    mm1_free(h->ring);
+    axis_deinit(&h->axis);
+    *h = (horizontal_pass){0};
 }
 
-/* The horizontal pass over rows [from, to) of the canvas, all within the source, into m->pixels.  `canvas` holds
- * ROWS_A_STEP rows of `stride` int32, their padding already white. */
-static void resample_rows(const mm1__resample_job *job, const row_kernels *kernels, const axis *a, const int32_t *wide,
-                          int32_t *canvas, size_t stride, int32_t from, int32_t to, const middle *m)
+/* How far fours are shifted so that one begins where the source begins on the canvas. */
+static int32_t shift_of(int32_t at)
 {
-    const mm1_image *src = job->src;
-    const size_t row_bytes = (size_t)a->n_out * 3, n_rows = from < to ? (size_t)(to - from) : 0;
-    const uint8_t *source = src->rgb + (size_t)(n_rows > 0 ? from - job->top : 0) * (size_t)src->width * 3;
-    for (size_t y = 0; y < n_rows; y += ROWS_A_STEP) {
-        uint8_t *rgb[ROWS_A_STEP];
-        for (size_t r = 0; r < ROWS_A_STEP; r++) {
-            const bool wanted = y + r < n_rows; /* the last step may have fewer; the old rows are taken once more */
-            rgb[r] = wanted ? m->pixels + (y + r) * row_bytes : m->white + row_bytes;
-            if (wanted) {
-                kernels->widen(canvas + r * stride + (size_t)job->left * 4, source + (y + r) * (size_t)src->width * 3,
-                               (size_t)src->width);
-            }
-        }
-        kernels->horizontal(rgb, canvas, stride, a, wide);
-    }
+    return (4 - at % 4) % 4;
 }
 
-/* Fills m->rows for the rows [first_row, first_row + n_rows) of the canvas. */
-static mm1_status horizontal_pass(const mm1__resample_job *job, const row_kernels *kernels, int32_t width, middle *m,
-                                  mm1_error *err)
+static mm1_status horizontal_init(horizontal_pass *h, const mm1__resample_job *job, const row_kernels *kernels,
+                                  int32_t width, int32_t n_ring, mm1_error *err)
 {
     const mm1_image *src = job->src;
-    const int32_t end_row = m->first_row + m->n_rows;
-    const int32_t from = m->first_row > job->top ? m->first_row : job->top;
-    const int32_t to = end_row < job->top + src->height ? end_row : job->top + src->height;
-    const size_t row_bytes = (size_t)width * 3, stride = ((size_t)job->canvas_width + TAPS_A_STEP) * 4;
-    const bool skip = job->canvas_width == job->full_width && job->canvas_width == src->width;
-    int32_t *canvas = NULL, *wide = NULL;
-    axis a = {0};
+    const int32_t shift = shift_of(job->left);
+    const size_t source_bytes = (size_t)src->width * 3;
+    const size_t block_bytes = ((size_t)job->canvas_width + (size_t)shift + 3) / 4 * BLOCK_BYTES;
 
-    mm1_status st = MM1_OK;
-    if (!skip) {
-        st = axis_init(&a, job->canvas_width, job->full_width, job->x, width, job->filter, err);
-        if (st != MM1_OK) {
-            return st;
-        }
-        wide = spread_weights(&a);
-        canvas = mm1_alloc(ROWS_A_STEP * stride, sizeof *canvas);
-        m->pixels = mm1_alloc(from < to ? (size_t)(to - from) : 0, row_bytes);
+    *h = (horizontal_pass){.job = job, .kernels = kernels, .n_ring = n_ring};
+    const mm1_status st =
+        axis_init(&h->axis, job->canvas_width, shift, job->full_width, job->x, width, job->filter, kernels, err);
+    if (st != MM1_OK) {
+        return st;
     }
-    m->rows = mm1_alloc((size_t)m->n_rows, sizeof *m->rows);
-    m->white = mm1_alloc(2, row_bytes);
-    if (m->rows == NULL || m->white == NULL || (!skip && (wide == NULL || canvas == NULL || m->pixels == NULL))) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to resize an image of %" PRId32 " x %" PRId32 " px", src->width,
-                           src->height);
-        goto out;
+    h->group_bytes = ((size_t)width * 12 + 4 + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
+    h->blocks = mm1_alloc(block_bytes, 1);
+    h->below = mm1_alloc(source_bytes, 1);
+    h->white = mm1_alloc(h->group_bytes, 1);
+    h->ring = mm1_alloc((size_t)n_ring, h->group_bytes);
+    if (h->blocks == NULL || h->below == NULL || h->white == NULL || h->ring == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory to resize an image of %" PRId32 " x %" PRId32 " px",
+                             src->width, src->height);
     }
-    if (skip) {
-        memset(m->white, 255, row_bytes);
-    } else {
-        uint8_t *const white[ROWS_A_STEP] = {m->white, m->white, m->white, m->white};
-        for (size_t i = 0; i < ROWS_A_STEP * stride; i++) {
-            canvas[i] = 255; /* also behind the row: it is read there, times a weight of zero */
-        }
-        /* Rounded weights need not add up to exactly one: white may come out as 254 in a very long row. */
-        kernels->horizontal(white, canvas, stride, &a, wide);
-        resample_rows(job, kernels, &a, wide, canvas, stride, from, to, m);
+    memset(h->below, 255, source_bytes);
+    memset(h->blocks, 255, block_bytes);
+    /* Rounded weights need not add up to exactly one: white may come out as 254 in a very long row. */
+    kernels->horizontal(h->white, h->blocks, &h->axis);
+    return MM1_OK;
+}
+
+static const uint8_t *horizontal_group(const horizontal_pass *h, int32_t g)
+{
+    const mm1_image *src = h->job->src;
+    const int32_t first = (h->job->top + shift_of(h->job->top)) / 4; /* group of the source's first row */
+    const size_t left_block = (size_t)(h->job->left + h->axis.shift) / 4;
+    uint8_t *group = h->ring + (size_t)(g % h->n_ring) * h->group_bytes;
+    const uint8_t *rgb[4];
+
+    if (g < first || (g - first) * INT64_C(4) >= src->height) {
+        return h->white;
     }
-    for (int32_t y = m->first_row; y < end_row; y++) {
-        const uint8_t **row = &m->rows[y - m->first_row];
-        if (y < from || y >= to) {
-            *row = m->white;
-        } else if (skip) {
-            *row = src->rgb + ((size_t)(y - job->top) * (size_t)src->width + (size_t)job->x) * 3;
-        } else {
-            *row = m->pixels + (size_t)(y - from) * row_bytes;
-        }
+    for (size_t r = 0; r < 4; r++) {
+        const size_t y = (size_t)(g - first) * 4 + r;
+        rgb[r] = y < (size_t)src->height ? src->rgb + y * (size_t)src->width * 3 : h->below;
     }
-out:
-    mm1_free(canvas);
-    mm1_free(wide);
-    axis_deinit(&a);
-    return st;
+    h->kernels->split(h->blocks + left_block * BLOCK_BYTES, rgb, (size_t)src->width);
+    h->kernels->horizontal(group, h->blocks, &h->axis);
+    return group;
 }
 
 mm1_status mm1__image_resample(const mm1__resample_job *job, int32_t width, int32_t height, mm1_image *out,
                                mm1_error *err)
 {
     const row_kernels *kernels = best_kernels();
-    const bool skip = job->canvas_height == job->full_height;
     const size_t row_bytes = (size_t)width * 3;
-    middle m = {.first_row = job->y, .n_rows = height};
+    const uint8_t **groups = NULL; /* those of the output at hand */
+    horizontal_pass h = {0};
     axis a = {0};
 
     *out = (mm1_image){0};
-    mm1_status st = MM1_OK;
-    if (!skip) {
-        st = axis_init(&a, job->canvas_height, job->full_height, job->y, height, job->filter, err);
-        if (st != MM1_OK) {
-            return st;
-        }
-        m.first_row = a.first[0];
-        m.n_rows = a.first[height - 1] + a.n[height - 1] - a.first[0];
-    }
-    st = horizontal_pass(job, kernels, width, &m, err);
-    if (st == MM1_OK) {
-        st = mm1_image_init(out, width, height, err);
-    }
+    mm1_status st = axis_init(&a, job->canvas_height, shift_of(job->top), job->full_height, job->y, height, job->filter,
+                              kernels, err);
     if (st != MM1_OK) {
-        goto out;
+        return st;
     }
-    for (int32_t y = 0; y < height; y++) {
-        uint8_t *row = out->rgb + (size_t)y * row_bytes;
-        if (skip) {
-            memcpy(row, m.rows[y], row_bytes);
-        } else {
-            kernels->vertical(row, m.rows + (a.first[y] - m.first_row), a.k + (size_t)y * a.stride, a.n[y], row_bytes);
+    groups = mm1_alloc(a.stride / 4, sizeof *groups);
+    st = groups == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for the rows of a resize")
+                        : horizontal_init(&h, job, kernels, width, (int32_t)(a.stride / 4), err);
+    st = st != MM1_OK ? st : mm1_image_init(out, width, height, err);
+    int32_t first = a.first[0], end = first; /* groups[0 .. end - first) */
+    for (int32_t y = 0; st == MM1_OK && y < height; y++) {
+        const int32_t n_kept = end > a.first[y] ? end - a.first[y] : 0;
+        memmove(groups, groups + (end - first - n_kept), (size_t)n_kept * sizeof *groups);
+        first = a.first[y];
+        for (end = first + n_kept; end < first + a.n[y]; end++) {
+            groups[end - first] = horizontal_group(&h, end);
         }
+        kernels->vertical(out->rgb + (size_t)y * row_bytes, groups, a.k + (size_t)y * a.stride, a.n[y], row_bytes);
     }
-out:
-    middle_deinit(&m);
+    mm1_free((void *)groups);
+    horizontal_deinit(&h);
     axis_deinit(&a);
     return st;
 }
