@@ -2,7 +2,8 @@
  *
  * JPEG, PNG and WebP (first frame) are recognised by their content, never by their name.  The result is what Pillow
  * gives for ImageOps.exif_transpose(), alpha composited on white, convert("RGB"): grey, palette, 16-bit and CMYK
- * included.  Limits are checked against the header before any pixel memory is taken.
+ * included.  Limits are checked against the header before any pixel memory is taken.  mm1_image_decode_scaled() gives
+ * up that equality for speed.
  *
  * Threads: all functions are thread-safe; an mm1_image belongs to one thread at a time. */
 #ifndef MM1_IMAGE_H
@@ -50,6 +51,14 @@ MM1_API MM1_NODISCARD mm1_status mm1_image_probe(const void *bytes, size_t len, 
  * On failure *out is the empty image.  A picture whose data is cut short is MM1_E_FORMAT, not a grey rectangle. */
 MM1_API MM1_NODISCARD mm1_status mm1_image_decode(const void *bytes, size_t len, const mm1_image_limits *limits,
                                                   const char *name, mm1_image *out, mm1_error *err);
+/* The same for a picture that will be resampled to for_width x for_height px: a JPEG is decoded at 1/8, 1/4 or 1/2 of
+ * its sides (rounded up) if both, turned upright, stay at least 5/4 of those.  That takes a fraction of the time, and
+ * the resampled pixels are close to those of a whole decode, not equal: 43 to 60 dB PSNR on photographs of 1 to 18
+ * Mpixel at 378 x 378 px (bench/jpeg.sh).  Where no smaller size will do, and for PNG and WebP, the result is
+ * mm1_image_decode()'s. Limits hold for the stored size. */
+MM1_API MM1_NODISCARD mm1_status mm1_image_decode_scaled(const void *bytes, size_t len, const mm1_image_limits *limits,
+                                                         const char *name, int32_t for_width, int32_t for_height,
+                                                         mm1_image *out, mm1_error *err);
 MM1_API MM1_NODISCARD mm1_status mm1_image_read(const char *path, const mm1_image_limits *limits, mm1_image *out,
                                                 mm1_error *err);
 /* width x height px, not cleared. */

@@ -134,7 +134,9 @@ static mm1__image_source source(const void *bytes, size_t len, const mm1_image_l
     return (mm1__image_source){.bytes = bytes,
                                .len = len,
                                .limits = limits != NULL ? limits : &mm1_image_limits_default,
-                               .name = name != NULL ? name : "image"};
+                               .name = name != NULL ? name : "image",
+                               .for_width = INT32_MAX,
+                               .for_height = INT32_MAX};
 }
 
 mm1_status mm1_image_probe(const void *bytes, size_t len, const mm1_image_limits *limits, const char *name,
@@ -166,25 +168,39 @@ mm1_status mm1_image_probe(const void *bytes, size_t len, const mm1_image_limits
     return MM1_OK;
 }
 
-mm1_status mm1_image_decode(const void *bytes, size_t len, const mm1_image_limits *limits, const char *name,
-                            mm1_image *out, mm1_error *err)
+static mm1_status decode(const mm1__image_source *src, mm1_image *out, mm1_error *err)
 {
-    const mm1__image_source src = source(bytes, len, limits, name);
     mm1_image_format format = MM1_IMAGE_JPEG;
     int orientation = 1;
 
     *out = (mm1_image){0};
-    mm1_status st = recognise(&src, &format, err);
+    mm1_status st = recognise(src, &format, err);
     if (st == MM1_OK) {
-        st = codecs[format].decode(&src, out, &orientation, err);
+        st = codecs[format].decode(src, out, &orientation, err);
     }
     if (st == MM1_OK) {
-        st = mm1__image_orient(out, orientation, src.name, err);
+        st = mm1__image_orient(out, orientation, src->name, err);
     }
     if (st != MM1_OK) {
         mm1_image_deinit(out);
     }
     return st;
+}
+
+mm1_status mm1_image_decode(const void *bytes, size_t len, const mm1_image_limits *limits, const char *name,
+                            mm1_image *out, mm1_error *err)
+{
+    const mm1__image_source src = source(bytes, len, limits, name);
+    return decode(&src, out, err);
+}
+
+mm1_status mm1_image_decode_scaled(const void *bytes, size_t len, const mm1_image_limits *limits, const char *name,
+                                   int32_t for_width, int32_t for_height, mm1_image *out, mm1_error *err)
+{
+    mm1__image_source src = source(bytes, len, limits, name);
+    src.for_width = for_width;
+    src.for_height = for_height;
+    return decode(&src, out, err);
 }
 
 mm1_status mm1_image_read(const char *path, const mm1_image_limits *limits, mm1_image *out, mm1_error *err)

@@ -18,6 +18,7 @@ typedef struct mm1__image_source {
     size_t len;
     const mm1_image_limits *limits;
     const char *name;
+    int32_t for_width, for_height; /* px that the upright picture will be resampled to; INT32_MAX: it is wanted whole */
 } mm1__image_source;
 
 /* E_FORMAT for a size that is not positive, E_LIMIT for one over max_side or max_pixels. */

@@ -28,6 +28,11 @@ static mm1_status decode_copy(const char *bytes, size_t len, const mm1_image_lim
         assert_null(out->rgb);
         assert_int_equal(out->width, 0);
     }
+    mm1_image small;
+    mm1_error small_err = {0};
+    assert_int_equal(mm1_image_decode_scaled(copy, len, limits, "dir/pic", 1, 1, &small, &small_err), st);
+    assert_true((st == MM1_OK) == (small.rgb != NULL));
+    mm1_image_deinit(&small);
     free(copy);
     return st;
 }
