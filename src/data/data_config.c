@@ -5,6 +5,7 @@
 
 const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", NULL};
 const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4", "jsonl", "text", NULL};
+const char *const mm1__data_jpeg_names[] = {"exact", "scaled", NULL};
 
 const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, name, STR, .is_required = true, .help = "shown in logs and metrics"),
@@ -34,6 +35,12 @@ const mm1_field mm1__data_fields[] = {
               .help =
                   "of a caption's tokens, a share drawn from [0, token_drop] is hidden from the decoder in training, "
                   "though still to be predicted, so that it must look at the picture"),
+    MM1_FIELD(mm1_data_config, jpeg, ENUM, .names = mm1__data_jpeg_names,
+              .help = "exact: training JPEGs are decoded whole; scaled: to 1/2, 1/4 or 1/8 of their sides where that "
+                      "leaves enough, which is faster and gives slightly other pixels"),
+    MM1_FIELD(mm1_data_config, cache_mb, I64, .max.i = 1 << 24, .unit = "MiB",
+              .help = "memory for decoded pictures, kept for later epochs: squares, or with crop_min below 1 whole "
+                      "pictures; the batches stay the same; 0: none"),
     MM1_FIELD(mm1_data_config, bad_share_max, F64, .def.f = 0.01, .max.f = 1,
               .help = "share of unreadable samples (after 100) that stops the run"),
     MM1_FIELD(mm1_data_config, workers, I64, .def.i = 1, .min.i = 1, .max.i = 64,

@@ -31,6 +31,12 @@ typedef enum mm1_data_format {
     MM1_DATA_FORMAT_COUNT
 } mm1_data_format;
 
+typedef enum mm1_data_jpeg {
+    MM1_DATA_JPEG_EXACT,  /* mm1_image_decode() */
+    MM1_DATA_JPEG_SCALED, /* mm1_image_decode_scaled() */
+    MM1_DATA_JPEG_COUNT
+} mm1_data_jpeg;
+
 enum { MM1_DATA_MAX_SOURCES = 64 };
 
 typedef struct mm1_data_source {
@@ -50,6 +56,8 @@ typedef struct mm1_data_config {
     int64_t max_images;   /* of a row */
     double crop_min;      /* pictures are cut at random to a share of each side drawn from [crop_min, 1]; 1: never */
     double token_drop;    /* most of a caption's tokens that the decoder does not get to read, only to predict */
+    mm1_data_jpeg jpeg;   /* how much of a JPEG is decoded */
+    int64_t cache_mb;     /* MiB of decoded pictures kept for later epochs; 0: none */
     double bad_share_max; /* samples that cannot be read, of those seen, before the run stops */
     int64_t workers;      /* threads that read, tokenise and decode */
     int64_t prefetch;     /* batches made ahead */
@@ -59,6 +67,7 @@ extern const mm1_field mm1__data_source_fields[];
 extern const mm1_field mm1__data_fields[];
 extern const char *const mm1__data_kind_names[];   /* ends with NULL */
 extern const char *const mm1__data_format_names[]; /* ends with NULL */
+extern const char *const mm1__data_jpeg_names[];   /* ends with NULL */
 
 /* Beyond the ranges: at least one source with a weight, names given once, formats that belong to their kind.
  * MM1_E_CONFIG names the key. */

@@ -10,6 +10,7 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "data/mixture.h"
+#include "data/pixel_cache.h"
 #include "data/reader.h"
 #include <inttypes.h>
 #include <math.h>
@@ -32,8 +33,9 @@ typedef struct sample {
     char *message; /* if status is not MM1_OK; NULL if memory was short */
     char *name;
     mm1_sequence sequence;
-    mm1_image *squares; /* [n_squares] */
-    int64_t n_squares;
+    const mm1_image *squares; /* one for each image; `own`, or lent by the cache */
+    mm1_image *own;           /* [n_own] */
+    size_t n_own;
 } sample;
 
 /* Samples of a source: ordinals [head, claimed) are being prepared or ready, ordinal o in slots[o % depth]. */
@@ -56,6 +58,7 @@ struct mm1_loader {
     int64_t n_samples[MM1_DATA_MAX_SOURCES];
     queue queues[MM1_DATA_MAX_SOURCES];
     size_t n_sources;
+    mm1_pixel_cache *cache; /* NULL: none */
 
     /* Of the planner. */
     mm1_data_state state;
@@ -82,25 +85,29 @@ struct mm1_loader {
 
 /* ---- samples ---- */
 
+static void free_pictures(mm1_image *pictures, size_t n)
+{
+    for (size_t i = 0; pictures != NULL && i < n; i++) {
+        mm1_image_deinit(&pictures[i]);
+    }
+    mm1_free(pictures);
+}
+
 static void sample_clear(sample *s)
 {
-    for (int64_t i = 0; i < s->n_squares; i++) {
-        mm1_image_deinit(&s->squares[i]);
-    }
-    mm1_free(s->squares);
+    free_pictures(s->own, s->n_own);
     mm1_free(s->name);
     mm1_free(s->message);
     mm1_sequence_deinit(&s->sequence);
     *s = (sample){0};
 }
 
-/* A rectangle of the picture, a function of the seed and of which picture of which sample it is.  Ordinals count over
+/* A rectangle of the picture, a function of the seed and of which part of which sample it is.  Ordinals count over
  * epochs, so that each epoch cuts anew. */
-static mm1_status cut_at_random(const mm1_loader *l, size_t source, int64_t ordinal, size_t i, mm1_image *image,
-                                mm1_error *err)
+static mm1_status cut_at_random(const mm1_loader *l, size_t source, int64_t ordinal, size_t i, const mm1_image *image,
+                                mm1_image *cut, mm1_error *err)
 {
     const double least = l->options.config->crop_min;
-    mm1_image cut = {0};
     mm1_rng r = mm1_rng_make(l->options.seed, MM1_RNG_CROP, (uint64_t)source << 56 ^ (uint64_t)ordinal << 12 ^ i);
     const double share_x = least + (1 - least) * mm1_rng_uniform(&r),
                  share_y = least + (1 - least) * mm1_rng_uniform(&r);
@@ -108,44 +115,109 @@ static mm1_status cut_at_random(const mm1_loader *l, size_t source, int64_t ordi
                   h = (int32_t)fmax(1, round(share_y * image->height));
     const int32_t x = (int32_t)mm1_rng_below(&r, (uint64_t)(image->width - w) + 1);
     const int32_t y = (int32_t)mm1_rng_below(&r, (uint64_t)(image->height - h) + 1);
-    const mm1_status st = mm1_image_crop(image, x, y, w, h, &cut, err);
-    if (st == MM1_OK) {
-        mm1_image_deinit(image);
-        *image = cut;
+    return mm1_image_crop(image, x, y, w, h, cut, err);
+}
+
+static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *square, mm1_error *err)
+{
+    const mm1_loader_image *to = &l->options.image;
+    return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, square, err);
+}
+
+/* All of a picture that depends on nothing else: its square, or, if a cut is still to be drawn, all its pixels. */
+static mm1_status load_picture(const mm1_loader *l, const mm1_part *p, mm1_image *out, mm1_error *err)
+{
+    const mm1_data_config *config = l->options.config;
+    mm1_image whole = {0};
+    *out = (mm1_image){0};
+    mm1_status st = MM1_OK;
+    if (config->jpeg == MM1_DATA_JPEG_SCALED) {
+        const int32_t side =
+            (int32_t)ceil((double)l->options.image.image_px / config->crop_min); /* enough for any cut */
+        st = mm1_image_decode_scaled(p->bytes, p->len, &mm1_image_limits_default, p->name, side, side, &whole, err);
+    } else {
+        st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &whole, err);
+    }
+    if (st == MM1_OK && config->crop_min < 1) {
+        *out = whole;
+        return MM1_OK;
+    }
+    st = st != MM1_OK ? st : fit(l, &whole, out, err);
+    mm1_image_deinit(&whole);
+    return st;
+}
+
+/* The pictures of a document, in order; NULL on failure. */
+static mm1_status load_pictures(const mm1_loader *l, const mm1_document *d, size_t n, mm1_image **out, mm1_error *err)
+{
+    mm1_image *pictures = mm1_calloc(n, sizeof *pictures);
+    mm1_status st = MM1_OK;
+    *out = NULL;
+    if (pictures == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu pictures", n);
+    }
+    for (size_t i = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
+        if (d->parts[i].kind == MM1_PART_IMAGE) {
+            st = load_picture(l, &d->parts[i], &pictures[k++], err);
+        }
+    }
+    if (st != MM1_OK) {
+        free_pictures(pictures, n);
+        return st;
+    }
+    *out = pictures;
+    return MM1_OK;
+}
+
+/* One square for each picture, of a cut. */
+static mm1_status cut_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d,
+                              const mm1_image *pictures, sample *s, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    const size_t n = mm1_document_n_images(d);
+    s->own = mm1_calloc(n, sizeof *s->own);
+    if (s->own == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu pictures", n);
+    }
+    s->n_own = n;
+    s->squares = s->own;
+    for (size_t i = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
+        mm1_image cut = {0};
+        if (d->parts[i].kind == MM1_PART_IMAGE) {
+            st = cut_at_random(l, source, ordinal, i, &pictures[k], &cut, err);
+            st = st != MM1_OK ? st : fit(l, &cut, &s->own[k++], err);
+            mm1_image_deinit(&cut);
+        }
     }
     return st;
 }
 
-static mm1_status decode_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d, sample *s,
-                                 mm1_error *err)
+static mm1_status make_squares(const mm1_loader *l, size_t source, int64_t sample_index, int64_t ordinal,
+                               const mm1_document *d, sample *s, mm1_error *err)
 {
-    const mm1_loader_image *to = &l->options.image;
     const size_t n = mm1_document_n_images(d);
-    s->squares = mm1_calloc(n, sizeof *s->squares);
-    if (s->squares == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for %zu pictures", d->name, n);
+    mm1_image *own = NULL; /* what the cache did not take */
+    mm1_status st = MM1_OK;
+    if (n == 0) {
+        return MM1_OK;
     }
-    for (size_t i = 0; i < d->n_parts; i++) {
-        const mm1_part *p = &d->parts[i];
-        mm1_image image = {0};
-        if (p->kind != MM1_PART_IMAGE) {
-            continue;
+    const mm1_image *pictures = l->cache != NULL ? mm1_pixel_cache_get(l->cache, source, sample_index, n) : NULL;
+    if (pictures == NULL) {
+        st = load_pictures(l, d, n, &own, err);
+        pictures = own;
+        if (st == MM1_OK && l->cache != NULL && mm1_pixel_cache_put(l->cache, source, sample_index, own, n)) {
+            own = NULL;
         }
-        mm1_status st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &image, err);
-        if (st == MM1_OK && l->options.config->crop_min < 1) {
-            st = cut_at_random(l, source, ordinal, i, &image, err);
-        }
-        if (st == MM1_OK) {
-            st = mm1_image_fit_square(&image, (int32_t)to->image_px, to->fit, to->filter, &s->squares[s->n_squares],
-                                      err);
-        }
-        mm1_image_deinit(&image);
-        if (st != MM1_OK) {
-            return mm1_error_wrap(err, st, "%s", d->name);
-        }
-        s->n_squares++;
     }
-    return MM1_OK;
+    if (st == MM1_OK && l->options.config->crop_min < 1) {
+        st = cut_squares(l, source, ordinal, d, pictures, s, err);
+        free_pictures(own, n);
+    } else if (st == MM1_OK) {
+        s->squares = pictures;
+        s->own = own;
+        s->n_own = own != NULL ? n : 0;
+    }
+    return st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "%s", d->name);
 }
 
 /* Runs without the lock.  What went wrong is in the sample. */
@@ -159,7 +231,7 @@ static void sample_prepare(const mm1_loader *l, size_t source, int64_t ordinal, 
         st = mm1_sequence_build(&d, l->options.tokenizer, l->options.n_visual, true, &s->sequence, &err);
     }
     if (st == MM1_OK) {
-        st = decode_squares(l, source, ordinal, &d, s, &err);
+        st = make_squares(l, source, i, ordinal, &d, s, &err);
     }
     if (st == MM1_OK && d.name != NULL) {
         s->name = mm1_strdup(d.name);
@@ -513,6 +585,22 @@ static mm1_status open_source(mm1_loader *l, size_t i, mm1_error *err)
                             : mm1_error_set(err, MM1_E_NOMEM, "loader: no memory for the queue of %s", s->name);
 }
 
+/* Sources of text have no pictures to keep. */
+static mm1_status make_cache(mm1_loader *l, mm1_error *err)
+{
+    const mm1_data_config *config = l->options.config;
+    int64_t n_samples[MM1_DATA_MAX_SOURCES];
+    if (config->cache_mb == 0) {
+        return MM1_OK;
+    }
+    for (size_t i = 0; i < l->n_sources; i++) {
+        n_samples[i] = config->sources[i].kind != MM1_DATA_TEXT ? l->n_samples[i] : 0;
+    }
+    const mm1_status st =
+        mm1_pixel_cache_create(l->n_sources, n_samples, (size_t)config->cache_mb << 20, &l->cache, err);
+    return st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "data.cache_mb");
+}
+
 static mm1_status make_ring(mm1_loader *l, mm1_error *err)
 {
     const mm1_data_config *config = l->options.config;
@@ -601,6 +689,9 @@ mm1_status mm1_loader_create(const mm1_loader_options *options, mm1_loader **out
         st = open_source(l, i, err);
     }
     if (st == MM1_OK) {
+        st = make_cache(l, err);
+    }
+    if (st == MM1_OK) {
         st = make_ring(l, err);
     }
     if (st == MM1_OK) {
@@ -644,6 +735,7 @@ void mm1_loader_destroy(mm1_loader *l)
         mm1_free(q->slots);
         mm1_reader_destroy(q->reader);
     }
+    mm1_pixel_cache_destroy(l->cache);
     for (int64_t i = 0; l->ring != NULL && i < l->n_ring; i++) {
         mm1_batch_deinit(&l->ring[i].batch);
     }

@@ -13,6 +13,10 @@
  * [(j * n_ranks + k) * rows, + rows): the ranks together take consecutive rows, and the state after batch j is the same
  * on all.
  *
+ * With config->cache_mb, pictures are kept decoded for later epochs (pixel_cache.h): as squares, or, if
+ * config->crop_min asks for random cuts, whole, as the decoder gave them, because every epoch cuts anew.  A batch is
+ * the same whether its pictures were kept or not.
+ *
  * Bad samples are skipped, counted and logged by name; over config->bad_share_max of those seen (after 100), and when a
  * source has none that can be used, the stream ends with an error.
  *

@@ -22,6 +22,8 @@ enum {
     MIN_EXAMPLE = 3,           /* positions beside the image: <end>, a token, <end> */
     QUEUE_BASE = 8,            /* samples that the loader prepares ahead in every source, */
     QUEUE_PER_WORKER = 4,      /* and more for each worker (loader.c) */
+    KEPT_SAMPLE_BYTES = 80,    /* beside the pixels that the loader keeps, for a sample */
+    KEPT_PICTURE_BYTES = 80,   /* and for a picture (pixel_cache.c) */
     TOKENIZER_BYTES_AN_ID = 96 /* measured: 91 at 1024 ids, 95 at 8192 */
 };
 
@@ -74,6 +76,7 @@ static void images_by_data(const mm1_recipe *recipe, const mm1_model_config *c, 
     mm1_loader *loader = NULL;
     images seen = {0};
     r.data.prefetch = 1;
+    r.data.cache_mb = 0;
     mm1_status st = mm1_recipe_loader_create(&r, c, tokenizer, NULL, &loader, NULL);
     for (int k = 0; st == MM1_OK && k < PROBED_BATCHES; k++) {
         const mm1_batch *b = NULL;
@@ -196,6 +199,7 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
     const double workers = (double)r->data.workers, R = (double)r->model.vision.image_size;
     const size_t before = mm1_alloc_bytes();
     mm1_reader *reader = NULL;
+    int64_t n_samples = 0;
     mm1_error err = {0};
     pictures pics = {.per_sample = s->kind == MM1_DATA_TEXT       ? 0
                                    : s->kind == MM1_DATA_CAPTIONS ? 1
@@ -204,13 +208,18 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
         p->memory.data_index += (double)(mm1_alloc_bytes() - before);
         p->memory.data_files += mapped_bytes(s->path);
         pics = probe_pictures(reader);
+        n_samples = mm1_reader_len(reader);
     } else {
         mm1_log(MM1_LOG_WARN, "data.sources.%s is not counted: %s", s->name, err.message);
         p->has_data = false;
     }
     mm1_reader_destroy(reader);
     p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * 3 * R * R;
-    /* The encoded and the decoded picture, and the resampler's rows between its two passes. */
+    if (s->kind != MM1_DATA_TEXT) {
+        const double picture = KEPT_PICTURE_BYTES + (r->data.crop_min < 1 ? pics.decoded_bytes : 3 * R * R);
+        p->memory.pixels += (double)n_samples * (KEPT_SAMPLE_BYTES + pics.per_sample * picture);
+    }
+    /* The encoded picture, the decoded one, and that turned upright or cut. */
     *worker_bytes = fmax(*worker_bytes, pics.encoded_bytes + 2 * pics.decoded_bytes);
 }
 
@@ -224,6 +233,9 @@ static void plan_data(const mm1_recipe *r, mm1_plan *p)
         }
     }
     p->memory.decoding = (double)d->workers * worker_bytes;
+    /* All pictures, if they fit; where the data are not there, as many as fit. */
+    const double cache_bytes = (double)d->cache_mb * (1 << 20);
+    p->memory.pixels = p->has_data ? fmin(p->memory.pixels, cache_bytes) : cache_bytes;
 }
 
 static void plan_batches(const mm1_recipe *r, const images *n, mm1_plan *p)

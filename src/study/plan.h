@@ -30,6 +30,7 @@ typedef struct mm1_plan_flops {
     X(batches, "batches made ahead")                                                                                   \
     X(samples, "samples prepared ahead")                                                                               \
     X(decoding, "pictures being decoded")                                                                              \
+    X(pixels, "decoded pictures kept for later epochs")                                                                \
     X(data_index, "index of the data, text unpacked")                                                                  \
     X(tokenizer, "tokenizer")                                                                                          \
     X(tables, "tables of the model")                                                                                   \

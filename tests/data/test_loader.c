@@ -200,6 +200,108 @@ static void tokens_are_hidden_from_the_decoder_but_still_predicted(void **state)
     fixture_deinit(&f);
 }
 
+enum { N_PHOTOS = 6 };
+
+/* Captions of JPEGs of 96 x 80 px, large enough to be decoded small for FIXTURE_PX. */
+static void photo_captions(const fixture *f, const char *name)
+{
+    mm1_tar_writer *w = fixture_tar(f, name);
+    for (int i = 0; i < N_PHOTOS; i++) {
+        char member[64];
+        mm1_error err = {0};
+        mm1_image image;
+        uint8_t *jpeg = NULL;
+        size_t len = 0;
+        check_ok(mm1_image_init(&image, 96, 80, &err), &err);
+        for (int k = 0; k < 96 * 80; k++) {
+            image.rgb[3 * k] = (uint8_t)(2 * (k % 96));
+            image.rgb[3 * k + 1] = (uint8_t)(3 * (k / 96));
+            image.rgb[3 * k + 2] = (uint8_t)(20 * i + (k % 96 * (k / 96) & 63));
+        }
+        check_ok(mm1_image_encode_jpeg(&image, 90, &jpeg, &len, &err), &err);
+        mm1_image_deinit(&image);
+        (void)snprintf(member, sizeof member, "%06d.jpg", i);
+        fixture_append(w, member, jpeg, len);
+        mm1_free(jpeg);
+        (void)snprintf(member, sizeof member, "%06d.txt", i);
+        fixture_append(w, member, "a cat", 5);
+    }
+    fixture_finish(w);
+}
+
+static void kept_pictures_change_no_bit_of_a_batch(void **state)
+{
+    (void)state;
+    enum { N = 12 };
+    fixture f;
+    uint64_t want[4][N], got[N];
+    static mm1_data_state states[N], others[N];
+    fixture_init(&f);
+    photo_captions(&f, "photos.tar");
+    fixture_pages(&f, "pages.tar", 5);
+    fixture_sources(&f, "[{name: photos, kind: captions, path: '@photos.tar', weight: 2},"
+                        " {name: pages, kind: interleaved, path: '@pages.tar'}]");
+    const mm1_loader_options options = fixture_options(&f, 5);
+    for (int i = 0; i < 4; i++) {
+        f.config.jpeg = i % 2 == 0 ? MM1_DATA_JPEG_EXACT : MM1_DATA_JPEG_SCALED;
+        f.config.crop_min = i / 2 == 0 ? 1 : 0.6;
+        f.config.cache_mb = 0;
+        run(&options, N, want[i], states);
+        assert_true(states[N - 1].sources[0].sample > 3 * N_PHOTOS); /* several epochs */
+        f.config.cache_mb = 1;
+        for (f.config.workers = 1; f.config.workers <= 3; f.config.workers += 2) {
+            run(&options, N, got, others);
+            assert_memory_equal(got, want[i], sizeof got);
+            assert_int_equal(hash_state(&others[N - 1]), hash_state(&states[N - 1]));
+        }
+        for (int k = 0; k < i; k++) {
+            assert_memory_not_equal(want[i], want[k], sizeof got); /* both keys do something */
+        }
+    }
+    fixture_deinit(&f);
+}
+
+static void later_epochs_take_their_pictures_from_memory(void **state)
+{
+    (void)state;
+    enum { N = 12, READ = 4 };
+    fixture f;
+    uint64_t want[N];
+    static mm1_data_state states[N];
+    mm1_error err = {0};
+    mm1_loader *l = NULL;
+    fixture_init(&f);
+    photo_captions(&f, "photos.tar");
+    fixture_sources(&f, "[{name: photos, kind: captions, path: '@photos.tar'}]");
+    const mm1_loader_options options = fixture_options(&f, 5);
+    run(&options, N, want, states);
+    assert_true(states[READ - 1].sources[0].sample >= N_PHOTOS && states[N - 1].sources[0].sample > 100);
+    f.config.cache_mb = 1;
+    check_ok(mm1_loader_create(&options, &l, &err), &err);
+    for (int i = 0; i < N; i++) {
+        const mm1_batch *b = NULL;
+        check_ok(mm1_loader_next(l, &b, NULL, NULL, &err), &err);
+        assert_int_equal(hash_batch(b), want[i]);
+        if (i + 1 == READ) { /* every sample was read: make the pictures unreadable where they lie */
+            char *path = fixture_path(&f, "photos.tar"), *bytes = NULL;
+            size_t len = 0;
+            check_ok(mm1_file_read(path, 1 << 20, &bytes, &len, &err), &err);
+            FILE *file = fopen(path, "r+b");
+            assert_non_null(file);
+            for (char *at = bytes; (at = memmem(at, (size_t)(bytes + (ptrdiff_t)len - at), "\xff\xd8\xff", 3)) != NULL;
+                 at++) {
+                assert_int_equal(fseek(file, at - bytes, SEEK_SET), 0);
+                assert_int_equal(fputc(0, file), 0);
+            }
+            assert_int_equal(fclose(file), 0);
+            mm1_free(bytes);
+            mm1_free(path);
+        }
+    }
+    mm1_loader_destroy(l);
+    fixture_deinit(&f);
+}
+
 /* Rows of the ranks, put together, are the rows of one. */
 static void ranks_together_get_the_rows_of_one(void **state)
 {
@@ -570,6 +672,8 @@ int main(void)
         cmocka_unit_test(a_run_continues_as_if_it_had_not_stopped),
         cmocka_unit_test(random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures),
         cmocka_unit_test(tokens_are_hidden_from_the_decoder_but_still_predicted),
+        cmocka_unit_test(kept_pictures_change_no_bit_of_a_batch),
+        cmocka_unit_test(later_epochs_take_their_pictures_from_memory),
         cmocka_unit_test(ranks_together_get_the_rows_of_one),
         cmocka_unit_test(nothing_of_another_example_is_visible),
         cmocka_unit_test(bad_samples_are_skipped_counted_and_named),

@@ -135,6 +135,25 @@ static void smaller_passes_and_frozen_parts_take_less(void **state)
     assert_true(plans[4].memory.batches < 0.6 * plans[0].memory.batches);
 }
 
+static void kept_pictures_take_what_the_recipe_allows_them(void **state)
+{
+    (void)state;
+    static const char *const set[] = {"data.cache_mb=7"};
+    mm1_plan without, with;
+    mm1_error err = {0};
+    mm1_recipe r;
+    load(&r, NULL, 0);
+    check_ok(mm1_plan_make(&r, &without, &err), &err);
+    mm1_recipe_deinit(&r);
+    load(&r, set, 1);
+    check_ok(mm1_plan_make(&r, &with, &err), &err);
+    mm1_recipe_deinit(&r);
+    assert_true(without.memory.pixels == 0);
+    assert_true(with.memory.pixels == 7 << 20); /* the data are not there: the most it can be */
+    /* What the process itself holds moves by some kilobytes between two plans. */
+    assert_true(fabs(with.memory.needed - without.memory.needed - (7 << 20)) < 1 << 20);
+}
+
 static void what_cannot_be_trained_is_not_planned(void **state)
 {
     (void)state;
@@ -164,6 +183,7 @@ int main(void)
         cmocka_unit_test(parameters_and_learning_rate_are_those_of_the_model),
         cmocka_unit_test(operations_are_those_of_a_full_batch),
         cmocka_unit_test(smaller_passes_and_frozen_parts_take_less),
+        cmocka_unit_test(kept_pictures_take_what_the_recipe_allows_them),
         cmocka_unit_test(what_cannot_be_trained_is_not_planned),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
