@@ -128,14 +128,16 @@ static void nfc_equals_utf8proc_and_orders_long_runs_of_marks(void **state)
         size_t len = 0;
         for (int k = 0; k < 40; k++) {
             static const uint32_t blocks[] = {0x41, 0x300, 0x300, 0x5B0, 0x1100, 0x1161, 0xAC00, 0x1E00, 0x915, 0x2126};
-            uint32_t code = blocks[mm1_rng_below(&r, 10)] + (uint32_t)mm1_rng_below(&r, 40);
+            const bool low = mm1_rng_below(&r, 10) < (uint64_t)round % 10; /* short runs and long ones */
+            uint32_t code =
+                (low ? round % 3 == 0 ? 0xC0 : 0x41 : blocks[mm1_rng_below(&r, 10)]) + (uint32_t)mm1_rng_below(&r, 40);
             len += mm1_utf8_encode(text + len, code);
         }
         text[len] = '\0';
         utf8proc_uint8_t *want = utf8proc_NFC((const utf8proc_uint8_t *)text);
         check_ok(mm1_nfc(text, len, &out, &n, &err), &err);
-        assert_string_equal(out, (const char *)want);
-        assert_int_equal(n, strlen(out));
+        assert_string_equal(out != NULL ? out : text, (const char *)want); /* NULL: it is NFC already */
+        assert_int_equal(out != NULL ? n : len, strlen((const char *)want));
         free(want);
         mm1_free(out);
     }
@@ -154,6 +156,29 @@ static void nfc_equals_utf8proc_and_orders_long_runs_of_marks(void **state)
     mm1_free(text);
 }
 
+static void nfc_reports_each_failed_allocation_and_leaks_nothing(void **state)
+{
+    (void)state;
+    static const char text[] = "e\xCC\x81 and \xE1\x84\x80\xE1\x85\xA1 and o\xCC\x88";
+    const size_t before = mm1_alloc_bytes();
+    mm1_status st = MM1_E_NOMEM;
+    for (uint64_t n = 1; st != MM1_OK; n++) {
+        mm1_error err = {0};
+        char *out = (char *)&err; /* must become NULL */
+        size_t len = 0;
+        mm1_alloc_fail_at(n);
+        st = mm1_nfc(text, sizeof text - 1, &out, &len, &err);
+        mm1_alloc_fail_at(0);
+        assert_true(st == MM1_OK ? n > 1 : st == MM1_E_NOMEM && out == NULL);
+        assert_true(n < 20);
+        if (st == MM1_OK) {
+            assert_string_equal(out, "\xC3\xA9 and \xEA\xB0\x80 and \xC3\xB6");
+        }
+        mm1_free(out);
+        assert_int_equal(mm1_alloc_bytes(), before);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -163,6 +188,7 @@ int main(void)
         cmocka_unit_test(byte_alphabet_is_the_one_of_gpt2),
         cmocka_unit_test(classes_agree_with_utf8proc_where_it_knows_the_character),
         cmocka_unit_test(nfc_equals_utf8proc_and_orders_long_runs_of_marks),
+        cmocka_unit_test(nfc_reports_each_failed_allocation_and_leaks_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
