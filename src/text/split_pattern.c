@@ -314,8 +314,10 @@ static mm1_status find(mm1_split_cursor *c, mm1_error *err)
         return MM1_OK;
     }
     PCRE2_SPTR text = (PCRE2_SPTR)c->text;
-    int n = pcre2_match(c->split->code, text, c->len, c->search, PCRE2_NO_UTF_CHECK, c->match_data, c->match_context);
-    if (n == PCRE2_ERROR_JIT_STACKLIMIT) { /* the interpreter keeps its stack on the heap */
+    /* Straight to the compiled code: pcre2_match() would check its arguments for each piece. */
+    int n = pcre2_jit_match(c->split->code, text, c->len, c->search, 0, c->match_data, c->match_context);
+    /* No compiled code, or its stack is too small: the interpreter keeps its stack on the heap. */
+    if (n == PCRE2_ERROR_JIT_BADOPTION || n == PCRE2_ERROR_JIT_STACKLIMIT) {
         n = pcre2_match(c->split->code, text, c->len, c->search, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, c->match_data,
                         c->match_context);
     }
