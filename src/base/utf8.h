@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* The code point at s[0 .. len) into *out; the bytes it takes, 0 if they are malformed (overlong, surrogate, cut, over
  * 0x10ffff) or len is 0. */
@@ -45,6 +46,13 @@ static inline size_t mm1_utf8_valid(const char *s, size_t len)
             break;
         }
         done += n;
+        /* Behind ASCII there is mostly more of it. */
+        for (uint64_t eight; n == 1 && len - done >= sizeof eight; done += sizeof eight) {
+            memcpy(&eight, s + done, sizeof eight);
+            if ((eight & UINT64_C(0x8080808080808080)) != 0) {
+                break;
+            }
+        }
     }
     return done;
 }

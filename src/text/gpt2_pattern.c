@@ -1,16 +1,17 @@
 /* gpt2_pattern.c - GPT-2's pre-tokenizer pattern by hand; declared in split_pattern.h.
  *
- * Nearly all text is cut here, so ASCII goes through a table of 128 entries and only the rest is decoded. */
+ * Nearly all text is cut here, so ASCII goes through a table and only the rest is decoded. */
 #include "text/split_pattern.h"
 #include "text/unicode_class.h"
 #include "text/utf8.h"
 #include <stdint.h>
 
-#define L MM1_CHAR_LETTER
-#define N MM1_CHAR_NUMBER
-#define S MM1_CHAR_SPACE
-#define O MM1_CHAR_OTHER
-static const uint8_t ascii[128] = {
+#define L (MM1_CHAR_LETTER + 1)
+#define N (MM1_CHAR_NUMBER + 1)
+#define S (MM1_CHAR_SPACE + 1)
+#define O (MM1_CHAR_OTHER + 1)
+/* One more than the class of an ASCII character; 0 for all other bytes. */
+static const uint8_t ascii[256] = {
     O, O, O, O, O, O, O, O, O, S, S, S, S, S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, /* controls */
     S, O, O, O, O, O, O, O, O, O, O, O, O, O, O, O, N, N, N, N, N, N, N, N, N, N, O, O, O, O, O, O, /* space, digits */
     O, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, L, O, O, O, O, O, /* A to Z */
@@ -26,7 +27,7 @@ static mm1_char_class class_at(const char *p, const char *end, size_t *n)
 {
     if ((unsigned char)*p < 0x80) {
         *n = 1;
-        return (mm1_char_class)ascii[(unsigned char)*p];
+        return (mm1_char_class)(ascii[(unsigned char)*p] - 1);
     }
     uint32_t code = 0;
     *n = mm1_utf8_decode(p, (size_t)(end - p), &code);
@@ -59,10 +60,15 @@ static size_t contraction(const char *p, const char *end)
 static const char *run_end(const char *p, const char *end, mm1_char_class c)
 {
     size_t n;
-    while (p < end && class_at(p, end, &n) == c) {
+    for (;;) {
+        while (p < end && ascii[(unsigned char)*p] == c + 1) {
+            p++;
+        }
+        if (p == end || (unsigned char)*p < 0x80 || class_at(p, end, &n) != c) {
+            return p;
+        }
         p += n;
     }
-    return p;
 }
 
 size_t mm1_gpt2_piece(const char *text, size_t len)

@@ -49,6 +49,15 @@ static void malformed_bytes_are_no_characters(void **state)
         assert_int_equal(mm1_utf8_valid(bad[i], strlen(bad[i])), 0);
     }
     assert_int_equal(mm1_utf8_valid("plain text of many bytes \xC3\xA9\xFFzz", 30), 27);
+    for (size_t at = 0; at < 40; at++) { /* ASCII is passed over in blocks, wherever they begin and end */
+        char text[40];
+        memset(text, 'a', sizeof text);
+        text[at] = '\xFF';
+        for (size_t begin = 0; begin <= at; begin++) {
+            assert_int_equal(mm1_utf8_valid(text + begin, sizeof text - begin), at - begin);
+            assert_int_equal(mm1_utf8_valid(text + begin, at - begin), at - begin);
+        }
+    }
     assert_int_equal(mm1_utf8_invalid_prefix("\xFF\x80\xE2\x82z", 5), 4);
     assert_int_equal(mm1_utf8_invalid_prefix("\xFF\x80\xE2\x82", 4), 4);
     assert_int_equal(mm1_utf8_invalid_prefix("a", 1), 0);
