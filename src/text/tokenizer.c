@@ -8,6 +8,8 @@
 #include "text/tokenizer_impl.h"
 #include <string.h>
 
+enum { SHORT_TOKEN = 16 };
+
 /* -------- ids -------- */
 
 mm1_status mm1_ids_add(mm1_ids *ids, int32_t id, mm1_error *err)
@@ -308,17 +310,23 @@ mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size
             return mm1_error_set(err, MM1_E_NOMEM, "the text of %zu ids is too long", n);
         }
     }
-    char *out = total == SIZE_MAX ? NULL : mm1_alloc(total + 1, 1);
+    char *out = total > SIZE_MAX - SHORT_TOKEN ? NULL : mm1_alloc(total + SHORT_TOKEN, 1);
     if (out == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for a text of %zu bytes", total);
     }
     char *p = out;
     for (size_t i = 0; i < n; i++) {
-        const char *bytes = mm1_tokenizer_token_bytes(t, ids[i], &piece);
-        if (piece > 0) {
-            memcpy(p, bytes, piece);
-            p += piece;
+        if ((t->flags[ids[i]] & MM1__TOKEN_SPECIAL) != 0) {
+            continue;
         }
+        const size_t at = t->offsets[ids[i]];
+        piece = t->offsets[ids[i] + 1] - at;
+        if (piece <= SHORT_TOKEN && t->bytes.len - at >= SHORT_TOKEN) {
+            memcpy(p, t->bytes.data + at, SHORT_TOKEN); /* of fixed length, which is no call; the rest is overwritten */
+        } else {
+            memcpy(p, t->bytes.data + at, piece);
+        }
+        p += piece;
     }
     *p = '\0';
     *text = out;
