@@ -1,73 +1,60 @@
 /* bpe.c - see bpe.h.
  *
- * Two ways to the same ids.  A short pre-token (nearly all of them) lives in two arrays on the stack that are scanned
- * for the smallest rank.  A long one, which may be a hostile run of one letter, is a doubly linked list with a heap of
+ * Two ways to the same ids.  A short pre-token (nearly all of them) lives in an array on the stack that is scanned for
+ * the smallest rank.  A long one, which may be a hostile run of one letter, is a doubly linked list with a heap of
  * candidate pairs, so that it costs n log n. */
 #include "text/bpe.h"
 
 #include "base/alloc.h"
 #include <string.h>
 
-enum { SHORT_WORD = 40 };
-static const uint32_t NO_RANK = UINT32_MAX;
+enum { SHORT_WORD = 40, SHIFT_ITEMS = 8 };
+static const uint64_t LAST = (uint64_t)MM1__NO_RANK << 32; /* above the id of the last symbol */
 static const uint32_t NO_POS = UINT32_MAX;
 
-static const mm1__merge_slot *find_merge(const mm1_tokenizer *t, int32_t left, int32_t right)
+/* A symbol of a short pre-token: the rank of its pair with the next one above its id.  Pairs of equal rank are the
+ * same, so that comparing whole items compares ranks. */
+static uint64_t symbol_item(const mm1_tokenizer *t, int32_t id, int32_t next)
 {
-    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
-    const size_t mask = t->merge_slots_cap - 1;
-    for (size_t i = mm1__pair_hash(pair) & mask;; i = (i + 1) & mask) {
-        const mm1__merge_slot *slot = &t->merge_slots[i];
-        if (slot->pair == pair) {
-            return slot;
-        }
-        if (slot->pair == UINT64_MAX) {
-            return NULL;
-        }
-    }
-}
-
-static uint32_t rank_of(const mm1_tokenizer *t, int32_t left, int32_t right)
-{
-    const mm1__merge_slot *slot = find_merge(t, left, right);
-    return slot == NULL ? NO_RANK : slot->rank;
+    return (uint64_t)mm1__merge_rank(t, id, next) << 32 | (uint32_t)id;
 }
 
 static mm1_status encode_short(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
-    int32_t sym[SHORT_WORD];
-    uint32_t rank[SHORT_WORD]; /* of the pair (i, i + 1) */
+    uint64_t item[SHORT_WORD + SHIFT_ITEMS];
     size_t n = len;
-    for (size_t i = 0; i < n; i++) {
-        sym[i] = t->byte_ids[(uint8_t)word[i]];
-    }
     for (size_t i = 0; i + 1 < n; i++) {
-        rank[i] = rank_of(t, sym[i], sym[i + 1]);
+        const uint8_t left = (uint8_t)word[i], right = (uint8_t)word[i + 1];
+        item[i] = (uint64_t)t->byte_pair_ranks[left << 8 | right] << 32 | (uint32_t)t->byte_ids[left];
     }
+    item[n - 1] = LAST | (uint32_t)t->byte_ids[(uint8_t)word[n - 1]];
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++) {
-            best = rank[i] < rank[best] ? i : best;
+            best = item[i] < item[best] ? i : best;
         }
-        if (rank[best] == NO_RANK) {
+        const uint32_t rank = (uint32_t)(item[best] >> 32);
+        if (rank == MM1__NO_RANK) {
             break;
         }
-        sym[best] = t->merges[rank[best]].result;
+        const int32_t id = t->merges[rank].result;
         n--;
-        memmove(&sym[best + 1], &sym[best + 2], (n - best - 1) * sizeof sym[0]);
-        if (best + 1 < n) {
-            memmove(&rank[best + 1], &rank[best + 2], (n - best - 2) * sizeof rank[0]);
-            rank[best] = rank_of(t, sym[best], sym[best + 1]);
+        for (size_t i = best + 1; i < n; i += SHIFT_ITEMS) { /* by a fixed length, which is no call */
+            memmove(&item[i], &item[i + 1], SHIFT_ITEMS * sizeof item[0]);
         }
+        item[best] = best + 1 < n ? symbol_item(t, id, (int32_t)(uint32_t)item[best + 1]) : LAST | (uint32_t)id;
         if (best > 0) {
-            rank[best - 1] = rank_of(t, sym[best - 1], sym[best]);
+            item[best - 1] = symbol_item(t, (int32_t)(uint32_t)item[best - 1], id);
         }
     }
-    for (size_t i = 0; i < n; i++) {
-        const mm1_status st = mm1_ids_add(ids, sym[i], err);
+    while (ids->cap - ids->n < n) {
+        const mm1_status st = mm1__ids_grow(ids, err);
         if (st != MM1_OK) {
             return st;
         }
+    }
+    for (size_t i = 0; i < n; i++) {
+        ids->items[ids->n++] = (int32_t)(uint32_t)item[i];
     }
     return MM1_OK;
 }
@@ -124,8 +111,8 @@ static void push(candidate *heap, size_t *n, candidate c)
 static void renew(const mm1_tokenizer *t, symbol *sym, uint32_t pos, candidate *heap, size_t *n_heap)
 {
     const uint32_t next = sym[pos].next;
-    sym[pos].rank = next == NO_POS ? NO_RANK : rank_of(t, sym[pos].id, sym[next].id);
-    if (sym[pos].rank != NO_RANK) {
+    sym[pos].rank = next == NO_POS ? MM1__NO_RANK : mm1__merge_rank(t, sym[pos].id, sym[next].id);
+    if (sym[pos].rank != MM1__NO_RANK) {
         push(heap, n_heap, (candidate){.rank = sym[pos].rank, .pos = pos});
     }
 }
@@ -152,8 +139,8 @@ static mm1_status encode_long(const mm1_tokenizer *t, const char *word, size_t l
         sym[i].next = i + 1 == n ? NO_POS : i + 1;
     }
     for (uint32_t i = 0; i < n; i++) {
-        sym[i].rank = i + 1 == n ? NO_RANK : rank_of(t, sym[i].id, sym[i + 1].id);
-        if (sym[i].rank != NO_RANK) {
+        sym[i].rank = i + 1 == n ? MM1__NO_RANK : mm1__merge_rank(t, sym[i].id, sym[i + 1].id);
+        if (sym[i].rank != MM1__NO_RANK) {
             heap[n_heap++] = (candidate){.rank = sym[i].rank, .pos = i};
         }
     }

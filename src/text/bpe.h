@@ -4,8 +4,8 @@
 
 #include "text/tokenizer_impl.h"
 
-/* Appends the ids of one pre-token.  O(n log n) in its length.  Thread-safe.  MM1_E_NOMEM, or MM1_E_LIMIT for a
- * pre-token of 2 GiB and more. */
+/* Appends the ids of one pre-token, which is not empty.  O(n log n) in its length.  Thread-safe.  MM1_E_NOMEM, or
+ * MM1_E_LIMIT for a pre-token of 2 GiB and more. */
 mm1_status mm1__bpe_encode(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err);
 
 /* The same without the short cut for pre-tokens that are a token: what the merges alone make of it. */

@@ -12,19 +12,25 @@ enum { SHORT_TOKEN = 16 };
 
 /* -------- ids -------- */
 
+mm1_status mm1__ids_grow(mm1_ids *ids, mm1_error *err)
+{
+    const size_t cap = ids->cap < 64 ? 64 : ids->cap > SIZE_MAX / 2 ? SIZE_MAX : ids->cap * 2;
+    int32_t *items = mm1_realloc(ids->items, cap, sizeof *items);
+    if (items == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a list of %zu token ids", cap);
+    }
+    ids->items = items;
+    ids->cap = cap;
+    return MM1_OK;
+}
+
 mm1_status mm1_ids_add(mm1_ids *ids, int32_t id, mm1_error *err)
 {
-    if (ids->n == ids->cap) {
-        const size_t cap = ids->cap < 64 ? 64 : ids->cap > SIZE_MAX / 2 ? SIZE_MAX : ids->cap * 2;
-        int32_t *items = mm1_realloc(ids->items, cap, sizeof *items);
-        if (items == NULL) {
-            return mm1_error_set(err, MM1_E_NOMEM, "no memory for a list of %zu token ids", cap);
-        }
-        ids->items = items;
-        ids->cap = cap;
+    const mm1_status st = ids->n == ids->cap ? mm1__ids_grow(ids, err) : MM1_OK;
+    if (st == MM1_OK) {
+        ids->items[ids->n++] = id;
     }
-    ids->items[ids->n++] = id;
-    return MM1_OK;
+    return st;
 }
 
 void mm1_ids_free(mm1_ids *ids)
@@ -53,6 +59,7 @@ void mm1_tokenizer_destroy(mm1_tokenizer *t)
         }
         mm1_free(t->specials);
         mm1_free(t->added_text);
+        mm1_free(t->byte_pair_ranks);
         mm1_free(t->merge_slots);
         mm1_free(t->merges);
         mm1_free(t->by_bytes);
@@ -190,14 +197,24 @@ bool mm1__tokenizer_add_merge(mm1_tokenizer *t, int32_t left, int32_t right, int
     return true;
 }
 
+/* The byte that a token stands for, -1 if it is longer. */
+static int byte_of(const mm1_tokenizer *t, int32_t id)
+{
+    size_t len;
+    const char *bytes = spelling(t, id, &len);
+    return len == 1 && t->byte_ids[(uint8_t)*bytes] == id ? (uint8_t)*bytes : -1;
+}
+
 static mm1_status index_merges(mm1_tokenizer *t, mm1_error *err)
 {
     t->merge_slots_cap = table_cap(t->n_merges);
     t->merge_slots = mm1_alloc(t->merge_slots_cap, sizeof *t->merge_slots);
-    if (t->merge_slots == NULL) {
+    t->byte_pair_ranks = mm1_alloc(256 * 256, sizeof *t->byte_pair_ranks);
+    if (t->merge_slots == NULL || t->byte_pair_ranks == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu merges", t->n_merges);
     }
     memset(t->merge_slots, 0xFF, t->merge_slots_cap * sizeof *t->merge_slots);
+    memset(t->byte_pair_ranks, 0xFF, 256 * 256 * sizeof *t->byte_pair_ranks);
     const size_t mask = t->merge_slots_cap - 1;
     for (size_t rank = 0; rank < t->n_merges; rank++) {
         const mm1__merge *m = &t->merges[rank];
@@ -207,7 +224,11 @@ static mm1_status index_merges(mm1_tokenizer *t, mm1_error *err)
             i = (i + 1) & mask;
         }
         /* A merge listed twice has its later rank, as in the `tokenizers` package. */
-        t->merge_slots[i] = (mm1__merge_slot){.pair = pair, .rank = (uint32_t)rank, .result = m->result};
+        t->merge_slots[i] = (mm1__merge_slot){.pair = pair, .rank = (uint32_t)rank};
+        const int left = byte_of(t, m->left), right = byte_of(t, m->right);
+        if (left >= 0 && right >= 0) {
+            t->byte_pair_ranks[left << 8 | right] = (uint32_t)rank;
+        }
     }
     return MM1_OK;
 }

@@ -4,7 +4,7 @@
  *
  *   tokens   bytes of every id back to back, cut by offsets        [vocab_size + 1]
  *   by_bytes open-addressing table: bytes -> id, of the tokens that text can become
- *   merges   open-addressing table: (left id, right id) -> rank, result
+ *   merges   open-addressing table: (left id, right id) -> rank; and a plain one for two bytes
  *   splits   the patterns of the pre-tokenizer, applied one after the other
  *
  * Builders (tokenizer_load.c, bpe_train.c) call mm1__tokenizer_add_token() for ids 0, 1, 2, ..., then
@@ -23,6 +23,8 @@ enum {
     MM1__MAX_SPLITS = 8,
     MM1__MAX_ADDED_TEXT_TOKENS = 4096
 };
+
+#define MM1__NO_RANK UINT32_MAX /* of two tokens that are not merged */
 
 enum {
     MM1__TOKEN_SPECIAL = 1,  /* typed, never made from text; its text is empty */
@@ -44,8 +46,7 @@ typedef struct mm1__merge {
 
 typedef struct mm1__merge_slot {
     uint64_t pair; /* left << 32 | right; UINT64_MAX is a free slot */
-    uint32_t rank; /* smaller is merged first */
-    int32_t result;
+    uint32_t rank; /* smaller is merged first; MM1__NO_RANK in a free slot */
 } mm1__merge_slot;
 
 typedef struct mm1__bytes_slot {
@@ -68,6 +69,8 @@ struct mm1_tokenizer {
     mm1__merge_slot *merge_slots;
     size_t merge_slots_cap; /* a power of two */
 
+    uint32_t *byte_pair_ranks; /* [256 * 256] rank of the merge of two bytes, left << 8 | right */
+
     int32_t byte_ids[256];
     int32_t *specials, *added_text; /* ids; the second are found in text: added tokens that are not special */
     size_t n_specials, n_added_text;
@@ -89,6 +92,22 @@ static inline size_t mm1__pair_hash(uint64_t pair)
     const uint64_t h = pair * UINT64_C(0x9E3779B97F4A7C15);
     return (size_t)(h ^ h >> 32);
 }
+
+/* Rank of a merge, MM1__NO_RANK if these two are not merged. */
+static inline uint32_t mm1__merge_rank(const mm1_tokenizer *t, int32_t left, int32_t right)
+{
+    const uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
+    const size_t mask = t->merge_slots_cap - 1;
+    for (size_t i = mm1__pair_hash(pair) & mask;; i = (i + 1) & mask) {
+        const mm1__merge_slot *slot = &t->merge_slots[i];
+        if (slot->pair == pair || slot->pair == UINT64_MAX) {
+            return slot->rank;
+        }
+    }
+}
+
+/* Doubles the room of a list, which is then at least 64. */
+mm1_status mm1__ids_grow(mm1_ids *ids, mm1_error *err);
 
 /* An empty tokenizer; NULL if memory is short. */
 mm1_tokenizer *mm1__tokenizer_new(void);
