@@ -186,9 +186,9 @@ mm1_status mm1__bpe_encode_by_merges(const mm1_tokenizer *t, const char *word, s
 mm1_status mm1__bpe_encode(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
     if (len <= MM1__MAX_TOKEN_BYTES) {
-        const int32_t id = mm1__tokenizer_find(t, word, len);
-        if (id >= 0 && (t->ignore_merges || (t->flags[id] & MM1__TOKEN_WHOLE) != 0)) {
-            return mm1_ids_add(ids, id, err);
+        const mm1__bytes_slot *slot = mm1__tokenizer_find(t, word, len);
+        if (slot->id >= 0 && (t->ignore_merges || slot->whole)) {
+            return mm1_ids_add(ids, slot->id, err);
         }
     }
     return mm1__bpe_encode_by_merges(t, word, len, ids, err);

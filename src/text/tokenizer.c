@@ -105,28 +105,43 @@ static const char *spelling(const mm1_tokenizer *t, int32_t id, size_t *len)
     return mm1_buf_str(&t->bytes) + t->offsets[id];
 }
 
+/* What a slot is found by: all the bytes of a short token, so that its spelling need not be looked at; else a hash. */
+static uint64_t bytes_key(const char *bytes, size_t len)
+{
+    if (len > MM1__KEY_BYTES || len == 0) {
+        return mm1_hash64(bytes, len, 0);
+    }
+    if (len < 4) { /* some bytes twice rather than a loop */
+        return (uint64_t)(uint8_t)bytes[0] | (uint64_t)(uint8_t)bytes[len / 2] << 8 |
+               (uint64_t)(uint8_t)bytes[len - 1] << 16;
+    }
+    uint32_t first, last;
+    memcpy(&first, bytes, sizeof first);
+    memcpy(&last, bytes + len - sizeof last, sizeof last);
+    return (uint64_t)last << 32 | first;
+}
+
 /* The slot of these bytes, or the free slot where they belong. */
-static size_t bytes_slot(const mm1_tokenizer *t, const char *bytes, size_t len, uint32_t hash)
+static mm1__bytes_slot *bytes_slot(const mm1_tokenizer *t, const char *bytes, size_t len, uint64_t key)
 {
     const size_t mask = t->by_bytes_cap - 1;
-    for (size_t i = hash & mask;; i = (i + 1) & mask) {
-        const mm1__bytes_slot *slot = &t->by_bytes[i];
+    for (size_t i = mm1__pair_hash(key ^ len) & mask;; i = (i + 1) & mask) {
+        mm1__bytes_slot *slot = &t->by_bytes[i];
         if (slot->id < 0) {
-            return i;
+            return slot;
         }
-        if (slot->hash == hash) {
+        if (slot->key == key && slot->len == len) {
             size_t n;
-            const char *have = spelling(t, slot->id, &n);
-            if (n == len && memcmp(have, bytes, n) == 0) {
-                return i;
+            if (len <= MM1__KEY_BYTES || memcmp(spelling(t, slot->id, &n), bytes, len) == 0) {
+                return slot;
             }
         }
     }
 }
 
-int32_t mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len)
+const mm1__bytes_slot *mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len)
 {
-    return t->by_bytes[bytes_slot(t, bytes, len, (uint32_t)mm1_hash64(bytes, len, 0))].id;
+    return bytes_slot(t, bytes, len, bytes_key(bytes, len));
 }
 
 /* At least twice n, a power of two, at least 16. */
@@ -159,13 +174,13 @@ mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
         if (!from_text(t->flags[id])) {
             continue;
         }
-        const uint32_t hash = (uint32_t)mm1_hash64(bytes, len, 0);
-        mm1__bytes_slot *slot = &t->by_bytes[bytes_slot(t, bytes, len, hash)];
+        const uint64_t key = bytes_key(bytes, len);
+        mm1__bytes_slot *slot = bytes_slot(t, bytes, len, key);
         if (slot->id >= 0) {
             return mm1_error_set(err, MM1_E_FORMAT, "ids %d and %d of the vocabulary have the same bytes", slot->id,
                                  id);
         }
-        *slot = (mm1__bytes_slot){.hash = hash, .id = id};
+        *slot = (mm1__bytes_slot){.key = key, .id = id, .len = (uint16_t)len};
         if (len == 1) {
             t->byte_ids[(uint8_t)*bytes] = id;
         }
@@ -271,7 +286,7 @@ mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
             ids.n = 0;
             st = mm1__bpe_encode_by_merges(t, bytes, len, &ids, err);
             if (st == MM1_OK && ids.n == 1 && ids.items[0] == id) {
-                t->flags[id] |= MM1__TOKEN_WHOLE;
+                bytes_slot(t, bytes, len, bytes_key(bytes, len))->whole = true;
             }
         }
     }

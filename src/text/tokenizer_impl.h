@@ -31,11 +31,10 @@ enum {
     MM1__TOKEN_ADDED = 2,    /* listed in added_tokens */
     MM1__TOKEN_IN_VOCAB = 4, /* listed in model.vocab */
     MM1__TOKEN_RAW = 8,      /* its bytes are its spelling, which is not in the byte alphabet */
-    MM1__TOKEN_WHOLE = 16,   /* its bytes alone as a pre-token encode to it */
-    MM1__TOKEN_LSTRIP = 32,  /* the next four are kept to be saved again */
-    MM1__TOKEN_RSTRIP = 64,
-    MM1__TOKEN_SINGLE_WORD = 128,
-    MM1__TOKEN_NORMALIZED = 256
+    MM1__TOKEN_LSTRIP = 16,  /* the next four are kept to be saved again */
+    MM1__TOKEN_RSTRIP = 32,
+    MM1__TOKEN_SINGLE_WORD = 64,
+    MM1__TOKEN_NORMALIZED = 128
 };
 
 typedef enum mm1__normalizer { MM1__NORM_NONE, MM1__NORM_NFC } mm1__normalizer;
@@ -49,9 +48,13 @@ typedef struct mm1__merge_slot {
     uint32_t rank; /* smaller is merged first; MM1__NO_RANK in a free slot */
 } mm1__merge_slot;
 
+enum { MM1__KEY_BYTES = 8 };
+
 typedef struct mm1__bytes_slot {
-    uint32_t hash;
-    int32_t id; /* -1 is a free slot */
+    uint64_t key; /* the bytes themselves up to MM1__KEY_BYTES of them, a hash of more */
+    int32_t id;   /* -1 is a free slot */
+    uint16_t len;
+    bool whole; /* these bytes alone as a pre-token encode to the token */
 } mm1__bytes_slot;
 
 struct mm1_tokenizer {
@@ -119,8 +122,8 @@ bool mm1__tokenizer_add_token(mm1_tokenizer *t, const char *bytes, size_t len, u
  * token of its own, or if two tokens that text can become have the same bytes. */
 mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err);
 
-/* The token that text can become with these bytes, -1 if there is none. */
-int32_t mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len);
+/* The token that text can become with these bytes; its id is -1 if there is none. */
+const mm1__bytes_slot *mm1__tokenizer_find(const mm1_tokenizer *t, const char *bytes, size_t len);
 
 /* Appends the merge of next lower priority.  False if memory is short. */
 bool mm1__tokenizer_add_merge(mm1_tokenizer *t, int32_t left, int32_t right, int32_t result);

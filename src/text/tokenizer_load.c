@@ -499,10 +499,10 @@ static mm1_status add_merges(mm1_tokenizer *t, const json_t *merges, mm1_error *
         int32_t a = -1, b = -1, result = -1;
         if (mm1_bytes_unspell(&bytes, left.data)) {
             const size_t n = bytes.len;
-            a = mm1__tokenizer_find(t, bytes.data, n);
+            a = mm1__tokenizer_find(t, bytes.data, n)->id;
             if (mm1_bytes_unspell(&bytes, right.data) && mm1_buf_status(&bytes) == MM1_OK) {
-                b = mm1__tokenizer_find(t, bytes.data + n, bytes.len - n);
-                result = mm1__tokenizer_find(t, bytes.data, bytes.len);
+                b = mm1__tokenizer_find(t, bytes.data + n, bytes.len - n)->id;
+                result = mm1__tokenizer_find(t, bytes.data, bytes.len)->id;
             }
         }
         if (mm1_buf_status(&bytes) == MM1_E_NOMEM) {

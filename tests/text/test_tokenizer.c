@@ -330,6 +330,33 @@ static void words_of_every_length_are_merged_as_defined(void **state)
     mm1_tokenizer_destroy(t);
 }
 
+static void a_token_is_found_by_its_bytes_and_by_no_others(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_tokenizer *t = NULL;
+    int n_of_len[2] = {0, 0};
+    check_ok(mm1_tokenizer_load(DATA "gpt2.tokenizer.json", &t, &err), &err);
+    for (int32_t id = 3; id < mm1_tokenizer_vocab_size(t); id++) {
+        size_t len, n;
+        const char *bytes = mm1_tokenizer_token_bytes(t, id, &len);
+        assert_int_equal(mm1__tokenizer_find(t, bytes, len)->id, id);
+        n_of_len[len > MM1__KEY_BYTES]++;
+        for (size_t i = 0; i <= len; i++) { /* each byte changed, then one more */
+            char other[MM1__MAX_TOKEN_BYTES + 1];
+            memcpy(other, bytes, len);
+            other[i] = i < len ? (char)(bytes[i] ^ 1) : '\0';
+            const size_t other_len = i < len ? len : len + 1;
+            const int32_t found = mm1__tokenizer_find(t, other, other_len)->id;
+            const char *have = mm1_tokenizer_token_bytes(t, found, &n);
+            assert_true(found < 0 || (n == other_len && memcmp(have, other, n) == 0));
+        }
+    }
+    assert_true(n_of_len[0] > 1000 && n_of_len[1] > 10);
+    assert_int_equal(mm1__tokenizer_find(t, "", 0)->id, -1);
+    mm1_tokenizer_destroy(t);
+}
+
 static void encoding_appends_and_leaves_the_list_alone_when_it_fails(void **state)
 {
     (void)state;
@@ -775,6 +802,7 @@ int main(void)
         cmocka_unit_test(every_byte_and_nul_and_the_empty_text_survive),
         cmocka_unit_test(random_bytes_survive),
         cmocka_unit_test(words_of_every_length_are_merged_as_defined),
+        cmocka_unit_test(a_token_is_found_by_its_bytes_and_by_no_others),
         cmocka_unit_test(encoding_appends_and_leaves_the_list_alone_when_it_fails),
         cmocka_unit_test(every_failed_allocation_is_reported_and_leaks_nothing),
         cmocka_unit_test(a_file_with_a_lie_in_it_is_refused_by_name),
