@@ -37,6 +37,12 @@ static inline uint16_t mm1_bf16_from_f32(float v)
     return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
 }
 
+/* Up with the probability that the dropped bits say, given 16 random bits: right in the mean.  v must be finite. */
+static inline uint16_t mm1_bf16_from_f32_random(float v, uint32_t bits16)
+{
+    return (uint16_t)((mm1_f32_bits(v) + bits16) >> 16);
+}
+
 static inline float mm1_f16_to_f32(uint16_t h)
 {
     const uint32_t sign = (uint32_t)(h & 0x8000u) << 16;

@@ -20,7 +20,8 @@ typedef enum mm1_rng_stream {
     MM1_RNG_DATA,      /* choices of a data builder */
     MM1_RNG_TEST,
     MM1_RNG_CROP, /* cut-outs of training pictures; index = (source, sample, picture) */
-    MM1_RNG_DROP  /* tokens hidden from the decoder; index = (source, sample, offset) */
+    MM1_RNG_DROP, /* tokens hidden from the decoder; index = (source, sample, offset) */
+    MM1_RNG_ROUND /* moments to 16 bits; index = update, counter = (chunk, entry in the table) */
 } mm1_rng_stream;
 
 typedef struct mm1_rng {
@@ -32,6 +33,16 @@ typedef struct mm1_rng {
 
 /* One block of Philox: out = f(key, counter). */
 void mm1_philox(uint32_t out[4], const uint32_t counter[4], const uint32_t key[2]);
+
+/* The i-th word under a key that Philox has given: a mixing of 32 bits, far cheaper than Philox and good enough to
+ * round by, not to draw samples from. */
+static inline uint32_t mm1_rng_mix(uint32_t i, const uint32_t key[2])
+{
+    uint32_t x = i ^ key[0];
+    x = (x ^ x >> 16) * 0x7feb352du;
+    x = (x ^ x >> 15) * 0x846ca68bu;
+    return x ^ x >> 16 ^ key[1];
+}
 
 mm1_rng mm1_rng_make(uint64_t seed, mm1_rng_stream stream, uint64_t index);
 uint32_t mm1_rng_u32(mm1_rng *r);

@@ -1,10 +1,10 @@
 /* kernels.h - the inner loops, one table of them for each instruction set.
  *
  * A kernel is serial, knows no tensor, allocates nothing and cannot fail: the caller keeps the stated preconditions.
- * Outputs come first, then inputs (const), then sizes, then scalars.  All data is f32, row-major, last dimension
- * fastest. Letters: N rows, C channels, F hidden width, V vocabulary, D head width, H heads, I images, P pixels or
- * patches. Where a kernel takes `acc`, it adds to the gradient of its input if acc is true and overwrites it otherwise;
- * gradients of parameters are always added to.  No argument may alias another unless a line says so.
+ * Outputs come first, then inputs (const), then sizes, then scalars.  Data is f32 (uint16_t: bf16), row-major, last
+ * dimension fastest. Letters: N rows, C channels, F hidden width, V vocabulary, D head width, H heads, I images, P
+ * pixels or patches. Where a kernel takes `acc`, it adds to the gradient of its input if acc is true and overwrites it
+ * otherwise; gradients of parameters are always added to.  No argument may alias another unless a line says so.
  *
  * Each kernel has an obvious reference (ref_*.c, the documentation of its formula) and vector versions (simd_*.c,
  * compiled once with AVX2 and once with AVX-512 flags).  mm1_kernels_get() is the table in use. Threads: tables are
@@ -111,6 +111,15 @@ typedef struct mm1_kernels {
 
     /* One step for n consecutive parameters; p, m, v are updated in place. */
     void (*adamw)(float *p, float *m, float *v, const float *g, int64_t n, const mm1_adamw_args *args);
+    /* The same with moments in bf16.  p moves by the moments as they are before rounding.  These are rounded up or down
+     * at random, by the halves of mm1_rng_mix(i, key), so that changes smaller than a step of bf16 are kept in the
+     * mean: rounding to nearest would hold v where it is. */
+    void (*adamw_bf16)(float *p, uint16_t *m, uint16_t *v, const float *g, int64_t n, const mm1_adamw_args *args,
+                       const uint32_t key[2]);
+
+    /* To bf16, to nearest even, NaN stays NaN; and back. */
+    void (*to_bf16)(uint16_t *y, const float *x, int64_t n);
+    void (*from_bf16)(float *y, const uint16_t *x, int64_t n);
 
     /* Depthwise 3 x 3 convolution, padding 1, stride 1, channels last: x, y [I, H, W, C], w [9, C] (tap = 3 * dy + dx).
      */

@@ -4,6 +4,8 @@
  * that this file is what the fast versions are measured against.  Contracts are in kernels.h. */
 #include "kernels/kernels.h"
 
+#include "base/half.h"
+#include "base/rng.h"
 #include <math.h>
 #include <stddef.h>
 
@@ -398,6 +400,32 @@ static void adamw_ref(float *p, float *m, float *v, const float *g, int64_t n, c
     }
 }
 
+static void adamw_bf16_ref(float *p, uint16_t *m, uint16_t *v, const float *g, int64_t n, const mm1_adamw_args *args,
+                           const uint32_t key[2])
+{
+    for (int64_t i = 0; i < n; i++) {
+        const uint32_t random = mm1_rng_mix((uint32_t)i, key);
+        float m_new = mm1_bf16_to_f32(m[i]), v_new = mm1_bf16_to_f32(v[i]);
+        adamw_ref(&p[i], &m_new, &v_new, &g[i], 1, args);
+        m[i] = mm1_bf16_from_f32_random(m_new, random >> 16);
+        v[i] = mm1_bf16_from_f32_random(v_new, random & 0xffffu);
+    }
+}
+
+static void to_bf16_ref(uint16_t *y, const float *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = mm1_bf16_from_f32(x[i]);
+    }
+}
+
+static void from_bf16_ref(float *y, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        y[i] = mm1_bf16_to_f32(x[i]);
+    }
+}
+
 void mm1__kernels_rows_ref(mm1_kernels *k)
 {
     k->add = add_ref;
@@ -420,4 +448,7 @@ void mm1__kernels_rows_ref(mm1_kernels *k)
     k->attn_softmax = attn_softmax_ref;
     k->attn_dsoftmax = attn_dsoftmax_ref;
     k->adamw = adamw_ref;
+    k->adamw_bf16 = adamw_bf16_ref;
+    k->to_bf16 = to_bf16_ref;
+    k->from_bf16 = from_bf16_ref;
 }

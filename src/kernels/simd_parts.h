@@ -4,11 +4,13 @@
 
 #include "kernels/kernels.h"
 
-/* Parts of mm1__kernels_rows_<isa>, by file: simd_act.c, simd_norm.c, simd_softmax.c. */
+/* Parts of mm1__kernels_rows_<isa>, by file: simd_act.c, simd_adamw.c, simd_norm.c, simd_softmax.c. */
 void mm1__kernels_act_avx2(mm1_kernels *k);
+void mm1__kernels_adamw_avx2(mm1_kernels *k);
 void mm1__kernels_norm_avx2(mm1_kernels *k);
 void mm1__kernels_softmax_avx2(mm1_kernels *k);
 void mm1__kernels_act_avx512(mm1_kernels *k);
+void mm1__kernels_adamw_avx512(mm1_kernels *k);
 void mm1__kernels_norm_avx512(mm1_kernels *k);
 void mm1__kernels_softmax_avx512(mm1_kernels *k);
 /* v_exp and v_normal_cdf of simd.h on n elements, so that a test can measure their error. */

@@ -1,9 +1,8 @@
-/* simd_rows.c - plain vectors, rotary positions and AdamW, fast version of those in ref_rows.c; collects the other
- * simd files of rows. */
+/* simd_rows.c - plain vectors and rotary positions, fast version of those in ref_rows.c; collects the other simd files
+ * of rows. */
 #include "kernels/simd.h"
+#include "kernels/simd_bf16.h"
 #include "kernels/simd_parts.h"
-
-#include <math.h>
 
 static void add(float *y, const float *a, const float *b, int64_t n)
 {
@@ -66,23 +65,19 @@ static void rope(float *y, int64_t ldy, const float *x, int64_t ldx, const int32
     }
 }
 
-static void adamw(float *p, float *m, float *v, const float *g, int64_t n, const mm1_adamw_args *args)
+static void to_bf16(uint16_t *y, const float *x, int64_t n)
 {
-    const vf beta1 = v_set(args->beta1), beta2 = v_set(args->beta2), eps = v_set(args->eps);
-    const vf rest1 = v_set((float)(1 - (double)args->beta1)), rest2 = v_set((float)(1 - (double)args->beta2));
-    const vf root2 = v_set((float)(1 / sqrt((double)args->correction2))); /* sqrt(v / c) = sqrt(v) / sqrt(c) */
-    const vf lr = v_set((float)((double)args->lr / args->correction1));
-    /* p - (p lr decay + step) keeps a decay that 1 - lr decay would lose to rounding. */
-    const vf shrink = v_set((float)((double)args->lr * args->decay)), grad_scale = v_set(args->grad_scale);
     for (int64_t i = 0; i < n; i += VW) {
-        const int64_t left = v_left(n - i);
-        const vf grad = v_mul(v_get(g + i, left), grad_scale), p_old = v_get(p + i, left);
-        const vf m_new = v_fma(beta1, v_get(m + i, left), v_mul(rest1, grad));
-        const vf v_new = v_fma(beta2, v_get(v + i, left), v_mul(v_mul(rest2, grad), grad));
-        const vf step = v_div(v_mul(lr, m_new), v_fma(v_sqrt(v_new), root2, eps));
-        v_put(p + i, v_sub(p_old, v_fma(p_old, shrink, step)), left);
-        v_put(m + i, m_new, left);
-        v_put(v + i, v_new, left);
+        const int64_t m = v_left(n - i);
+        bf16_put(y + i, bf16_nearest(v_get(x + i, m)), m);
+    }
+}
+
+static void from_bf16(float *y, const uint16_t *x, int64_t n)
+{
+    for (int64_t i = 0; i < n; i += VW) {
+        const int64_t m = v_left(n - i);
+        v_put(y + i, bf16_get(x + i, m), m);
     }
 }
 
@@ -94,8 +89,10 @@ void SIMD_NAME(mm1__kernels_rows)(mm1_kernels *k)
     k->dot = dot;
     k->all_finite = all_finite;
     k->rope = rope;
-    k->adamw = adamw;
+    k->to_bf16 = to_bf16;
+    k->from_bf16 = from_bf16;
     SIMD_NAME(mm1__kernels_act)(k);
+    SIMD_NAME(mm1__kernels_adamw)(k);
     SIMD_NAME(mm1__kernels_norm)(k);
     SIMD_NAME(mm1__kernels_softmax)(k);
 }
