@@ -80,12 +80,27 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
                       h);
 }
 
+typedef struct block_call {
+    const mm1_block *block;
+    const mm1_block_config *config;
+    mm1_attention_spec spec;
+    mm1_kv_cache *cache;
+} block_call;
+
+static mm1_tensor *call_block(mm1_tape *t, mm1_tensor *x, const void *ctx)
+{
+    const block_call *call = ctx;
+    return mm1__block_forward(call->block, call->config, t, x, &call->spec, call->cache);
+}
+
 mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,
                                 mm1_tensor *x, const mm1_attention_spec *spec, mm1_kv_cache *caches)
 {
     if (x == NULL || t->recording) {
+        mm1_window *window = NULL;
         for (int64_t i = 0; i < n; i++) {
-            x = mm1__block_forward(&blocks[i], c, t, x, spec, caches != NULL ? &caches[i] : NULL);
+            const block_call call = {&blocks[i], c, *spec, caches != NULL ? &caches[i] : NULL};
+            x = mm1__tape_segment(t, &window, x, call_block, &call, sizeof call);
         }
         return x;
     }

@@ -27,6 +27,7 @@ void mm1_tape_reset(mm1_tape *t, mm1_arena_mark mark)
     mm1_arena_reset_to(&t->meta, 0);
     t->last = NULL;
     t->n_free_grads = 0;
+    t->window = NULL;
     t->err = (mm1_error){0};
 }
 
@@ -50,9 +51,14 @@ void *mm1_tape_fail(mm1_tape *t, mm1_status status, const char *format, ...)
     return NULL;
 }
 
-float *mm1__tape_floats(mm1_tape *t, int64_t n)
+static size_t rounded(int64_t n)
 {
-    float *p = mm1_arena_alloc(t->arena, (size_t)n, sizeof *p);
+    return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
+}
+
+static float *take(mm1_tape *t, mm1_arena *arena, size_t bytes)
+{
+    float *p = mm1_arena_alloc(arena, bytes, 1);
     if (p == NULL) {
         mm1_tape_fail(t, MM1_E_NOMEM,
                       "the step needs more than its arena of %zu MiB; lower train.micro_batch or data.seq_len",
@@ -61,7 +67,14 @@ float *mm1__tape_floats(mm1_tape *t, int64_t n)
     return p;
 }
 
-static void *meta_alloc(mm1_tape *t, size_t bytes)
+float *mm1__tape_floats(mm1_tape *t, int64_t n)
+{
+    /* A window is packed as one range: without gaps. */
+    return t->window != NULL && n >= t->window_from ? take(t, t->window, rounded(n))
+                                                    : take(t, t->arena, (size_t)n * sizeof(float));
+}
+
+void *mm1__tape_meta(mm1_tape *t, size_t bytes)
 {
     void *p = mm1_arena_calloc(&t->meta, 1, bytes);
     return p != NULL ? p
@@ -70,7 +83,7 @@ static void *meta_alloc(mm1_tape *t, size_t bytes)
 
 mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool needs_grad)
 {
-    mm1_tensor *x = meta_alloc(t, sizeof *x);
+    mm1_tensor *x = mm1__tape_meta(t, sizeof *x);
     if (x != NULL) {
         x->rank = rank;
         memcpy(x->dims, dims, (size_t)rank * sizeof *dims);
@@ -82,7 +95,7 @@ mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool ne
 
 mm1_tensor *mm1_tensor_borrow(mm1_tape *t, float *data, int rank, const int64_t *dims)
 {
-    mm1_tensor *x = meta_alloc(t, sizeof *x);
+    mm1_tensor *x = mm1__tape_meta(t, sizeof *x);
     if (x != NULL) {
         x->data = data;
         x->rank = rank;
@@ -93,7 +106,7 @@ mm1_tensor *mm1_tensor_borrow(mm1_tape *t, float *data, int rank, const int64_t 
 
 void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward)(mm1_tape *, mm1_node *))
 {
-    mm1_node *node = meta_alloc(t, bytes);
+    mm1_node *node = mm1__tape_meta(t, bytes);
     if (node != NULL) {
         node->backward = backward;
         node->out = out;
@@ -101,11 +114,6 @@ void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward
         t->last = node;
     }
     return node;
-}
-
-static size_t rounded(int64_t n)
-{
-    return ((size_t)n * sizeof(float) + 63) & ~(size_t)63;
 }
 
 /* Sizes repeat from block to block: the smallest buffer that is large enough, and not a quarter too large. */
@@ -119,8 +127,8 @@ float *mm1__tape_scratch(mm1_tape *t, int64_t n)
             best = i;
         }
     }
-    if (best < 0) { /* up to the rounded size, which a later user may count on */
-        return mm1__tape_floats(t, (int64_t)(bytes / sizeof(float)));
+    if (best < 0) { /* up to the rounded size, which a later user may count on; never in a window, which it outlives */
+        return take(t, t->arena, bytes);
     }
     float *p = t->free_grads[best].data;
     t->free_grads[best] = t->free_grads[--t->n_free_grads];

@@ -6,7 +6,8 @@
  *
  * Memory: the data of results, saved values and gradients come from the tape's arena, so a step allocates nothing;
  * nodes come from a second small one.  A gradient buffer is reused as soon as the node that produced its tensor has
- * run. With a dry arena the operators only allocate: that is how a step is planned.
+ * run. With a dry arena the operators only allocate: that is how a step is planned.  What a segment of the model (a
+ * block) leaves for the backward pass may be kept in 16 bits, or dropped and computed again: mm1__tape_segment().
  *
  * Errors stick: an operator whose memory does not fit, or one of whose inputs is NULL, returns NULL, and
  * mm1_tape_status() says what came first.  So a model is written as straight lines and checked once.
@@ -70,11 +71,22 @@ struct mm1_node {
 
 enum { MM1_TAPE_FREE_GRADS = 64 };
 
+/* What becomes of the values that a segment computes, from its forward to its backward pass. */
+typedef enum mm1_activations {
+    MM1_ACTIVATIONS_KEEP,      /* they stay */
+    MM1_ACTIVATIONS_BF16,      /* they are rounded to 16 bits, statistics of rows and heads left out */
+    MM1_ACTIVATIONS_RECOMPUTE, /* they are dropped, and computed again to the same bits */
+    MM1_ACTIVATIONS_COUNT
+} mm1_activations;
+
 struct mm1_tape {
     mm1_arena *arena; /* data */
     mm1_arena meta;   /* nodes and tensor headers */
     bool recording;
     bool dry; /* allocate and record, compute nothing */
+    mm1_activations activations;
+    mm1_arena *window;   /* of the segment that runs forward, takes its values; else NULL */
+    int64_t window_from; /* floats: what is smaller goes to the arena all the same */
     mm1_node *last;
     struct {
         float *data;
@@ -109,6 +121,20 @@ void mm1__tape_pass_grad(mm1_tape *t, mm1_tensor *out, mm1_tensor *to);
 /* Scratch for the length of one backward call, from the same pool as gradients. */
 float *mm1__tape_scratch(mm1_tape *t, int64_t n);
 void mm1__tape_scratch_free(mm1_tape *t, float *p, int64_t n);
+/* Zeroed memory that lives as long as the nodes. */
+void *mm1__tape_meta(mm1_tape *t, size_t bytes);
+
+/* ---- segments ---- */
+
+/* Memory that the segments of one run of equal parts share, one after the other. */
+typedef struct mm1_window mm1_window;
+/* y = body(x), out of operators.  It may be called more than once and must ask for the same memory each time. */
+typedef mm1_tensor *mm1_segment_body(mm1_tape *t, mm1_tensor *x, const void *ctx);
+/* Runs body as a segment, treated as t->activations says; ctx (ctx_bytes, copied) must hold no address that dies before
+ * the tape is reset.  *window is NULL for the first segment of a run, and is passed on to the next ones.  Segments do
+ * not nest. */
+mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, mm1_segment_body *body, const void *ctx,
+                              size_t ctx_bytes);
 
 /* ---- leaves ---- */
 

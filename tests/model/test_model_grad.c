@@ -194,6 +194,40 @@ static void gradients_with_layer_norm_biases_learned_positions_untied_head(void 
     check_model(&c, "GPT-2 like");
 }
 
+/* Each value is off by 2^-9 of itself at most; errors of a sum of many average out. */
+static void gradients_of_activations_in_bf16_or_computed_again(void **state)
+{
+    (void)state;
+    fixture f;
+    mm1_model_config c = tiny_config();
+    c.vision.n_layers = 3;
+    setup(&f, &c);
+    const size_t bytes = (size_t)f.model.params.total * sizeof(float);
+    float *keep = mm1_alloc(bytes, 1);
+    const double loss = loss_of(&f, true);
+    memcpy(keep, f.model.params.grad, bytes);
+    f.tape.activations = MM1_ACTIVATIONS_RECOMPUTE;
+    assert_true(loss_of(&f, true) == loss);
+    assert_memory_equal(f.model.params.grad, keep, bytes);
+    f.tape.activations = MM1_ACTIVATIONS_BF16;
+    assert_true(loss_of(&f, true) == loss);
+    double worst = 0;
+    for (int64_t i = 0; i < f.model.params.n_items; i++) {
+        const mm1_param *p = f.model.params.items[i];
+        double sum = 0, off = 0;
+        for (int64_t j = 0; j < p->n; j++) {
+            const double want = keep[p->offset + j], e = p->tensor.grad[j] - want;
+            sum += want * want;
+            off += e * e;
+        }
+        worst = fmax(worst, sqrt(off / sum));
+    }
+    print_message("bf16: the worst gradient is %.2g off\n", worst);
+    assert_true(worst > 0 && worst < 0.01);
+    mm1_free(keep);
+    teardown(&f);
+}
+
 static void frozen_parts_take_no_gradient_and_the_others_keep_theirs(void **state)
 {
     (void)state;
@@ -251,24 +285,35 @@ static void a_dry_run_needs_exactly_what_a_real_one_takes(void **state)
     (void)state;
     fixture f;
     mm1_model_config c = tiny_config();
+    c.vision.n_layers = c.decoder.n_layers = 6;
     setup(&f, &c);
-    (void)loss_of(&f, true);
-    const size_t real = f.arena.peak;
-    mm1_arena dry;
-    mm1_tape tape;
-    mm1_error err = {0};
-    check_ok(mm1_arena_init_dry(&dry, &err), &err);
-    check_ok(mm1_tape_init(&tape, &dry, &err), &err);
-    tape.recording = true;
-    mm1_tensor *h = mm1_model_hidden(&f.model, &tape, &f.batch);
-    /* A dry loss counts a target for every position: at least as much as any real batch. */
-    assert_true(mm1_op_xent(&tape, h, f.model.decoder.head, NULL, NULL, 1.0f, 0.0f));
-    mm1_tape_backward(&tape);
-    check_ok(mm1_tape_status(&tape, &err), &err);
-    assert_true(dry.peak >= real);
-    assert_true((double)dry.peak < 1.2 * (double)real);
-    mm1_tape_deinit(&tape);
-    mm1_arena_deinit(&dry);
+    size_t kept = 0;
+    for (int activations = 0; activations < MM1_ACTIVATIONS_COUNT; activations++) {
+        f.tape.activations = (mm1_activations)activations;
+        f.arena.peak = 0;
+        (void)loss_of(&f, true);
+        const size_t real = f.arena.peak;
+        mm1_arena dry;
+        mm1_tape tape;
+        mm1_error err = {0};
+        check_ok(mm1_arena_init_dry(&dry, &err), &err);
+        check_ok(mm1_tape_init(&tape, &dry, &err), &err);
+        tape.recording = true;
+        tape.activations = (mm1_activations)activations;
+        mm1_tensor *h = mm1_model_hidden(&f.model, &tape, &f.batch);
+        /* A dry loss counts a target for every position: at least as much as any real batch. */
+        assert_true(mm1_op_xent(&tape, h, f.model.decoder.head, NULL, NULL, 1.0f, 0.0f));
+        mm1_tape_backward(&tape);
+        check_ok(mm1_tape_status(&tape, &err), &err);
+        assert_true(dry.peak >= real);
+        assert_true((double)dry.peak < 1.2 * (double)real);
+        kept = activations == MM1_ACTIVATIONS_KEEP ? real : kept;
+        print_message("activations %d: %zu bytes\n", activations, real);
+        assert_true(activations != MM1_ACTIVATIONS_BF16 || (double)real < 0.8 * (double)kept);
+        assert_true(activations != MM1_ACTIVATIONS_RECOMPUTE || (double)real < 0.6 * (double)kept);
+        mm1_tape_deinit(&tape);
+        mm1_arena_deinit(&dry);
+    }
     teardown(&f);
 }
 
@@ -346,6 +391,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_with_every_connector),
         cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
+        cmocka_unit_test(gradients_of_activations_in_bf16_or_computed_again),
         cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
         cmocka_unit_test(changing_one_packed_example_never_changes_another),
         cmocka_unit_test(a_dry_run_needs_exactly_what_a_real_one_takes),

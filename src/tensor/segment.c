@@ -1,0 +1,189 @@
+/* segment.c - parts of a model whose values do not lie in memory from the forward to the backward pass.
+ *
+ *    arena   | window | y0 | packed 0 | y1 | packed 1 | y2 | ...  | gradients
+ *
+ * The segments of a run compute in one window.  The result of each moves out at once, as it is the input of the next;
+ * the rest stays until the next segment needs the window, and is then packed into 16 bits, or left to be computed
+ * again.  The backward pass takes the segments in reverse, the last of them out of the window as it is.  Packed values
+ * come back to the addresses at which they were, so operators and their nodes know nothing of all this.
+ *
+ * What a segment keeps in f32 under MM1_ACTIVATIONS_BF16, besides its result: arrays of an eighth of its input or less.
+ * These are statistics of rows and heads (1 / standard deviation, log sum exp), whose errors would not average out. */
+#include "tensor/tensor.h"
+
+#include "base/alloc.h"
+#include "tensor/rows.h"
+#include <string.h>
+
+enum { STATISTICS_SHARE = 8 };
+
+typedef struct segment_node {
+    mm1_node node;
+    mm1_window *window;
+    mm1_segment_body *body;
+    const void *ctx;
+    mm1_tensor *x;
+    mm1_node *nodes;  /* of the operators; the last one */
+    uint16_t *packed; /* [used / sizeof(float)]; NULL: computed again */
+    size_t used;      /* bytes of the window */
+} segment_node;
+
+struct mm1_window {
+    mm1_arena memory;
+    segment_node *resident; /* whose values are there; NULL: nobody's */
+};
+
+static void pack(uint16_t *y, const float *x, int64_t n)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
+    for (int64_t i = 0; i < n; i += MM1_CHUNK_ELEMS) {
+        k->to_bf16(y + i, x + i, n - i < MM1_CHUNK_ELEMS ? n - i : MM1_CHUNK_ELEMS);
+    }
+}
+
+static void unpack(float *y, const uint16_t *x, int64_t n)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
+    for (int64_t i = 0; i < n; i += MM1_CHUNK_ELEMS) {
+        k->from_bf16(y + i, x + i, n - i < MM1_CHUNK_ELEMS ? n - i : MM1_CHUNK_ELEMS);
+    }
+}
+
+static int64_t window_from(const mm1_tape *t, const mm1_tensor *x)
+{
+    return t->activations == MM1_ACTIVATIONS_BF16 ? mm1_tensor_size(x) / STATISTICS_SHARE + 1 : 0;
+}
+
+/* A window of the size that the first segment asks for, found by a dry run. */
+static mm1_window *window_create(mm1_tape *t, mm1_tensor *x, mm1_segment_body *body, const void *ctx)
+{
+    mm1_arena values = {.base = t->arena->base, .cap = SIZE_MAX / 2, .dry = true}, rest = values;
+    mm1_tape probe = {.arena = &rest,
+                      .meta = t->meta,
+                      .recording = true,
+                      .dry = true,
+                      .window = &values,
+                      .window_from = window_from(t, x)};
+    (void)body(&probe, x, ctx); /* what fails here fails again below */
+    mm1_window *w = mm1__tape_meta(t, sizeof *w);
+    float *base = mm1__tape_floats(t, (int64_t)(values.top / sizeof(float)));
+    if (w == NULL || base == NULL) {
+        return NULL;
+    }
+    w->memory = (mm1_arena){.base = (uint8_t *)base, .cap = values.top, .dry = t->dry};
+    return w;
+}
+
+static mm1_tensor *run(mm1_tape *t, mm1_window *w, mm1_tensor *x, mm1_segment_body *body, const void *ctx)
+{
+    mm1_arena_reset_to(&w->memory, 0);
+    t->last = NULL;
+    t->window = &w->memory;
+    t->window_from = window_from(t, x);
+    mm1_tensor *y = body(t, x, ctx);
+    t->window = NULL;
+    return y;
+}
+
+/* The window is needed by another segment. */
+static bool leave(mm1_tape *t, segment_node *n)
+{
+    n->window->resident = NULL;
+    if (t->activations == MM1_ACTIVATIONS_BF16) {
+        const int64_t n_values = (int64_t)(n->used / sizeof(float));
+        n->packed = (uint16_t *)(void *)mm1__tape_floats(t, n_values / 2);
+        if (n->packed == NULL) {
+            return false;
+        }
+        if (!t->dry) {
+            pack(n->packed, (const float *)(const void *)n->window->memory.base, n_values);
+        }
+    }
+    return true;
+}
+
+static void segment_backward(mm1_tape *t, mm1_node *base)
+{
+    segment_node *n = (segment_node *)(void *)base;
+    mm1_window *w = n->window;
+    const mm1_arena_mark mark = mm1_arena_mark_get(&t->meta);
+    if (w->resident != n && n->packed == NULL) {
+        mm1_tensor *again = run(t, w, n->x, n->body, n->ctx);
+        if (again == NULL) {
+            return;
+        }
+        again->grad = base->out->grad;
+        base->out->grad = NULL;
+    } else {
+        if (w->resident != n) {
+            mm1_arena_reset_to(&w->memory, 0);
+            float *values = mm1_arena_alloc(&w->memory, n->used, 1);
+            if (!t->dry) {
+                unpack(values, n->packed, (int64_t)(n->used / sizeof *values));
+            }
+        }
+        t->last = n->nodes;
+    }
+    w->resident = NULL;
+    mm1_tape_backward(t);
+    mm1_arena_reset_to(&t->meta, mark);
+}
+
+/* Out of the window, whose end it gives back if it lies there. */
+static bool move_out(mm1_tape *t, mm1_window *w, mm1_tensor *y)
+{
+    const int64_t n = mm1_tensor_size(y);
+    float *data = mm1__tape_floats(t, n);
+    if (data == NULL) {
+        return false;
+    }
+    if (!t->dry) {
+        mm1__rows_copy_or_add(data, y->data, n, false);
+    }
+    const size_t bytes = ((size_t)n * sizeof(float) + MM1_ALIGN_BYTES - 1) & ~(size_t)(MM1_ALIGN_BYTES - 1);
+    if ((uint8_t *)y->data + bytes == w->memory.base + w->memory.top) {
+        mm1_arena_reset_to(&w->memory, w->memory.top - bytes);
+    }
+    y->data = data;
+    return true;
+}
+
+mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, mm1_segment_body *body, const void *ctx,
+                              size_t ctx_bytes)
+{
+    if (x == NULL || !t->recording || t->activations == MM1_ACTIVATIONS_KEEP) {
+        return body(t, x, ctx);
+    }
+    if (*window == NULL && (*window = window_create(t, x, body, ctx)) == NULL) {
+        return NULL;
+    }
+    mm1_window *w = *window;
+    void *own = mm1__tape_meta(t, ctx_bytes);
+    if (own == NULL || (w->resident != NULL && !leave(t, w->resident))) {
+        return NULL;
+    }
+    memcpy(own, ctx, ctx_bytes);
+    mm1_node *before = t->last;
+    mm1_tensor *y = run(t, w, x, body, own);
+    mm1_node *nodes = t->last;
+    t->last = before;
+    if (y == NULL || !move_out(t, w, y)) {
+        return NULL;
+    }
+    if (y->needs_grad) {
+        segment_node *n = mm1__tape_node(t, sizeof *n, y, segment_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->window = w;
+        n->body = body;
+        n->ctx = own;
+        n->x = x;
+        n->nodes = nodes;
+        n->used = w->memory.top;
+        w->resident = n;
+    }
+    return y;
+}
