@@ -86,6 +86,10 @@ static void print_text(const mm1_plan *p, double rate, bool measured)
     print_flops("decoder's matrices", p->forward.decoder, p->backward.decoder);
     print_flops("decoder's attention", p->forward.attention, p->backward.attention);
     print_flops("head", p->forward.head, p->backward.head);
+    if (p->recomputed > 0) {
+        mm1_cli_count(text, sizeof text, p->recomputed);
+        (void)printf("  %-40s %16s\n", "blocks, computed again", text);
+    }
     (void)printf("memory\n");
 #define PRINT(member, name) print_bytes(name, m->member);
     MM1_PLAN_MEMORY(PRINT)
@@ -100,7 +104,7 @@ static void print_text(const mm1_plan *p, double rate, bool measured)
         (void)printf("  tokenizer estimated from %lld ids\n", (long long)p->vocab_size);
     }
     mm1_cli_duration(time, sizeof time, mm1_plan_seconds(p, rate));
-    mm1_cli_count(text, sizeof text, p->step_flops);
+    mm1_cli_count(text, sizeof text, p->step_flops + p->recomputed);
     (void)printf("time for %lld steps of %s operations: at most %s at %.1f Gflop/s%s\n", (long long)p->n_steps, text,
                  time, rate / 1e9, measured ? " (0.6 of the matrix product's rate)" : "");
 }
@@ -127,16 +131,16 @@ static mm1_status print_json(const mm1_plan *p, double rate, mm1_error *err)
     set_bytes(memory, "needed", m->needed);
     set_bytes(memory, "data_files", m->data_files);
     set_bytes(memory, "peak_resident", m->resident);
-    json_t *root =
-        json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:o, s:b, s:b, s:I, s:f, s:f}",
-                  "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
-                  (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "all",
-                  (json_int_t)(p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings), "vocab_size",
-                  (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step",
-                  p->tokens, "images_per_step", p->images, "forward_flops", flops_json(&p->forward), "backward_flops",
-                  flops_json(&p->backward), "step_flops", p->step_flops, "memory_bytes", memory, "has_tokenizer",
-                  (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps, "gflops",
-                  rate / 1e9, "seconds", mm1_plan_seconds(p, rate));
+    json_t *root = json_pack(
+        "{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, s:f}",
+        "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
+        (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "all",
+        (json_int_t)(p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings), "vocab_size",
+        (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step", p->tokens,
+        "images_per_step", p->images, "forward_flops", flops_json(&p->forward), "backward_flops",
+        flops_json(&p->backward), "step_flops", p->step_flops, "recomputed_flops", p->recomputed, "memory_bytes",
+        memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps,
+        "gflops", rate / 1e9, "seconds", mm1_plan_seconds(p, rate));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     mm1_status st = MM1_OK;
     if (text == NULL) {

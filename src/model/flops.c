@@ -23,7 +23,8 @@ mm1_image_flops mm1_flops_image(const mm1_model_config *c)
     mm1_image_flops f = {0};
     const double block =
         block_flops(W, (double)v->n_heads, (double)v->n_heads, W / (double)v->n_heads, (double)v->mlp_width, false);
-    f.vision = P * 2 * patch * W + (double)v->n_layers * (P * block + 4 * P * P * W);
+    f.blocks = (double)v->n_layers * (P * block + 4 * P * P * W);
+    f.vision = P * 2 * patch * W + f.blocks;
     switch ((mm1_connector_kind)n->kind) {
     case MM1_CONNECTOR_AVGPOOL: f.connector = k * 2 * W * C; break;
     case MM1_CONNECTOR_ATTNPOOL: f.connector = k * 2 * (2 * W * W + W * C) + P * 4 * W * W + 4 * k * P * W; break;

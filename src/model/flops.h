@@ -9,6 +9,7 @@
 /* Forward pass of one image through encoder and connector. */
 typedef struct mm1_image_flops {
     double vision, connector;
+    double blocks; /* of vision: without the embedding of patches */
 } mm1_image_flops;
 
 mm1_image_flops mm1_flops_image(const mm1_model_config *c);

@@ -11,6 +11,11 @@
 
 enum { ALIGN_ELEMS = MM1_ALIGN_BYTES / sizeof(float), NAME_BYTES = 160 };
 
+static int64_t padded(int64_t n)
+{
+    return (n + ALIGN_ELEMS - 1) / ALIGN_ELEMS * ALIGN_ELEMS;
+}
+
 const char *mm1_param_group_name(mm1_param_group group)
 {
     static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder"};
@@ -48,27 +53,45 @@ mm1_tensor *mm1_params_add(mm1_params *p, mm1_param_group group, mm1_param_init 
     item->tensor.rank = rank;
     memcpy(item->tensor.dims, dims, (size_t)rank * sizeof *dims);
     item->tensor.is_param = true;
+    item->tensor.needs_grad = true;
     item->n = mm1_tensor_size(&item->tensor);
     item->offset = p->total;
-    p->total += (item->n + ALIGN_ELEMS - 1) / ALIGN_ELEMS * ALIGN_ELEMS;
+    item->grad_offset = -1;
+    p->total += padded(item->n);
     p->items[p->n_items++] = item;
     return &item->tensor;
 }
 
+int64_t mm1_params_grad_total(const mm1_params *p)
+{
+    int64_t total = 0;
+    for (int64_t i = 0; i < p->n_items; i++) {
+        total += p->items[i]->tensor.needs_grad ? padded(p->items[i]->n) : 0;
+    }
+    return total;
+}
+
 mm1_status mm1_params_alloc(mm1_params *p, bool with_grad, mm1_error *err)
 {
+    p->grad_total = with_grad ? mm1_params_grad_total(p) : 0;
     p->data = p->failed ? NULL : mm1_calloc((size_t)p->total, sizeof *p->data);
-    p->grad = with_grad && p->data != NULL ? mm1_calloc((size_t)p->total, sizeof *p->grad) : NULL;
+    p->grad = with_grad && p->data != NULL ? mm1_calloc((size_t)p->grad_total, sizeof *p->grad) : NULL;
     if (p->data == NULL || (with_grad && p->grad == NULL)) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld parameters (%lld MiB%s); take a smaller model",
-                             (long long)p->total, (long long)(p->total >> 18),
-                             with_grad ? ", and as much for gradients" : "");
+        return mm1_error_set(
+            err, MM1_E_NOMEM,
+            "no memory for %lld parameters (%lld MiB, and %lld MiB of gradients); take a smaller model",
+            (long long)p->total, (long long)(p->total >> 18), (long long)(p->grad_total >> 18));
     }
-    for (int64_t i = 0; i < p->n_items; i++) {
-        mm1_tensor *t = &p->items[i]->tensor;
-        t->data = p->data + p->items[i]->offset;
-        t->grad = with_grad ? p->grad + p->items[i]->offset : NULL;
-        t->needs_grad = with_grad;
+    for (int64_t i = 0, at = 0; i < p->n_items; i++) {
+        mm1_param *item = p->items[i];
+        mm1_tensor *t = &item->tensor;
+        t->data = p->data + item->offset;
+        t->needs_grad = t->needs_grad && with_grad;
+        if (t->needs_grad) {
+            item->grad_offset = at;
+            t->grad = p->grad + at;
+            at += padded(item->n);
+        }
     }
     return MM1_OK;
 }
@@ -89,15 +112,16 @@ void mm1_params_init(mm1_params *p, uint64_t seed)
 void mm1_params_zero_grad(mm1_params *p)
 {
     if (p->grad != NULL) {
-        mm1__rows_zero(p->grad, p->total);
+        mm1__rows_zero(p->grad, p->grad_total);
     }
 }
 
 void mm1_params_set_trainable(mm1_params *p, mm1_param_group group, bool trainable)
 {
     for (int64_t i = 0; i < p->n_items; i++) {
+        mm1_tensor *t = &p->items[i]->tensor;
         if (p->items[i]->group == group) {
-            p->items[i]->tensor.needs_grad = trainable && p->grad != NULL;
+            t->needs_grad = trainable && (p->data == NULL || t->grad != NULL);
         }
     }
 }

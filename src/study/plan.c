@@ -101,6 +101,12 @@ static void images_by_data(const mm1_recipe *recipe, const mm1_model_config *c, 
     }
 }
 
+/* Of n blocks all but the last are run forward a second time. */
+static double again(int64_t n_blocks, double flops)
+{
+    return n_blocks > 0 ? flops * (double)(n_blocks - 1) / (double)n_blocks : 0;
+}
+
 static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
 {
     const mm1_data_config *d = &r->data;
@@ -130,6 +136,10 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
     for (size_t i = 0; i < 2; i++) {
         const mm1_plan_flops *f = passes[i];
         p->step_flops += f->vision + f->connector + f->decoder + f->attention + f->head;
+    }
+    if (r->train.activations == MM1_ACTIVATIONS_RECOMPUTE) {
+        p->recomputed = (vision ? again(c->vision.n_layers, p->images * image.blocks) : 0) +
+                        (back_decoder > 0 ? again(c->decoder.n_layers, p->forward.decoder + p->forward.attention) : 0);
     }
 }
 
@@ -291,12 +301,12 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         p->vocab_size = m.config.decoder.vocab_size;
         p->lr_peak = mm1_recipe_lr_peak(r, &m);
         p->lr_by_law = isnan(r->train.lr_peak);
-        const double slab = 4.0 * (double)m.params.total;
-        p->memory.parameters = slab;
-        p->memory.gradients = slab;
-        p->memory.moments = 2 * slab;
         full.data.max_images = images_a_row;
         st = mm1_train_plan_arena(&m, &full, &arena, err);
+        const double trained = (double)mm1_params_grad_total(&m.params);
+        p->memory.parameters = 4.0 * (double)m.params.total;
+        p->memory.gradients = 4 * trained;
+        p->memory.moments = 2 * (r->train.moments == MM1_MOMENTS_BF16 ? 2 : 4) * trained;
         p->memory.activations = (double)arena;
     }
     mm1_model_deinit(&m);
@@ -345,5 +355,5 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
 
 double mm1_plan_seconds(const mm1_plan *plan, double flops_per_second)
 {
-    return flops_per_second > 0 ? plan->step_flops * (double)plan->n_steps / flops_per_second : 0;
+    return flops_per_second > 0 ? (plan->step_flops + plan->recomputed) * (double)plan->n_steps / flops_per_second : 0;
 }

@@ -55,6 +55,7 @@ typedef struct mm1_plan {
     double tokens, images; /* of a step; tokens are positions, images a mean */
     mm1_plan_flops forward, backward;
     double step_flops; /* both */
+    double recomputed; /* operations that train.activations recompute adds to a step; no efficiency counts them */
     mm1_plan_memory memory;
     bool has_tokenizer, has_data; /* the files were there; has_data: of every source with a weight */
 } mm1_plan;
@@ -63,7 +64,7 @@ typedef struct mm1_plan {
  * tokenizer nor model.decoder.vocab_size. */
 MM1_NODISCARD mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *err);
 
-/* Seconds for all steps at a rate of operations a second. */
+/* Seconds for all steps at a rate of operations a second, what is recomputed included. */
 double mm1_plan_seconds(const mm1_plan *plan, double flops_per_second);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/log.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -16,9 +17,16 @@ static mm1_status no_memory(mm1_error *err, const char *where)
     return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for a checkpoint", where);
 }
 
-/* "m.<name>" and "v.<name>" for every parameter, in one block of strings; entries [2 n]. */
-static mm1_safetensors_entry *moment_entries(const mm1_params *p, const mm1_optimizer *o, char **names_out)
+static void *moments_at(const mm1_optimizer *o, bool second, int64_t at)
 {
+    return o->kind == MM1_MOMENTS_BF16 ? (void *)((second ? o->v16 : o->m16) + at)
+                                       : (void *)((second ? o->v : o->m) + at);
+}
+
+/* "m.<name>" and "v.<name>" for every parameter that has them, in one block of strings; entries [*n]. */
+static mm1_safetensors_entry *moment_entries(const mm1_params *p, const mm1_optimizer *o, char **names_out, size_t *n)
+{
+    *n = 0;
     size_t bytes = 0;
     for (int64_t i = 0; i < p->n_items; i++) {
         bytes += 2 * (strlen(p->items[i]->name) + 3);
@@ -34,13 +42,16 @@ static mm1_safetensors_entry *moment_entries(const mm1_params *p, const mm1_opti
     for (int64_t i = 0; i < 2 * p->n_items; i++) {
         const mm1_param *item = p->items[i / 2];
         const size_t len = strlen(item->name) + 3;
+        if (item->grad_offset < 0) {
+            continue;
+        }
         (void)snprintf(at, len, "%c.%s", i % 2 == 0 ? 'm' : 'v', item->name);
-        entries[i] = (mm1_safetensors_entry){.name = at,
-                                             .dtype = MM1_DTYPE_F32,
-                                             .n_dims = item->tensor.rank,
-                                             .is_f32 = true,
-                                             .data = (i % 2 == 0 ? o->m : o->v) + item->offset};
-        memcpy(entries[i].shape, item->tensor.dims, (size_t)item->tensor.rank * sizeof *item->tensor.dims);
+        mm1_safetensors_entry *e = &entries[(*n)++];
+        *e = (mm1_safetensors_entry){.name = at,
+                                     .dtype = o->kind == MM1_MOMENTS_BF16 ? MM1_DTYPE_BF16 : MM1_DTYPE_F32,
+                                     .n_dims = item->tensor.rank,
+                                     .data = moments_at(o, i % 2 != 0, item->grad_offset)};
+        memcpy(e->shape, item->tensor.dims, (size_t)item->tensor.rank * sizeof *item->tensor.dims);
         at += len;
     }
     *names_out = names;
@@ -50,13 +61,13 @@ static mm1_safetensors_entry *moment_entries(const mm1_params *p, const mm1_opti
 static mm1_status save_optimizer(const char *dir, const mm1_params *p, const mm1_optimizer *o, mm1_error *err)
 {
     char *names = NULL, *path = mm1_path_join(dir, "optimizer.safetensors");
-    mm1_safetensors_entry *entries = moment_entries(p, o, &names);
+    size_t n = 0;
+    mm1_safetensors_entry *entries = moment_entries(p, o, &names, &n);
     char step[32];
     (void)snprintf(step, sizeof step, "%lld", (long long)o->step);
     const mm1_safetensors_pair pair = {"step", step};
-    const mm1_status st = path == NULL || entries == NULL
-                              ? no_memory(err, dir)
-                              : mm1_safetensors_write(path, entries, (size_t)p->n_items * 2, &pair, 1, err);
+    const mm1_status st =
+        path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_write(path, entries, n, &pair, 1, err);
     mm1_free(entries);
     mm1_free(names);
     mm1_free(path);
@@ -174,17 +185,43 @@ out:
     return st;
 }
 
+/* Into the memory that the entry speaks of. */
+static mm1_status load_moment(const mm1_safetensors *sf, const mm1_safetensors_entry *e, mm1_error *err)
+{
+    const mm1_safetensors_tensor *t = NULL;
+    mm1_status st = mm1_safetensors_get(sf, e->name, e->n_dims, e->shape, &t, err);
+    if (st == MM1_OK && t->dtype != e->dtype) {
+        const bool ours = t->dtype == MM1_DTYPE_F32 || t->dtype == MM1_DTYPE_BF16;
+        st = mm1_error_set(err, ours ? MM1_E_CONFIG : MM1_E_FORMAT, "%s: \"%s\" is %s; %s", mm1_safetensors_path(sf),
+                           e->name, mm1_dtype_name(t->dtype),
+                           !ours                        ? "moments are F32 or BF16"
+                           : t->dtype == MM1_DTYPE_BF16 ? "go on with train.moments bf16, as the run began"
+                                                        : "go on with train.moments f32, as the run began");
+    }
+    if (st == MM1_OK) {
+        memcpy((void *)(uintptr_t)e->data, t->data, t->n_bytes);
+    }
+    return st;
+}
+
 static mm1_status load_moments(const char *dir, const mm1_params *p, mm1_optimizer *o, mm1_error *err)
 {
     mm1_safetensors *sf = NULL;
+    size_t n = 0, n_new = 0;
     char *names = NULL, *path = mm1_path_join(dir, "optimizer.safetensors");
-    mm1_safetensors_entry *entries = moment_entries(p, o, &names);
+    mm1_safetensors_entry *entries = moment_entries(p, o, &names, &n);
     mm1_status st = path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_open(&sf, path, err);
-    for (int64_t i = 0; st == MM1_OK && i < 2 * p->n_items; i++) {
-        const mm1_safetensors_tensor *t = NULL;
-        const mm1_param *item = p->items[i / 2];
-        st = mm1_safetensors_get(sf, entries[i].name, item->tensor.rank, item->tensor.dims, &t, err);
-        st = st != MM1_OK ? st : mm1_safetensors_to_f32(t, (i % 2 == 0 ? o->m : o->v) + item->offset, err);
+    for (size_t i = 0; st == MM1_OK && i < n; i += 2) {
+        if (mm1_safetensors_find(sf, entries[i].name) == NULL &&
+            mm1_safetensors_find(sf, entries[i + 1].name) == NULL) {
+            n_new++;
+            continue;
+        }
+        st = load_moment(sf, &entries[i], err);
+        st = st != MM1_OK ? st : load_moment(sf, &entries[i + 1], err);
+    }
+    if (st == MM1_OK && n_new > 0) {
+        mm1_log(MM1_LOG_WARN, "%s: no moments of %zu parameters, frozen so far; they begin at zero", path, n_new);
     }
     if (st == MM1_OK) {
         const char *step = mm1_safetensors_metadata(sf, "step");

@@ -3,6 +3,9 @@
 
 #include <math.h>
 
+static const char *const activations_names[] = {"keep", "bf16", "recompute", NULL};
+static const char *const moments_names[] = {"f32", "bf16", NULL};
+
 #define F(member, TYPE, ...) MM1_FIELD(mm1_train_config, member, TYPE, __VA_ARGS__)
 static const mm1_field train_fields[] = {
     F(n_steps, I64, .def.i = 1000, .min.i = 1, .max.i = INT64_MAX / 2, .help = "optimiser steps"),
@@ -15,6 +18,12 @@ static const mm1_field train_fields[] = {
       .help = "compute threads; 0: MM1_THREADS, OMP_NUM_THREADS or all CPUs"),
     F(micro_batch, I64, .def.i = 1, .min.i = 1, .max.i = 1 << 20, .unit = "rows",
       .help = "rows of one forward and backward pass; changes memory and speed, not what is learned"),
+    F(activations, ENUM, .def.i = MM1_ACTIVATIONS_KEEP, .names = activations_names,
+      .help = "what the blocks of encoder and decoder leave for the backward pass; bf16: half the memory, gradients of "
+              "rounded values; recompute: next to none, the same bits as keep for one more forward pass of all blocks "
+              "but the last"),
+    F(moments, ENUM, .def.i = MM1_MOMENTS_F32, .names = moments_names,
+      .help = "of AdamW, in memory and in checkpoints; bf16: half the memory, rounded at random"),
     F(lr_peak, F64, .def.f = NAN, .min.f = 0, .max.f = 1, .special = "law", .special_value.f = NAN,
       .help = "after warm-up; law: exp(-0.4214 ln N - 0.5535), N the decoder's parameters without embeddings"),
     F(lr_final, F64, .def.f = 0.1, .min.f = 0, .max.f = 1, .help = "share of the peak left after the cosine"),

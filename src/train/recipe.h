@@ -9,12 +9,17 @@
 #include "data/data_config.h"
 #include "model/model_config.h"
 
+/* How the two moments of AdamW are stored. */
+typedef enum mm1_moments { MM1_MOMENTS_F32, MM1_MOMENTS_BF16, MM1_MOMENTS_COUNT } mm1_moments;
+
 typedef struct mm1_train_config {
     int64_t n_steps;     /* optimiser steps */
     double max_minutes;  /* 0: no bound; else n_steps is lowered once, early, to what fits */
     int64_t seed;        /* every stream of random numbers is derived from it */
     int64_t threads;     /* 0: MM1_THREADS, OMP_NUM_THREADS, or all CPUs */
     int64_t micro_batch; /* rows in one forward and backward pass; does not change what is learned */
+    int activations;     /* mm1_activations: of blocks, until the backward pass */
+    int moments;         /* mm1_moments */
     double lr_peak;      /* of the decoder; NAN: the paper's law */
     double lr_final;     /* share of the peak that is left at the end */
     int64_t lr_warmup_steps;

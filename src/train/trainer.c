@@ -140,17 +140,15 @@ mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *
     }
     mm1_arena dry;
     mm1_tape tape;
+    freeze(m, &recipe->train);
     mm1_status st = mm1_arena_init_dry(&dry, err);
     if (st != MM1_OK) {
         return st;
     }
     st = mm1_tape_init(&tape, &dry, err);
     if (st == MM1_OK) {
-        /* Without slabs the parameters take no gradients yet: say which ones will. */
-        for (int64_t i = 0; i < m->params.n_items; i++) {
-            m->params.items[i]->tensor.needs_grad = mm1_lr_factor(&recipe->train, m->params.items[i]->group) > 0;
-        }
         tape.recording = true;
+        tape.activations = (mm1_activations)recipe->train.activations;
         st = run_rows(m, &tape, &shape, 0, micro, 0, has_images ? shape.I : 0, NULL, &recipe->train, err);
         *bytes = dry.peak;
         mm1_tape_deinit(&tape);
@@ -233,12 +231,11 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     t->recipe.model = config;
     st = mm1_train_plan_arena(&t->model, &t->recipe, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&t->model.params, true, err);
-    st = st != MM1_OK ? st : mm1_optimizer_init(&t->optimizer, &t->model.params, err);
+    st = st != MM1_OK ? st : mm1_optimizer_init(&t->optimizer, &t->model.params, (mm1_moments)c->moments, err);
     if (st != MM1_OK) {
         return st;
     }
     mm1_params_init(&t->model.params, (uint64_t)c->seed);
-    freeze(&t->model, c);
     t->parts = (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0};
     t->lr_peak = mm1_recipe_lr_peak(&t->recipe, &t->model);
 
@@ -253,6 +250,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
         return st;
     }
     t->tape.recording = true;
+    t->tape.activations = (mm1_activations)c->activations;
     t->nll = mm1_calloc((size_t)(t->recipe.data.batch * t->recipe.data.seq_len), sizeof *t->nll);
     if (t->nll == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for the losses of a batch");

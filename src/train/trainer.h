@@ -56,7 +56,7 @@ MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_opt
 double mm1_gemm_probe(void);
 
 /* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory
- * for its values (mm1_model_init() is enough). */
+ * for its values (mm1_model_init() is enough); the parts that the recipe freezes are frozen in it. */
 MM1_NODISCARD mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *bytes, mm1_error *err);
 
 /* Model configuration of a recipe with the vocabulary of its tokenizer filled in. */

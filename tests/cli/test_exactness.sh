@@ -39,6 +39,9 @@ expect 0 pretrain tiny.yaml --run twice "$@"
 same twice
 expect 0 pretrain tiny.yaml --run workers "$@" --set data.workers=3 --set data.prefetch=1
 same workers
+# Activations that are computed again are those that were dropped.
+expect 0 pretrain tiny.yaml --run recomputed "$@" --set train.activations=recompute
+same recomputed
 # A control: another seed gives other weights.
 expect 0 pretrain tiny.yaml --run other "$@" --set train.seed=1
 ! cmp -s other/checkpoints/latest/model.safetensors once/checkpoints/latest/model.safetensors ||

@@ -11,30 +11,34 @@ set -- --set model.vision.image_size=56 --set model.vision.width=128 --set model
     --set model.vision.mlp_width=512 --set model.decoder.width=192 --set model.decoder.n_layers=3 \
     --set model.decoder.mlp_width=512 --set data.batch=8 --set train.micro_batch=8 --set train.n_steps=8 \
     --set train.checkpoint_every=100
-expect 0 plan tiny.yaml --gflops 10 --json "$@"
-cp out plan.json
-"$mm1" pretrain tiny.yaml --run run --quiet "$@" >out 2>err &
-pid=$!
-peak=0
-while kill -0 $pid 2>kill.log; do
-    now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$pid/status 2>sed.log || true)
-    [ -z "$now" ] || peak=$now
-    sleep 0.02
+for how in "keep f32" "bf16 f32" "recompute bf16"; do
+    run=run-${how%% *}
+    how="--set train.activations=${how%% *} --set train.moments=${how##* }"
+    expect 0 plan tiny.yaml --gflops 10 --json "$@" $how
+    cp out plan.json
+    "$mm1" pretrain tiny.yaml --run $run --quiet "$@" $how >out 2>err &
+    pid=$!
+    peak=0
+    while kill -0 $pid 2>kill.log; do
+        now=$(sed -n 's/^VmHWM:[^0-9]*\([0-9]*\) kB/\1/p' /proc/$pid/status 2>sed.log || true)
+        [ -z "$now" ] || peak=$now
+        sleep 0.02
+    done
+    wait $pid || fail "training failed"
+    [ "$peak" -gt 0 ] || fail "the peak was not seen"
+    expect 0 inspect $run/checkpoints/latest --json
+    for part in vision connector decoder embeddings all; do
+        [ "$(number $part plan.json)" = "$(number $part out)" ] || fail "$part: another number of parameters"
+    done
+    predicted=$(number peak_resident plan.json)
+    echo "$how: peak resident size $peak KiB, predicted $((predicted / 1024)) KiB"
+    if "$mm1" doctor | grep -q sanitizer; then
+        echo "not compared: a sanitizer takes memory of its own"
+    else
+        awk -v p="$predicted" -v got="$peak" 'BEGIN { r = p / 1024 / got; exit !(r > 0.9 && r < 1.1) }' ||
+            fail "the prediction is off by more than 10 %: $((predicted / 1024)) KiB, but it was $peak KiB"
+    fi
 done
-wait $pid || fail "training failed"
-[ "$peak" -gt 0 ] || fail "the peak was not seen"
-expect 0 inspect run/checkpoints/latest --json
-for part in vision connector decoder embeddings all; do
-    [ "$(number $part plan.json)" = "$(number $part out)" ] || fail "$part: another number of parameters"
-done
-predicted=$(number peak_resident plan.json)
-echo "peak resident size $peak KiB, predicted $((predicted / 1024)) KiB"
-if "$mm1" doctor | grep -q sanitizer; then
-    echo "not compared: a sanitizer takes memory of its own"
-else
-    awk -v p="$predicted" -v got="$peak" 'BEGIN { r = p / 1024 / got; exit !(r > 0.9 && r < 1.1) }' ||
-        fail "the prediction is off by more than 10 %: $((predicted / 1024)) KiB, but it was $peak KiB"
-fi
 
 # 30 billion parameters, no tokenizer, no data.
 cat >paper.yaml <<END

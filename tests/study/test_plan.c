@@ -112,16 +112,20 @@ static void operations_are_those_of_a_full_batch(void **state)
     }
 }
 
-static void smaller_passes_and_frozen_parts_take_less(void **state)
+static void smaller_passes_frozen_parts_and_fewer_bits_take_less(void **state)
 {
     (void)state;
     static const char *const sets[][1] = {{"train.micro_batch=2"},
                                           {"train.micro_batch=1"},
                                           {"train.lr_vision=0"},
                                           {"data.sources.captions.kind=text"},
-                                          {"data.prefetch=1"}};
-    mm1_plan plans[5];
-    for (size_t i = 0; i < 5; i++) {
+                                          {"data.prefetch=1"},
+                                          {"train.activations=bf16"},
+                                          {"train.activations=recompute"},
+                                          {"train.moments=bf16"}};
+    enum { N = sizeof sets / sizeof *sets };
+    mm1_plan plans[N];
+    for (size_t i = 0; i < N; i++) {
         mm1_error err = {0};
         mm1_recipe r;
         load(&r, sets[i], 1);
@@ -133,6 +137,17 @@ static void smaller_passes_and_frozen_parts_take_less(void **state)
     assert_true(plans[3].memory.activations < plans[0].memory.activations);
     assert_true(plans[3].images == 0 && plans[3].forward.vision == 0);
     assert_true(plans[4].memory.batches < 0.6 * plans[0].memory.batches);
+    const double trained = 4.0 * (double)(plans[2].n_connector + plans[2].n_decoder + plans[2].n_embeddings);
+    assert_true(plans[2].memory.gradients >= trained && plans[2].memory.gradients < 1.02 * trained);
+    assert_true(plans[2].memory.moments == 2 * plans[2].memory.gradients);
+    assert_true(plans[5].memory.activations < plans[0].memory.activations && plans[5].recomputed == 0);
+    assert_true(plans[6].memory.activations < plans[5].memory.activations);
+    assert_true(plans[7].memory.moments == 0.5 * plans[0].memory.moments);
+    /* One of the two blocks of each part is run again; what trains counts as before. */
+    assert_true(plans[6].step_flops == plans[0].step_flops && plans[0].recomputed == 0);
+    const double blocks = plans[0].forward.vision + plans[0].forward.decoder + plans[0].forward.attention;
+    assert_true(plans[6].recomputed > 0.4 * blocks && plans[6].recomputed < 0.5 * blocks);
+    assert_true(mm1_plan_seconds(&plans[6], 1) > mm1_plan_seconds(&plans[0], 1));
 }
 
 static void kept_pictures_take_what_the_recipe_allows_them(void **state)
@@ -183,7 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(parameters_and_learning_rate_are_those_of_the_model),
         cmocka_unit_test(operations_are_those_of_a_full_batch),
-        cmocka_unit_test(smaller_passes_and_frozen_parts_take_less),
+        cmocka_unit_test(smaller_passes_frozen_parts_and_fewer_bits_take_less),
         cmocka_unit_test(kept_pictures_take_what_the_recipe_allows_them),
         cmocka_unit_test(what_cannot_be_trained_is_not_planned),
     };

@@ -41,7 +41,7 @@ static void setup(fixture *f)
                                        TABLE[i].dims, "%s", TABLE[i].name));
     }
     check_ok(mm1_params_alloc(&f->params, true, &err), &err);
-    check_ok(mm1_optimizer_init(&f->optimizer, &f->params, &err), &err);
+    check_ok(mm1_optimizer_init(&f->optimizer, &f->params, MM1_MOMENTS_F32, &err), &err);
     f->config = (mm1_train_config){.n_steps = (int64_t)setting(f, "n_steps"),
                                    .lr_warmup_steps = (int64_t)setting(f, "lr_warmup_steps"),
                                    .lr_peak = setting(f, "lr_peak"),
@@ -182,7 +182,7 @@ static void the_first_step_is_the_learning_rate_and_decay_is_apart_from_it(void 
     mm1_tensor *w = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, true, 1, (int64_t[]){3}, "w");
     mm1_tensor *b = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, false, 1, (int64_t[]){3}, "b");
     check_ok(mm1_params_alloc(&params, true, &err), &err);
-    check_ok(mm1_optimizer_init(&o, &params, &err), &err);
+    check_ok(mm1_optimizer_init(&o, &params, MM1_MOMENTS_F32, &err), &err);
     const float g[3] = {1e-3f, -50, 0};
     /* The correction undoes the very factor that the moments were given, also where f32 holds 1 - beta badly. */
     static const double betas[] = {0.95, 0.999, 0.99999, 0.9999999};
@@ -221,7 +221,7 @@ static void large_parameters_and_threads_give_the_same_bits(void **state)
             check_ok(mm1_kernels_init(NULL, &err), &err);
             mm1_tensor *x = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ZEROS, 0, true, 1, &n, "x");
             check_ok(mm1_params_alloc(&params, true, &err), &err);
-            check_ok(mm1_optimizer_init(&o, &params, &err), &err);
+            check_ok(mm1_optimizer_init(&o, &params, MM1_MOMENTS_F32, &err), &err);
             const mm1_train_config c = {.lr_decoder = 1, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
             for (int i = 0; i < 3; i++) {
                 for (int64_t j = 0; j < n; j++) {

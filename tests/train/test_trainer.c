@@ -143,6 +143,56 @@ static void stopping_and_resuming_gives_the_same_bits(void **state)
     run_deinit(&r);
 }
 
+static void activations_computed_again_give_the_same_bits_and_rounded_ones_nearly_the_same_loss(void **state)
+{
+    (void)state;
+    run r;
+    mm1_error err = {0};
+    run_init(&r);
+    r.recipe.train.n_steps = 12;
+    watch keep = {0}, again = {0}, rounded = {0};
+    check_ok(train(&r, "keep", &keep, &err), &err);
+    r.recipe.train.activations = MM1_ACTIVATIONS_RECOMPUTE;
+    check_ok(train(&r, "again", &again, &err), &err);
+    assert_same_weights(&r, "keep", "again");
+    r.recipe.train.activations = MM1_ACTIVATIONS_BF16;
+    check_ok(train(&r, "rounded", &rounded, &err), &err);
+    assert_true(rounded.loss[1] == keep.loss[1]);
+    assert_true(rounded.loss[12] != keep.loss[12] && fabs(rounded.loss[12] - keep.loss[12]) < 0.01);
+    for (int step = 2; step < 12; step++) {
+        assert_int_equal(again.allocs[step], again.allocs[1]);
+        assert_int_equal(rounded.allocs[step], rounded.allocs[1]);
+    }
+    run_deinit(&r);
+}
+
+static void moments_in_bf16_are_resumed_to_the_same_bits_and_not_mixed_up(void **state)
+{
+    (void)state;
+    run r;
+    mm1_error err = {0};
+    run_init(&r);
+    r.recipe.train.n_steps = 12;
+    watch full = {0}, once = {0}, stopped = {.stop_at = 5}, resumed = {0};
+    check_ok(train(&r, "full", &full, &err), &err);
+    r.recipe.train.moments = MM1_MOMENTS_BF16;
+    check_ok(train(&r, "once", &once, &err), &err);
+    assert_true(once.loss[12] != full.loss[12] && fabs(once.loss[12] - full.loss[12]) < 0.02);
+    assert_int_equal(train(&r, "stopped", &stopped, &err), MM1_E_CANCELLED);
+    check_ok(train(&r, "stopped", &resumed, &err), &err);
+    assert_true(resumed.loss[6] == once.loss[6]);
+    assert_same_weights(&r, "once", "stopped");
+
+    r.recipe.train.n_steps = 14;
+    r.recipe.train.moments = MM1_MOMENTS_F32;
+    assert_int_equal(train(&r, "once", &full, &err), MM1_E_CONFIG);
+    check_contains(err.message, "go on with train.moments bf16");
+    r.recipe.train.moments = MM1_MOMENTS_BF16;
+    assert_int_equal(train(&r, "full", &full, &err), MM1_E_CONFIG);
+    check_contains(err.message, "go on with train.moments f32");
+    run_deinit(&r);
+}
+
 static void micro_batches_do_not_change_what_is_learned(void **state)
 {
     (void)state;
@@ -185,6 +235,19 @@ static void a_frozen_part_keeps_its_bits(void **state)
         const bool same = memcmp(p->tensor.data, q->tensor.data, (size_t)p->n * sizeof(float)) == 0;
         assert_int_equal(same, p->group == MM1_GROUP_VISION);
     }
+    /* Nor are there moments of it; it gets some once it is trained. */
+    mm1_safetensors *moments = NULL;
+    (void)snprintf(path, sizeof path, "%s/frozen/checkpoints/latest/optimizer.safetensors", r.f.dir);
+    check_ok(mm1_safetensors_open(&moments, path, &err), &err);
+    assert_null(mm1_safetensors_find(moments, "m.vision.pos"));
+    assert_non_null(mm1_safetensors_find(moments, "v.decoder.embed.weight"));
+    mm1_safetensors_close(moments);
+    r.recipe.train.lr_vision = 1;
+    r.recipe.train.n_steps = 5;
+    check_ok(train(&r, "frozen", &w, &err), &err);
+    check_ok(mm1_safetensors_open(&moments, path, &err), &err);
+    assert_non_null(mm1_safetensors_find(moments, "m.vision.pos"));
+    mm1_safetensors_close(moments);
     mm1_model_deinit(&before);
     mm1_model_deinit(&after);
     run_deinit(&r);
@@ -270,6 +333,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_run_learns_and_allocates_nothing_inside_a_step),
         cmocka_unit_test(stopping_and_resuming_gives_the_same_bits),
+        cmocka_unit_test(activations_computed_again_give_the_same_bits_and_rounded_ones_nearly_the_same_loss),
+        cmocka_unit_test(moments_in_bf16_are_resumed_to_the_same_bits_and_not_mixed_up),
         cmocka_unit_test(micro_batches_do_not_change_what_is_learned),
         cmocka_unit_test(a_frozen_part_keeps_its_bits),
         cmocka_unit_test(a_value_that_is_not_finite_stops_the_run_and_is_named),
