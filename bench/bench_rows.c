@@ -32,6 +32,7 @@ enum {
 
 static float *x, *y, *z, *out, *out2, *wide, *dwide, *row, *row2, *row3, *stat, *stat2;
 static int32_t *position, *lo, *hi;
+static uint16_t *half, *half2;
 static volatile double sink;
 
 typedef struct entry {
@@ -100,18 +101,20 @@ static void run_attn_dsoftmax(const mm1_kernels *k)
     }
 }
 
-static void run_adamw(const mm1_kernels *k)
-{
-    const mm1_adamw_args args = {.lr = 1e-6f,
-                                 .beta1 = 0.9f,
-                                 .beta2 = 0.95f,
-                                 .eps = 1e-8f,
-                                 .decay = 0.1f,
-                                 .correction1 = 1,
-                                 .correction2 = 1,
-                                 .grad_scale = 1};
-    k->adamw(out, out2, z, y, N, &args);
-}
+static const mm1_adamw_args adamw_args = {.lr = 1e-6f,
+                                          .beta1 = 0.9f,
+                                          .beta2 = 0.95f,
+                                          .eps = 1e-8f,
+                                          .decay = 0.1f,
+                                          .correction1 = 1,
+                                          .correction2 = 1,
+                                          .grad_scale = 1};
+static const uint32_t key[2] = {1, 2};
+
+RUN(adamw, k->adamw(out, out2, z, y, N, &adamw_args))
+RUN(adamw_bf16, k->adamw_bf16(out, half, half2, y, N, &adamw_args, key))
+RUN(to_bf16, k->to_bf16(half, x, N))
+RUN(from_bf16, k->from_bf16(out, half, N))
 
 RUN(dwconv, k->dwconv_fwd(out, x, wide, IMAGES, SIDE, SIDE, CHANNELS))
 RUN(dwconv_bwd_x, k->dwconv_bwd_x(out, y, wide, IMAGES, SIDE, SIDE, CHANNELS, false))
@@ -148,6 +151,9 @@ static const entry entries[] = {
     {"attn_softmax (+ copy)", N, 4, run_attn_softmax},
     {"attn_dsoftmax (+ copy)", N, 6, run_attn_dsoftmax},
     {"adamw", N, 7, run_adamw},
+    {"adamw_bf16", N, 5, run_adamw_bf16},
+    {"to_bf16", N, 1.5, run_to_bf16},
+    {"from_bf16", N, 1.5, run_from_bf16},
     {"dwconv_fwd", SPATIAL, 2, run_dwconv},
     {"dwconv_bwd_x", SPATIAL, 2, run_dwconv_bwd_x},
     {"dwconv_bwd_w", SPATIAL, 2, run_dwconv_bwd_w},
@@ -200,7 +206,9 @@ int main(int argc, char **argv)
     position = mm1_calloc(N, sizeof *position);
     lo = mm1_calloc(TILE, sizeof *lo);
     hi = mm1_calloc(TILE, sizeof *hi);
-    if (!memory || position == NULL || lo == NULL || hi == NULL) {
+    half = mm1_calloc(N, sizeof *half);
+    half2 = mm1_calloc(N, sizeof *half2);
+    if (!memory || position == NULL || lo == NULL || hi == NULL || half == NULL || half2 == NULL) {
         (void)fprintf(stderr, "bench_rows: out of memory\n");
         return 5;
     }
@@ -234,5 +242,7 @@ int main(int argc, char **argv)
     mm1_free(position);
     mm1_free(lo);
     mm1_free(hi);
+    mm1_free(half);
+    mm1_free(half2);
     return 0;
 }
