@@ -96,7 +96,8 @@ static mm1_tensor *call_block(mm1_tape *t, mm1_tensor *x, const void *ctx)
 mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,
                                 mm1_tensor *x, const mm1_attention_spec *spec, mm1_kv_cache *caches)
 {
-    if (x == NULL || t->recording) {
+    /* All parameters of a block are trained, or none is. */
+    if (x == NULL || (t->recording && n > 0 && (x->needs_grad || blocks[0].norm1_w->needs_grad))) {
         mm1_window *window = NULL;
         for (int64_t i = 0; i < n; i++) {
             const block_call call = {&blocks[i], c, *spec, caches != NULL ? &caches[i] : NULL};

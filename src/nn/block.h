@@ -38,8 +38,8 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
 /* Head counts and columns of the fused projection for B sequences of T positions; the caller fills the mask. */
 mm1_attention_spec mm1__block_spec(const mm1_block_config *c, int64_t B, int64_t T);
 
-/* Runs n blocks, each a segment of the tape.  Without recording, the memory of each block is given back before the next
- * one. */
+/* Runs n blocks, each a segment of the tape.  Where no gradient is wanted, the memory of each block is given back
+ * before the next one. */
 mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,
                                 mm1_tensor *x, const mm1_attention_spec *spec, mm1_kv_cache *caches);
 

@@ -170,6 +170,24 @@ static void kept_pictures_take_what_the_recipe_allows_them(void **state)
     assert_true(fabs(added - (7 << 20)) < 1);
 }
 
+static void a_frozen_encoder_takes_the_activations_of_one_block(void **state)
+{
+    (void)state;
+    static const char *const sets[][2] = {{"train.lr_vision=0", "model.vision.n_layers=1"},
+                                          {"train.lr_vision=0", "model.vision.n_layers=9"},
+                                          {"train.lr_vision=1", "model.vision.n_layers=9"}};
+    mm1_plan plans[3];
+    for (size_t i = 0; i < 3; i++) {
+        mm1_error err = {0};
+        mm1_recipe r;
+        load(&r, sets[i], 2);
+        check_ok(mm1_plan_make(&r, &plans[i], &err), &err);
+        mm1_recipe_deinit(&r);
+    }
+    assert_true(plans[1].memory.activations == plans[0].memory.activations);
+    assert_true(plans[2].memory.activations > 1.2 * plans[0].memory.activations);
+}
+
 static void what_cannot_be_trained_is_not_planned(void **state)
 {
     (void)state;
@@ -199,6 +217,7 @@ int main(void)
         cmocka_unit_test(parameters_and_learning_rate_are_those_of_the_model),
         cmocka_unit_test(operations_are_those_of_a_full_batch),
         cmocka_unit_test(smaller_passes_frozen_parts_and_fewer_bits_take_less),
+        cmocka_unit_test(a_frozen_encoder_takes_the_activations_of_one_block),
         cmocka_unit_test(kept_pictures_take_what_the_recipe_allows_them),
         cmocka_unit_test(what_cannot_be_trained_is_not_planned),
     };
