@@ -317,13 +317,41 @@ static void a_dry_run_needs_exactly_what_a_real_one_takes(void **state)
     teardown(&f);
 }
 
-static void batches_without_pictures_and_without_text_are_sizes_like_any_other(void **state)
+static void an_arena_that_is_too_small_is_an_error_wherever_it_ends(void **state)
 {
     (void)state;
+    enum { CUTS = 40 };
     fixture f;
     mm1_error err = {0};
     mm1_model_config c = tiny_config();
     setup(&f, &c);
+    const size_t cap = f.arena.cap;
+    for (int activations = 0; activations < MM1_ACTIVATIONS_COUNT; activations++) {
+        f.tape.activations = (mm1_activations)activations;
+        f.arena.peak = 0;
+        const double loss = loss_of(&f, true);
+        for (size_t i = 0, peak = f.arena.peak; i < CUTS; i++) {
+            f.arena.cap = peak / CUTS * i;
+            mm1_tape_reset(&f.tape, 0);
+            mm1_tensor *h = mm1_model_hidden(&f.model, &f.tape, &f.batch);
+            if (mm1_op_xent(&f.tape, h, f.model.decoder.head, f.batch.target, f.nll, 1.0f, 0.0f)) {
+                mm1_tape_backward(&f.tape);
+            }
+            assert_int_equal(mm1_tape_status(&f.tape, &err), MM1_E_NOMEM);
+            f.arena.cap = cap;
+        }
+        assert_true(loss_of(&f, true) == loss);
+    }
+    teardown(&f);
+}
+
+static void check_odd_batches(mm1_activations activations)
+{
+    fixture f;
+    mm1_error err = {0};
+    mm1_model_config c = tiny_config();
+    setup(&f, &c);
+    f.tape.activations = activations;
     const int64_t k = mm1_model_n_visual(&f.model);
     int32_t tokens[T] = {1, 2, 3, 4}, part[T] = {0};
     uint8_t train[T] = {0, 1, 1, 1};
@@ -354,6 +382,14 @@ static void batches_without_pictures_and_without_text_are_sizes_like_any_other(v
     mm1_batch_clear(&f.batch);
     assert_true(loss_of(&f, true) == 0);
     teardown(&f);
+}
+
+static void batches_without_pictures_and_without_text_are_sizes_like_any_other(void **state)
+{
+    (void)state;
+    for (int activations = 0; activations < MM1_ACTIVATIONS_COUNT; activations++) {
+        check_odd_batches((mm1_activations)activations);
+    }
 }
 
 static void thread_count_does_not_change_a_bit(void **state)
@@ -395,6 +431,7 @@ int main(void)
         cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
         cmocka_unit_test(changing_one_packed_example_never_changes_another),
         cmocka_unit_test(a_dry_run_needs_exactly_what_a_real_one_takes),
+        cmocka_unit_test(an_arena_that_is_too_small_is_an_error_wherever_it_ends),
         cmocka_unit_test(batches_without_pictures_and_without_text_are_sizes_like_any_other),
         cmocka_unit_test(thread_count_does_not_change_a_bit),
     };
