@@ -100,7 +100,9 @@ static void attention_backward(mm1_tape *t, mm1_node *base)
         return;
     }
     if (!t->dry) {
+        const double start = mm1__tape_clock(t);
         mm1_attention_bwd(d[0], d[1], d[2], base->out->grad, base->out->data, n->lse, &n->args, scratch);
+        mm1__tape_attended(t, &n->args, start, 10);
     }
     mm1__tape_scratch_free(t, scratch, scratch_len);
     while (n_rooms > 0) {
@@ -154,9 +156,12 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
         return NULL;
     }
     if (!t->dry) {
+        const double start = mm1__tape_clock(t);
         mm1_attention_fwd(o->data, lse, &args, scratch);
+        mm1__tape_attended(t, &args, start, 4);
     }
     mm1__tape_scratch_free(t, scratch, scratch_len);
+    mm1__tape_done(t, "attention", 0, 0);
     if (o->needs_grad) {
         attention_node *n = mm1__tape_node(t, sizeof *n, o, attention_backward);
         if (n == NULL) {
@@ -222,7 +227,10 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
         return NULL;
     }
     if (!t->dry) {
+        const double start = mm1__tape_clock(t);
         mm1_attention_fwd(o->data, lse, &args, scratch);
+        mm1__tape_attended(t, &args, start, 4);
     }
+    mm1__tape_done(t, "attention", 0, 0);
     return o;
 }

@@ -89,6 +89,7 @@ mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int6
             memcpy(y->data + i * C, src, (size_t)C * sizeof *src);
         }
     }
+    mm1__tape_done(t, "embedding", 2 * N * C, 3 * N * C);
     if (y->needs_grad) {
         embed_node *n = mm1__tape_node(t, sizeof *n, y, embed_backward);
         if (n == NULL) {
@@ -128,5 +129,6 @@ mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t
             }
         }
     }
+    mm1__tape_done(t, "patches", 2 * I * g * g * cols, 0);
     return y;
 }

@@ -31,32 +31,32 @@ static void linear_backward(mm1_tape *t, mm1_node *base)
     if (n->x->needs_grad) {
         float *dx = mm1__tape_grad(t, n->x, &acc);
         if (dx != NULL && !t->dry) {
-            mm1_gemm(&(mm1_gemm_args){.M = N,
-                                      .N = K,
-                                      .K = M,
-                                      .a = dy,
-                                      .lda = M,
-                                      .b = n->w->data,
-                                      .ldb = K,
-                                      .c = dx,
-                                      .ldc = K,
-                                      .acc = acc,
-                                      .alpha = 1});
+            mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                               .N = K,
+                                               .K = M,
+                                               .a = dy,
+                                               .lda = M,
+                                               .b = n->w->data,
+                                               .ldb = K,
+                                               .c = dx,
+                                               .ldc = K,
+                                               .acc = acc,
+                                               .alpha = 1});
         }
     }
     if (n->w->needs_grad && !t->dry) {
-        mm1_gemm(&(mm1_gemm_args){.M = M,
-                                  .N = K,
-                                  .K = N,
-                                  .a = dy,
-                                  .lda = M,
-                                  .trans_a = true,
-                                  .b = n->x->data,
-                                  .ldb = K,
-                                  .c = n->w->grad,
-                                  .ldc = K,
-                                  .acc = true,
-                                  .alpha = 1});
+        mm1__tape_gemm(t, &(mm1_gemm_args){.M = M,
+                                           .N = K,
+                                           .K = N,
+                                           .a = dy,
+                                           .lda = M,
+                                           .trans_a = true,
+                                           .b = n->x->data,
+                                           .ldb = K,
+                                           .c = n->w->grad,
+                                           .ldc = K,
+                                           .acc = true,
+                                           .alpha = 1});
     }
     if (n->b != NULL && n->b->needs_grad && !t->dry) {
         mm1__rows_sum(n->b->grad, dy, M, N, M);
@@ -88,22 +88,23 @@ mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor 
         return NULL;
     }
     if (!t->dry) {
-        mm1_gemm(&(mm1_gemm_args){.M = N,
-                                  .N = M,
-                                  .K = K,
-                                  .a = x->data,
-                                  .lda = K,
-                                  .b = w->data,
-                                  .ldb = K,
-                                  .trans_b = true,
-                                  .c = y->data,
-                                  .ldc = M,
-                                  .alpha = 1,
-                                  .bias = b != NULL ? b->data : NULL,
-                                  .act = act,
-                                  .pre = pre,
-                                  .residual = residual != NULL ? residual->data : NULL});
+        mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                           .N = M,
+                                           .K = K,
+                                           .a = x->data,
+                                           .lda = K,
+                                           .b = w->data,
+                                           .ldb = K,
+                                           .trans_b = true,
+                                           .c = y->data,
+                                           .ldc = M,
+                                           .alpha = 1,
+                                           .bias = b != NULL ? b->data : NULL,
+                                           .act = act,
+                                           .pre = pre,
+                                           .residual = residual != NULL ? residual->data : NULL});
     }
+    mm1__tape_done(t, "linear", 0, 0);
     if (y->needs_grad) {
         linear_node *n = mm1__tape_node(t, sizeof *n, y, linear_backward);
         if (n == NULL) {

@@ -21,22 +21,22 @@ static bool wanted(const mm1_tensor *x)
 }
 
 /* Gradients of a layer's parameters from those of its result dy [N, M], x [N, K] being what it read. */
-static void layer_grads(mm1_tensor *w, mm1_tensor *b, const float *dy, const float *x, int64_t N)
+static void layer_grads(mm1_tape *t, mm1_tensor *w, mm1_tensor *b, const float *dy, const float *x, int64_t N)
 {
     const int64_t M = w->dims[0], K = w->dims[1];
     if (w->needs_grad) {
-        mm1_gemm(&(mm1_gemm_args){.M = M,
-                                  .N = K,
-                                  .K = N,
-                                  .a = dy,
-                                  .lda = M,
-                                  .trans_a = true,
-                                  .b = x,
-                                  .ldb = K,
-                                  .c = w->grad,
-                                  .ldc = K,
-                                  .acc = true,
-                                  .alpha = 1});
+        mm1__tape_gemm(t, &(mm1_gemm_args){.M = M,
+                                           .N = K,
+                                           .K = N,
+                                           .a = dy,
+                                           .lda = M,
+                                           .trans_a = true,
+                                           .b = x,
+                                           .ldb = K,
+                                           .c = w->grad,
+                                           .ldc = K,
+                                           .acc = true,
+                                           .alpha = 1});
     }
     if (wanted(b)) {
         mm1__rows_sum(b->grad, dy, M, N, M);
@@ -51,7 +51,7 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
     const int64_t M = m->down_w->dims[0], F = m->down_w->dims[1];
     const float *dy = base->out->grad;
     if (!t->dry) {
-        layer_grads(m->down_w, m->down_b, dy, n->hidden, N);
+        layer_grads(t, m->down_w, m->down_b, dy, n->hidden, N);
     }
     if (n->x->needs_grad || m->up_w->needs_grad || wanted(m->up_b)) {
         bool acc;
@@ -61,33 +61,33 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
         }
         if (!t->dry) {
             const int64_t second = m->gated ? F : 0;
-            mm1_gemm(&(mm1_gemm_args){.M = N,
-                                      .N = F,
-                                      .K = M,
-                                      .a = dy,
-                                      .lda = M,
-                                      .b = m->down_w->data,
-                                      .ldb = F,
-                                      .c = du + second,
-                                      .ldc = n_up,
-                                      .alpha = 1,
-                                      .act = m->act,
-                                      .through = n->u + second,
-                                      .gated = m->gated});
-            layer_grads(m->up_w, m->up_b, du, n->x->data, N);
+            mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                               .N = F,
+                                               .K = M,
+                                               .a = dy,
+                                               .lda = M,
+                                               .b = m->down_w->data,
+                                               .ldb = F,
+                                               .c = du + second,
+                                               .ldc = n_up,
+                                               .alpha = 1,
+                                               .act = m->act,
+                                               .through = n->u + second,
+                                               .gated = m->gated});
+            layer_grads(t, m->up_w, m->up_b, du, n->x->data, N);
         }
         if (dx != NULL && !t->dry) {
-            mm1_gemm(&(mm1_gemm_args){.M = N,
-                                      .N = K,
-                                      .K = n_up,
-                                      .a = du,
-                                      .lda = n_up,
-                                      .b = m->up_w->data,
-                                      .ldb = K,
-                                      .c = dx,
-                                      .ldc = K,
-                                      .acc = acc,
-                                      .alpha = 1});
+            mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                               .N = K,
+                                               .K = n_up,
+                                               .a = du,
+                                               .lda = n_up,
+                                               .b = m->up_w->data,
+                                               .ldb = K,
+                                               .c = dx,
+                                               .ldc = K,
+                                               .acc = acc,
+                                               .alpha = 1});
         }
         mm1__tape_scratch_free(t, du, N * n_up);
     }
@@ -130,37 +130,38 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
         return NULL;
     }
     if (!t->dry) {
-        mm1_gemm(&(mm1_gemm_args){.M = N,
-                                  .N = n_up,
-                                  .K = K,
-                                  .a = x->data,
-                                  .lda = K,
-                                  .b = mlp->up_w->data,
-                                  .ldb = K,
-                                  .trans_b = true,
-                                  .c = mlp->gated ? u : hidden,
-                                  .ldc = n_up,
-                                  .alpha = 1,
-                                  .bias = mlp->up_b != NULL ? mlp->up_b->data : NULL,
-                                  .act = mlp->gated ? MM1_ACT_NONE : mlp->act,
-                                  .pre = mlp->gated ? NULL : u});
+        mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                           .N = n_up,
+                                           .K = K,
+                                           .a = x->data,
+                                           .lda = K,
+                                           .b = mlp->up_w->data,
+                                           .ldb = K,
+                                           .trans_b = true,
+                                           .c = mlp->gated ? u : hidden,
+                                           .ldc = n_up,
+                                           .alpha = 1,
+                                           .bias = mlp->up_b != NULL ? mlp->up_b->data : NULL,
+                                           .act = mlp->gated ? MM1_ACT_NONE : mlp->act,
+                                           .pre = mlp->gated ? NULL : u});
         if (mlp->gated) {
             gate(hidden, u, N, F, mlp->act);
         }
-        mm1_gemm(&(mm1_gemm_args){.M = N,
-                                  .N = M,
-                                  .K = F,
-                                  .a = hidden,
-                                  .lda = F,
-                                  .b = mlp->down_w->data,
-                                  .ldb = F,
-                                  .trans_b = true,
-                                  .c = y->data,
-                                  .ldc = M,
-                                  .alpha = 1,
-                                  .bias = mlp->down_b != NULL ? mlp->down_b->data : NULL,
-                                  .residual = residual != NULL ? residual->data : NULL});
+        mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
+                                           .N = M,
+                                           .K = F,
+                                           .a = hidden,
+                                           .lda = F,
+                                           .b = mlp->down_w->data,
+                                           .ldb = F,
+                                           .trans_b = true,
+                                           .c = y->data,
+                                           .ldc = M,
+                                           .alpha = 1,
+                                           .bias = mlp->down_b != NULL ? mlp->down_b->data : NULL,
+                                           .residual = residual != NULL ? residual->data : NULL});
     }
+    mm1__tape_done(t, "mlp", 0, 0);
     if (y->needs_grad) {
         mlp_node *n = mm1__tape_node(t, sizeof *n, y, mlp_backward);
         if (n == NULL) {

@@ -86,6 +86,7 @@ mm1_tensor *mm1_op_norm(mm1_tape *t, mm1_tensor *x, mm1_norm kind, mm1_tensor *w
             }
         }
     }
+    mm1__tape_done(t, "norm", 2 * N * C, 3 * N * C);
     if (y->needs_grad) {
         norm_node *n = mm1__tape_node(t, sizeof *n, y, norm_backward);
         if (n == NULL) {

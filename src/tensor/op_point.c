@@ -40,6 +40,7 @@ mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act)
     if (!t->dry) {
         mm1__rows_act_fwd(y->data, x->data, mm1_tensor_size(x), act);
     }
+    mm1__tape_done(t, "activation", 2 * mm1_tensor_size(x), 3 * mm1_tensor_size(x));
     if (y->needs_grad) {
         point_node *n = record(t, y, x, NULL, act_backward);
         if (n == NULL) {
@@ -79,6 +80,7 @@ mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b)
     if (!t->dry) {
         mm1__rows_add(y->data, a->data, b->data, mm1_tensor_size(a));
     }
+    mm1__tape_done(t, "add", 3 * mm1_tensor_size(a), 4 * mm1_tensor_size(a));
     return y->needs_grad && record(t, y, a, b, add_backward) == NULL ? NULL : y;
 }
 
@@ -126,6 +128,7 @@ mm1_tensor *mm1_op_add_rows(mm1_tape *t, mm1_tensor *x, mm1_tensor *r, int64_t I
             mm1__rows_copy_or_add(y->data + i * size, r->data, size, false);
         }
     }
+    mm1__tape_done(t, "add positions", 3 * I * size, 3 * I * size);
     if (y->needs_grad) {
         point_node *n = record(t, y, x, r, add_rows_backward);
         if (n == NULL) {

@@ -88,6 +88,7 @@ mm1_tensor *mm1_op_dwconv(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, int64_t I, 
             k->dwconv_fwd(y->data + i * size, x->data + i * size, w->data, 1, H, W, C);
         }
     }
+    mm1__tape_done(t, "depthwise convolution", 2 * I * size, 4 * I * size);
     const int64_t dims[5] = {I, H, W, 0, 0};
     return y->needs_grad && record(t, y, x, w, dims, dwconv_backward) == NULL ? NULL : y;
 }
@@ -130,6 +131,7 @@ mm1_tensor *mm1_op_pool(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_
             k->pool_fwd(y->data + i * h * w * C, x->data + i * H * W * C, 1, H, W, C, h, w);
         }
     }
+    mm1__tape_done(t, "pooling", I * (H * W + h * w) * C, I * (H * W + h * w) * C);
     const int64_t dims[5] = {I, H, W, h, w};
     return y->needs_grad && record(t, y, x, NULL, dims, pool_backward) == NULL ? NULL : y;
 }
@@ -189,6 +191,7 @@ mm1_tensor *mm1_op_gate(mm1_tape *t, mm1_tensor *x, mm1_tensor *g, int64_t I)
             k->gate_fwd(y->data + i * P * C, x->data + i * P * C, g->data + i * C, 1, P, C);
         }
     }
+    mm1__tape_done(t, "gate", 2 * I * P * C, 3 * I * P * C);
     const int64_t dims[5] = {I, 0, 0, 0, 0};
     return y->needs_grad && record(t, y, x, g, dims, gate_backward) == NULL ? NULL : y;
 }

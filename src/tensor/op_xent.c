@@ -89,17 +89,17 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
             for (int64_t i = 0; i < rows; i++) {
                 memcpy(gathered + i * C, x->data + (int64_t)row[begin + i] * C, (size_t)C * sizeof *gathered);
             }
-            mm1_gemm(&(mm1_gemm_args){.M = rows,
-                                      .N = V,
-                                      .K = C,
-                                      .a = gathered,
-                                      .lda = C,
-                                      .b = w->data,
-                                      .ldb = C,
-                                      .trans_b = true,
-                                      .c = logits,
-                                      .ldc = V,
-                                      .alpha = 1});
+            mm1__tape_gemm(t, &(mm1_gemm_args){.M = rows,
+                                               .N = V,
+                                               .K = C,
+                                               .a = gathered,
+                                               .lda = C,
+                                               .b = w->data,
+                                               .ldb = C,
+                                               .trans_b = true,
+                                               .c = logits,
+                                               .ldc = V,
+                                               .alpha = 1});
             const int64_t chunk = mm1__rows_chunk(V);
 #pragma omp parallel for schedule(static) if (rows > chunk)
             for (int64_t r = 0; r < rows; r += chunk) {
@@ -110,36 +110,37 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
                 nll[row[begin + i]] = row_nll[i];
             }
             if (dx_wanted) {
-                mm1_gemm(&(mm1_gemm_args){.M = rows,
-                                          .N = C,
-                                          .K = V,
-                                          .a = logits,
-                                          .lda = V,
-                                          .b = w->data,
-                                          .ldb = C,
-                                          .c = dx + begin * C,
-                                          .ldc = C,
-                                          .alpha = 1});
+                mm1__tape_gemm(t, &(mm1_gemm_args){.M = rows,
+                                                   .N = C,
+                                                   .K = V,
+                                                   .a = logits,
+                                                   .lda = V,
+                                                   .b = w->data,
+                                                   .ldb = C,
+                                                   .c = dx + begin * C,
+                                                   .ldc = C,
+                                                   .alpha = 1});
             }
             if (dw_wanted) {
-                mm1_gemm(&(mm1_gemm_args){.M = V,
-                                          .N = C,
-                                          .K = rows,
-                                          .a = logits,
-                                          .lda = V,
-                                          .trans_a = true,
-                                          .b = gathered,
-                                          .ldb = C,
-                                          .c = w->grad,
-                                          .ldc = C,
-                                          .acc = true,
-                                          .alpha = 1});
+                mm1__tape_gemm(t, &(mm1_gemm_args){.M = V,
+                                                   .N = C,
+                                                   .K = rows,
+                                                   .a = logits,
+                                                   .lda = V,
+                                                   .trans_a = true,
+                                                   .b = gathered,
+                                                   .ldb = C,
+                                                   .c = w->grad,
+                                                   .ldc = C,
+                                                   .acc = true,
+                                                   .alpha = 1});
             }
         }
     }
     mm1__tape_scratch_free(t, row_nll, 2 * rows_max);
     mm1__tape_scratch_free(t, logits, rows_max * V);
     mm1__tape_scratch_free(t, gathered, rows_max * C);
+    mm1__tape_done(t, "head and loss", 0, 3 * n * C);
     if (dx_wanted) {
         xent_node *node = mm1__tape_node(t, sizeof *node, loss, xent_backward);
         if (node == NULL) {

@@ -111,6 +111,7 @@ void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward
         node->backward = backward;
         node->out = out;
         node->prev = t->last;
+        node->lap = t->lap;
         t->last = node;
     }
     return node;
@@ -173,6 +174,9 @@ void mm1_tape_backward(mm1_tape *t)
         node->backward(t, node);
         mm1__tape_scratch_free(t, out->grad, mm1_tensor_size(out));
         out->grad = NULL;
+        if (t->profile != NULL) {
+            mm1__tape_lap_back(t, node);
+        }
     }
     t->last = NULL;
 }

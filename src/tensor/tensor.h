@@ -21,6 +21,7 @@
 
 #include "base/arena.h"
 #include "kernels/kernels.h"
+#include "tensor/profile.h"
 #include <mm1/error.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -63,10 +64,17 @@ static inline int64_t mm1_tensor_rows(const mm1_tensor *x)
 typedef struct mm1_node mm1_node;
 typedef struct mm1_tape mm1_tape;
 
+/* What the profile wants to know of an operator when its node runs back. */
+typedef struct mm1_tape_lap {
+    int row;
+    int64_t floats; /* read and written by the backward pass */
+} mm1_tape_lap;
+
 struct mm1_node {
     void (*backward)(mm1_tape *t, mm1_node *node); /* reads out->grad, adds to the gradients of the inputs */
     mm1_tensor *out;
     mm1_node *prev;
+    mm1_tape_lap lap;
 };
 
 enum { MM1_TAPE_FREE_GRADS = 64 };
@@ -94,6 +102,8 @@ struct mm1_tape {
     } free_grads[MM1_TAPE_FREE_GRADS];
     int n_free_grads;
     mm1_error err;
+    mm1_profile *profile; /* borrowed; NULL: time is not measured */
+    mm1_tape_lap lap;     /* of the last operator */
 };
 
 /* The tape borrows `arena`, which may be dry. */
@@ -135,6 +145,24 @@ typedef mm1_tensor *mm1_segment_body(mm1_tape *t, mm1_tensor *x, const void *ctx
  * not nest. */
 mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, mm1_segment_body *body, const void *ctx,
                               size_t ctx_bytes);
+
+/* For the profile (profile.h).  Every operator says, when its result is there and before its node is made, that it is
+ * done: its name, and the floats that it moves forward and backward if memory is what limits it (else 0). */
+void mm1__tape_lap(mm1_tape *t, const char *name, int64_t floats, int64_t floats_back);
+void mm1__tape_lap_back(mm1_tape *t, const mm1_node *node);
+static inline void mm1__tape_done(mm1_tape *t, const char *name, int64_t floats, int64_t floats_back)
+{
+    if (t->profile != NULL) {
+        mm1__tape_lap(t, name, floats, floats_back);
+    }
+}
+/* The matrix product, counted. */
+struct mm1_gemm_args;
+void mm1__tape_gemm(mm1_tape *t, const struct mm1_gemm_args *args);
+/* Attention, counted: the time before it, and after it what it has cost for each pair seen and unit of head width. */
+struct mm1_attention_args;
+double mm1__tape_clock(const mm1_tape *t);
+void mm1__tape_attended(mm1_tape *t, const struct mm1_attention_args *args, double start, double flops_a_pair);
 
 /* ---- leaves ---- */
 
