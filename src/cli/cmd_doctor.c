@@ -5,8 +5,7 @@
 #include "base/file.h"
 #include "base/thread.h"
 #include "data/source.h"
-#include "kernels/kernels.h"
-#include "train/trainer.h"
+#include "kernels/probe.h"
 #include <archive.h>
 #include <ft2build.h>
 #include FT_FREETYPE_H
@@ -181,20 +180,8 @@ static void look_at_memory(findings *f)
     }
 }
 
-typedef struct triad {
-    float *y;
-    const float *x;
-} triad;
-
-static void add_range(void *ctx, int64_t begin, int64_t end)
-{
-    const triad *t = ctx;
-    mm1_kernels_get()->axpy(t->y + begin, t->x + begin, end - begin, 0.5f);
-}
-
 static void look_at_speed(findings *f)
 {
-    enum { N = 16 << 20, RUNS = 5 };
     char rate[32];
     if (mm1_kernels_get()->isa != MM1_ISA_REF) {
         mm1_cli_count(rate, sizeof rate, mm1_gemm_probe());
@@ -202,21 +189,13 @@ static void look_at_speed(findings *f)
     } else {
         say(f, "matrix_product", "not measured: the reference kernels take half a minute for it");
     }
-    float *memory = mm1_calloc(2 * (size_t)N, sizeof *memory);
-    if (memory == NULL) {
-        problem(f, false, "free some memory", "no memory to measure the bandwidth");
+    mm1_bandwidth bandwidth;
+    mm1_error err = {0};
+    if (mm1_bandwidth_probe(&bandwidth, &err) != MM1_OK) {
+        problem(f, false, "free some memory", "%s", err.message);
         return;
     }
-    triad t = {memory, memory + N};
-    double best = 0;
-    for (int i = 0; i < RUNS; i++) {
-        const double start = mm1_time_now();
-        mm1_parallel_for(N, 1 << 16, add_range, &t);
-        const double bytes_a_second = 3.0 * sizeof *memory * N / (mm1_time_now() - start);
-        best = bytes_a_second > best ? bytes_a_second : best;
-    }
-    mm1_free(memory);
-    say(f, "memory_bandwidth", "%.1f GB/s", best / 1e9);
+    say(f, "memory_bandwidth", "%.1f GB/s", bandwidth.triad / 1e9);
 }
 
 /* ---- libraries ---- */

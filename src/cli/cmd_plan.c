@@ -1,8 +1,8 @@
 /* cmd_plan.c - mm1 plan: options, one call, a table. */
 #include "cli/cli.h"
 
+#include "kernels/probe.h"
 #include "study/plan.h"
-#include "train/trainer.h"
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/thread.h"
-#include "kernels/gemm.h"
+#include "kernels/probe.h"
 #include "model/flops.h"
 #include "tensor/rows.h"
 #include "train/metrics_log.h"
@@ -14,7 +14,6 @@
 #include "train/tensorboard.h"
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 /* train.max_minutes is settled after the second of these steps, by the time since the first. */
@@ -39,42 +38,6 @@ typedef struct trainer {
 } trainer;
 
 /* ---- preparation ---- */
-
-static int compare_doubles(const void *a, const void *b)
-{
-    const double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-double mm1_gemm_probe(void)
-{
-    enum { N = 1024, RUNS = 9 };
-    float *x = mm1_calloc(3 * (size_t)N * N, sizeof *x);
-    if (x == NULL) {
-        return 0;
-    }
-    double rates[RUNS];
-    for (int i = -1; i < RUNS; i++) { /* the first run warms up */
-        const double start = mm1_time_now();
-        mm1_gemm(&(mm1_gemm_args){.M = N,
-                                  .N = N,
-                                  .K = N,
-                                  .a = x,
-                                  .lda = N,
-                                  .b = x + N * N,
-                                  .ldb = N,
-                                  .c = x + 2 * N * N,
-                                  .ldc = N,
-                                  .alpha = 1,
-                                  .trans_b = true});
-        if (i >= 0) {
-            rates[i] = 2.0 * N * N * N / (mm1_time_now() - start);
-        }
-    }
-    mm1_free(x);
-    qsort(rates, RUNS, sizeof *rates, compare_doubles);
-    return rates[RUNS - 1]; /* the best: whatever else runs on the machine only takes away */
-}
 
 mm1_status mm1_recipe_model_config(const mm1_recipe *recipe, const mm1_tokenizer *tokenizer, mm1_model_config *out,
                                    mm1_error *err)
@@ -118,7 +81,25 @@ static mm1_status run_rows(mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_
     return mm1_tape_status(t, err);
 }
 
-static void freeze(mm1_model *m, const mm1_train_config *c)
+mm1_status mm1_train_gradients(mm1_model *m, mm1_tape *t, const mm1_batch *b, const mm1_train_config *c, float *nll,
+                               mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    mm1_params_zero_grad(&m->params);
+    mm1__tape_done(t, "zero gradients", m->params.total, 0);
+    for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += c->micro_batch) {
+        const int64_t n = b->B - row < c->micro_batch ? b->B - row : c->micro_batch;
+        int64_t n_images = 0;
+        for (int64_t i = row; i < row + n; i++) {
+            n_images += b->row_images[i];
+        }
+        st = run_rows(m, t, b, row, n, image, n_images, nll, c, err);
+        image += n_images;
+    }
+    return st;
+}
+
+void mm1_train_freeze(mm1_model *m, const mm1_train_config *c)
 {
     for (int g = 0; g < MM1_GROUP_COUNT; g++) {
         mm1_params_set_trainable(&m->params, (mm1_param_group)g, mm1_lr_factor(c, (mm1_param_group)g) > 0);
@@ -355,18 +336,7 @@ static mm1_status train_step(trainer *t, const mm1_batch *b, mm1_error *err)
 {
     const mm1_train_config *c = &t->recipe.train;
     mm1_train_progress *p = &t->progress;
-    mm1_status st = MM1_OK;
-
-    mm1_params_zero_grad(&t->model.params);
-    for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += c->micro_batch) {
-        const int64_t n = b->B - row < c->micro_batch ? b->B - row : c->micro_batch;
-        int64_t n_images = 0;
-        for (int64_t i = row; i < row + n; i++) {
-            n_images += b->row_images[i];
-        }
-        st = run_rows(&t->model, &t->tape, b, row, n, image, n_images, t->nll, c, err);
-        image += n_images;
-    }
+    const mm1_status st = mm1_train_gradients(&t->model, &t->tape, b, c, t->nll, err);
     if (st != MM1_OK) {
         return st;
     }

@@ -52,8 +52,12 @@ typedef struct mm1_train_result {
 MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_options *options, mm1_train_result *result,
                                    mm1_error *err);
 
-/* Rate of the matrix product at 1024 x 1024 x 1024, in operations a second; the best of several runs, about 0.3 s. */
-double mm1_gemm_probe(void);
+/* Marks the parameters that the recipe trains. */
+void mm1_train_freeze(mm1_model *m, const mm1_train_config *c);
+/* The gradients of one step, micro-batch by micro-batch, into the slab, which is zeroed first; the tape records.
+ * nll [B, T] receives -log p of every target, 0 where there is none. */
+MM1_NODISCARD mm1_status mm1_train_gradients(mm1_model *m, mm1_tape *t, const mm1_batch *b, const mm1_train_config *c,
+                                             float *nll, mm1_error *err);
 
 /* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory
  * for its values (mm1_model_init() is enough); the parts that the recipe freezes are frozen in it. */
