@@ -1,6 +1,8 @@
 /* bench_rows - time of each kernel of rows and images on one thread: the reference and every instruction set.
  *
  *   bench_rows [name part]
+ *   bench_rows --once TABLE       every kernel of one table once, for a count of instructions: each is a function run_*
+ *   bench_rows --list             the names of those functions and of the kernels
  *
  * One line a kernel and table: nanoseconds per element, GB/s of arrays read and written once (as if nothing were
  * cached), and the gain over the reference.  Arrays are of the size that a training step passes at a time (about 1 MB
@@ -36,7 +38,7 @@ static uint16_t *half, *half2;
 static volatile double sink;
 
 typedef struct entry {
-    const char *name;
+    const char *name, *function;
     double elements; /* that the ns are divided by */
     double arrays;   /* of that many floats, read or written */
     void (*run)(const mm1_kernels *k);
@@ -124,44 +126,50 @@ RUN(pool_bwd, k->pool_bwd(out, y, IMAGES, SIDE, SIDE, CHANNELS, POOLED, POOLED, 
 RUN(gate, k->gate_fwd(out, x, row, IMAGES, PIXELS, CHANNELS))
 RUN(gate_bwd, k->gate_bwd(out, row2, y, x, row, IMAGES, PIXELS, CHANNELS, false))
 
+#define ENTRY(name, elements, arrays, run)                                                                             \
+    {                                                                                                                  \
+        name, #run, elements, arrays, run                                                                              \
+    }
 static const entry entries[] = {
-    {"add", N, 3, run_add},
-    {"axpy", N, 3, run_axpy},
-    {"scale", N, 2, run_scale},
-    {"dot", N, 2, run_dot},
-    {"all_finite", N, 1, run_all_finite},
-    {"act_fwd relu", N, 2, run_relu},
-    {"act_fwd gelu", N, 2, run_gelu},
-    {"act_fwd gelu_tanh", N, 2, run_gelu_tanh},
-    {"act_fwd silu", N, 2, run_silu},
-    {"act_bwd gelu", N, 3, run_gelu_bwd},
-    {"act_bwd gelu_tanh", N, 3, run_gelu_tanh_bwd},
-    {"act_bwd silu", N, 3, run_silu_bwd},
-    {"glu_fwd silu", N, 3, run_swiglu},
-    {"glu_bwd silu", N, 5, run_swiglu_bwd},
-    {"rmsnorm_fwd", N, 2, run_rmsnorm},
-    {"rmsnorm_bwd", N, 3, run_rmsnorm_bwd},
-    {"layernorm_fwd", N, 2, run_layernorm},
-    {"layernorm_bwd", N, 3, run_layernorm_bwd},
-    {"sum_rows", N, 1, run_sum_rows},
-    {"rope", N, 2, run_rope},
-    {"xent loss only", N, 1, run_xent_loss},
-    {"xent (+ copy)", N, 4, run_xent},
-    {"softmax (+ copy)", N, 4, run_softmax},
-    {"attn_softmax (+ copy)", N, 4, run_attn_softmax},
-    {"attn_dsoftmax (+ copy)", N, 6, run_attn_dsoftmax},
-    {"adamw", N, 7, run_adamw},
-    {"adamw_bf16", N, 5, run_adamw_bf16},
-    {"to_bf16", N, 1.5, run_to_bf16},
-    {"from_bf16", N, 1.5, run_from_bf16},
-    {"dwconv_fwd", SPATIAL, 2, run_dwconv},
-    {"dwconv_bwd_x", SPATIAL, 2, run_dwconv_bwd_x},
-    {"dwconv_bwd_w", SPATIAL, 2, run_dwconv_bwd_w},
-    {"pool_fwd", SPATIAL, 1, run_pool},
-    {"pool_bwd", SPATIAL, 1, run_pool_bwd},
-    {"gate_fwd", SPATIAL, 2, run_gate},
-    {"gate_bwd", SPATIAL, 3, run_gate_bwd},
+    ENTRY("add", N, 3, run_add),
+    ENTRY("axpy", N, 3, run_axpy),
+    ENTRY("scale", N, 2, run_scale),
+    ENTRY("dot", N, 2, run_dot),
+    ENTRY("all_finite", N, 1, run_all_finite),
+    ENTRY("act_fwd relu", N, 2, run_relu),
+    ENTRY("act_fwd gelu", N, 2, run_gelu),
+    ENTRY("act_fwd gelu_tanh", N, 2, run_gelu_tanh),
+    ENTRY("act_fwd silu", N, 2, run_silu),
+    ENTRY("act_bwd gelu", N, 3, run_gelu_bwd),
+    ENTRY("act_bwd gelu_tanh", N, 3, run_gelu_tanh_bwd),
+    ENTRY("act_bwd silu", N, 3, run_silu_bwd),
+    ENTRY("glu_fwd silu", N, 3, run_swiglu),
+    ENTRY("glu_bwd silu", N, 5, run_swiglu_bwd),
+    ENTRY("rmsnorm_fwd", N, 2, run_rmsnorm),
+    ENTRY("rmsnorm_bwd", N, 3, run_rmsnorm_bwd),
+    ENTRY("layernorm_fwd", N, 2, run_layernorm),
+    ENTRY("layernorm_bwd", N, 3, run_layernorm_bwd),
+    ENTRY("sum_rows", N, 1, run_sum_rows),
+    ENTRY("rope", N, 2, run_rope),
+    ENTRY("xent loss only", N, 1, run_xent_loss),
+    ENTRY("xent (+ copy)", N, 4, run_xent),
+    ENTRY("softmax (+ copy)", N, 4, run_softmax),
+    ENTRY("attn_softmax (+ copy)", N, 4, run_attn_softmax),
+    ENTRY("attn_dsoftmax (+ copy)", N, 6, run_attn_dsoftmax),
+    ENTRY("adamw", N, 7, run_adamw),
+    ENTRY("adamw_bf16", N, 5, run_adamw_bf16),
+    ENTRY("to_bf16", N, 1.5, run_to_bf16),
+    ENTRY("from_bf16", N, 1.5, run_from_bf16),
+    ENTRY("dwconv_fwd", SPATIAL, 2, run_dwconv),
+    ENTRY("dwconv_bwd_x", SPATIAL, 2, run_dwconv_bwd_x),
+    ENTRY("dwconv_bwd_w", SPATIAL, 2, run_dwconv_bwd_w),
+    ENTRY("pool_fwd", SPATIAL, 1, run_pool),
+    ENTRY("pool_bwd", SPATIAL, 1, run_pool_bwd),
+    ENTRY("gate_fwd", SPATIAL, 2, run_gate),
+    ENTRY("gate_bwd", SPATIAL, 3, run_gate_bwd),
 };
+
+enum { N_ENTRIES = sizeof entries / sizeof entries[0] };
 
 static double seconds_now(void)
 {
@@ -196,6 +204,12 @@ static float *array(int64_t n, double low, double high, uint64_t seed)
 
 int main(int argc, char **argv)
 {
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        for (int i = 0; i < N_ENTRIES; i++) {
+            printf("%s\t%s\n", entries[i].function, entries[i].name);
+        }
+        return 0;
+    }
     float **const arrays[] = {&x, &y, &z, &out, &out2, &wide, &dwide, &row, &row2, &row3, &stat, &stat2};
     enum { ARRAYS = sizeof arrays / sizeof arrays[0] };
     bool memory = true;
@@ -218,8 +232,22 @@ int main(int argc, char **argv)
     for (int i = 0; i < TILE; i++) {
         hi[i] = TILE;
     }
+    if (argc == 3 && strcmp(argv[1], "--once") == 0) {
+        const mm1_kernels *k = NULL;
+        for (mm1_isa isa = MM1_ISA_REF; isa < MM1_ISA_COUNT; isa++) {
+            k = strcmp(mm1_isa_name(isa), argv[2]) == 0 ? mm1_kernels_for(isa) : k;
+        }
+        if (k == NULL) {
+            (void)fprintf(stderr, "bench_rows: this machine has no table %s\n", argv[2]);
+            return 2;
+        }
+        for (int i = 0; i < N_ENTRIES; i++) {
+            entries[i].run(k);
+        }
+        return 0;
+    }
     printf("%-24s %-7s %9s %8s %7s\n", "kernel", "table", "ns/elem", "GB/s", "gain");
-    for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+    for (int i = 0; i < N_ENTRIES; i++) {
         const entry *e = &entries[i];
         if (argc > 1 && strstr(e->name, argv[1]) == NULL) {
             continue;

@@ -1,129 +1,175 @@
 #!/bin/bash
-# bench.sh - builds and runs the benchmarks of bench/ and prints a summary; the full output is kept beside it.
+# bench.sh - measures this program beside the machine's limits and its rivals, all in one run: what `make bench` does.
 #
-#   scripts/bench.sh [gemm|attention|rows]...    all of them without arguments (one to three minutes)
+#   scripts/bench.sh [SECTION]...     gemm attention kernels step; all without arguments, in under 15 minutes
+#   scripts/bench.sh --baseline       counts the instructions of the kernels anew: bench/instructions.tsv
 #
-#   MM1_BUILD    build folder (default build/release)
-#   MM1_THREADS  compute threads; MM1_ISA=ref|avx2|avx512 forces a set of kernels
+#   MM1_BENCH_QUICK=1   small shapes and one turn: a minute that shows that everything runs; its figures say nothing
+#   MM1_BUILD           a folder that is built already (default: build/release, built here)
+#   MM1_BENCH_OUT       results (default out/bench)
+#   MM1_BENCH_PEERS     Python of the peers (default ~/.cache/mm1/peers/bin/python; bench/peers/setup.sh makes it)
+#   MM1_THREADS         compute threads, of the peers too (default: all CPUs)
 #
-# A speed is shown beside what it can be compared with on this machine, measured in the same run: the rate of
-# multiply-adds in registers, OpenBLAS where it is installed (apt-get install libopenblas-openmp-dev), or the plain C
-# version of a kernel.  On a machine that does other work at the same time only the ratios say something.
-set -eu
+# Writes bench.json and bench.md there.  A section is a function section_NAME below that leaves NAME.json in the results
+# and, where `mm1 bench report` makes no table of it, NAME.md for people.  A new one is added to the list `all`.
+set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${MM1_BUILD:-build/release}
-out=out/bench
+out=${MM1_BENCH_OUT:-out/bench}
+python=${MM1_BENCH_PEERS:-${HOME:-/root}/.cache/mm1/peers/bin/python}
+quick=${MM1_BENCH_QUICK:-0}
+export MM1_THREADS=${MM1_THREADS:-$(nproc)}
+baseline=bench/instructions.tsv
+all="gemm attention kernels step"
+time_for_steps=840 # seconds since the start: the whole is to end within 15 minutes
 
-wanted=" ${*:-gemm attention rows} "
-for what in $wanted; do
-    case $what in
-    gemm | attention | rows) ;;
-    *)
-        echo "bench.sh: unknown benchmark '$what' (gemm, attention, rows)" >&2
-        exit 2
-        ;;
-    esac
-done
+# Some machines set the core type to one that suits another program; OpenBLAS knows best which processor this is.
+unset OPENBLAS_CORETYPE
 
-if [ "$build" = build/release ]; then
-    cmake --preset release >/dev/null
-fi
-mkdir -p $out
-cmake --build "$build" --target bench_gemm bench_rows >$out/build.log 2>&1 || {
-    tail -n 20 $out/build.log >&2
-    echo "bench.sh: the benchmarks do not build; the whole log is $out/build.log" >&2
+die() {
+    echo "bench.sh: $*" >&2
     exit 1
 }
 
-# The first line that matches a pattern, or nothing.
-fact() {
-    sed -n "s/^$1[^:]*: *//p" "$2" 2>/dev/null | head -n 1
+note() {
+    printf '[%3d s] %s\n' "$SECONDS" "$*" >&2
 }
 
-# Runs a program, keeps its output, and shows that it is at work.
-run() { # name, command...
-    local name=$1
-    shift
-    echo "running $name ..." >&2
-    "$@" >"$out/$name.txt" || {
-        echo "bench.sh: $* failed; its output is in $out/$name.txt" >&2
-        exit 1
+# ---- sections ----
+
+section_gemm() {
+    local shapes=()
+    [ "$quick" = 0 ] || shapes=(--shape 256,256,256)
+    "$build/mm1" bench gemm --json ${shapes[@]+"${shapes[@]}"} >"$out/gemm.json"
+}
+
+section_attention() {
+    "$build/mm1" bench attention --json >"$out/attention.json"
+}
+
+# case, turns, steps in a turn; options of `mm1 bench step`; after |, those of the peer.
+step_cases() {
+    local r=bench/recipes
+    if [ "$quick" = 0 ]; then
+        echo "decoder 3 2 --recipe $r/decoder.yaml |"
+        echo "vit 3 3 --recipe $r/vit.yaml --part vision |"
+        echo "mm1 2 1 --recipe $r/mm1.yaml --images 4 |"
+    else
+        echo "decoder 1 1 --recipe $r/decoder.yaml --set data.batch=1 --set data.seq_len=64 --set model.decoder.n_layers=1 | --batch 1 --seq 64 --layers 1"
+        echo "vit 1 1 --recipe $r/vit.yaml --part vision --set data.batch=1 --set model.vision.n_layers=1 | --batch 1 --layers 1"
+    fi
+}
+
+# One turn of the peer; a mode that does not run is said, and left out.
+peer_turn() { # mode, file, options...
+    local mode=$1 file=$2
+    shift 2
+    "$python" bench/peers/torch_step.py --mode "$mode" --threads "$MM1_THREADS" "$@" >"$file" 2>"$out/torch.log" || {
+        rm -f "$file"
+        note "PyTorch ($mode) does not run here: $(tail -n 1 "$out/torch.log")"
     }
 }
 
-load=$(cut -d' ' -f1 /proc/loadavg)
-printf 'machine   %s, %s CPUs, load %s\n' "$(fact 'model name' /proc/cpuinfo)" "$(nproc)" "$load"
-if awk -v load="$load" 'BEGIN { exit !(load > 0.5) }'; then
-    printf '          other work runs on this machine: rates are too low, and shares of the peak may pass 1\n'
-fi
-has_openblas=0
-if ldd "$build/bench_gemm" | grep -q openblas; then
-    has_openblas=1
-fi
-
-# For awk: the field beside a word of the line.
-field='
-    function before(word, i) { for (i = 2; i <= NF; i++) if ($i == word) return $(i - 1) }
-    function after(word, i) { for (i = 1; i < NF; i++) if ($i == word) return $(i + 1) }
-'
-
-if [[ $wanted == *" gemm "* ]]; then
-    run gemm "$build/bench_gemm" gemm
-    run gemm_few "$build/bench_gemm" few
-    printf 'kernels   %s\n' "$(head -n 1 $out/gemm.txt)"
-    # NT Y = X W^T, NN dX = dY W, TN dW = dY^T X
-    printf '\nmatrix product, GFLOP/s: median over the shapes of training\n'
-    for form in NT NN TN; do
-        grep "^$form " $out/gemm.txt | awk "$field"'{ print before("GFLOP/s"), after("ratio") }' | sort -n >$out/.form
-        awk -v form=$form -v blas=$has_openblas '
-            BEGIN { what["NT"] = "forward"; what["NN"] = "input gradient"; what["TN"] = "weight gradient" }
-            { rate[NR] = $1; log_sum += blas ? log($2) : 0 }
-            END {
-                printf "  %-16s %7.1f  (%.1f to %.1f)", what[form], rate[int((NR + 1) / 2)], rate[1], rate[NR]
-                if (blas)
-                    printf "  %.2f x OpenBLAS", exp(log_sum / NR)
-                printf "\n"
-            }' $out/.form
-    done
-    rm -f $out/.form
-    printf 'few rows (generation), GB/s of the weights read\n'
-    for rows in 1 4 16; do
-        grep -E "^NT +$rows x 32000 " $out/gemm_few.txt | awk -v rows=$rows -v blas=$has_openblas "$field"'{
-            printf "  %2d rows          %7.1f", rows, before("GB/s")
-            if (blas)
-                printf "  %.2f x OpenBLAS", after("ratio")
-            printf "\n"
-        }'
-    done
-    if [ $has_openblas = 0 ]; then
-        printf '  (OpenBLAS is not installed: no comparison)\n'
+# One turn of a case: ours, PyTorch, PyTorch compiled.
+step_turn() { # case, turn, steps, options of ours, options of the peer
+    local file="$out/step-$1.$2" ours=$4 peer="--model $1 --steps $3 $5"
+    # shellcheck disable=SC2086
+    "$build/mm1" bench step $ours --steps "$3" --json >"$file.mm1.json"
+    if [ $torch = 1 ]; then
+        # shellcheck disable=SC2086
+        peer_turn eager "$file.eager.json" $peer
+        # shellcheck disable=SC2086
+        [ "$quick" != 0 ] || peer_turn compile "$file.compile.json" $peer
     fi
-fi
+}
 
-if [[ $wanted == *" attention "* ]]; then
-    run attention "$build/bench_gemm" attention
-    printf '\nattention, causal: GFLOP/s and share of the multiply-add rate\n'
-    sed -n 's/^attention /  /p' $out/attention.txt
-fi
+# Turn by turn, so that every case has one before any has two; later turns are left out where time runs short.
+section_step() {
+    local name turns steps options turn torch=0 began
+    local -A took=()
+    if [ -x "$python" ] && "$python" -c 'import torch' 2>"$out/torch.log"; then
+        torch=1
+    else
+        note "no PyTorch at $python, so no comparison; bench/peers/setup.sh installs it"
+    fi
+    for turn in 1 2 3; do
+        while read -r name turns steps options; do
+            [ "$turn" -le "$turns" ] || continue
+            if [ $((SECONDS + ${took[$name]:-0})) -gt $time_for_steps ]; then
+                note "$name, turn $turn of $turns: left out, it would end after $time_for_steps s"
+                continue
+            fi
+            note "$name, turn $turn of $turns"
+            began=$SECONDS
+            step_turn "$name" "$turn" "$steps" "${options%|*}" "${options#*|}" </dev/null
+            took[$name]=$((SECONDS - began))
+        done < <(step_cases)
+    done
+}
 
-if [[ $wanted == *" rows "* ]]; then
-    run rows "$build/bench_rows"
-    printf '\nother kernels on one thread: ns an element, and gain over plain C\n'
-    # The last table of a kernel is the widest that this machine has.
-    awk '$1 == "kernel" { next }
-        {
-            # The name may have a blank; table, ns, GB/s and gain are the last four.
-            name = $1
-            for (i = 2; i <= NF - 4; i++)
-                name = name " " $i
-            if (!(name in gain))
-                order[++n] = name
-            table[name] = $(NF - 3); ns[name] = $(NF - 2); gain[name] = $NF
+# Instructions of one call of every kernel, by callgrind: they do not depend on what else the machine does.  Valgrind
+# knows no AVX-512, so that those tables are not counted.
+count_instructions() {
+    local table
+    for table in ref avx2; do
+        "$build/bench_rows" --list >"$out/names.tsv"
+        valgrind --tool=callgrind --callgrind-out-file="$out/callgrind.$table" "$build/bench_rows" --once $table \
+            2>"$out/callgrind.log" >&2 || {
+            note "kernels of $table are not counted: $(tail -n 1 "$out/callgrind.log")"
+            continue
         }
-        END {
-            for (i = 1; i <= n; i++)
-                printf "  %-20s %-7s %9.4f  %7s%s", order[i], table[order[i]], ns[order[i]], gain[order[i]], i % 2 && i < n ? "   " : "\n"
-        }' $out/rows.txt
-fi
+        callgrind_annotate --inclusive=yes --threshold=100 --auto=no --tree=none "$out/callgrind.$table" |
+            awk -F '\t' -v table=$table -v names="$out/names.tsv" '
+                BEGIN { while ((getline <names) > 0) { name[$1] = $2; order[++n] = $1 } }
+                match($0, /:run_[a-z0-9_]+/) {
+                    fn = substr($0, RSTART + 1, RLENGTH - 1)
+                    split($0, word, " ")
+                    gsub(",", "", word[1])
+                    count[fn] = word[1]
+                }
+                END { for (i = 1; i <= n; i++) if (order[i] in count) printf "%s\t%s\t%s\n", name[order[i]], table, count[order[i]] }'
+    done
+}
 
-printf '\nall figures: %s/\n' $out
+section_kernels() {
+    command -v valgrind >/dev/null || {
+        note "no valgrind, so no count of instructions; apt-get install valgrind"
+        return 0
+    }
+    [ -x "$build/bench_rows" ] || die "no $build/bench_rows; build it with cmake --build $build --target bench_rows"
+    count_instructions >"$out/counts.tsv"
+    awk -F '\t' 'NR == FNR { base[$1, $2] = $3; next } { printf "%s\t%s\t%s\t%s\n", $1, $2, $3, base[$1, $2] + 0 }' \
+        $baseline "$out/counts.tsv" >"$out/kernels.tsv"
+}
+
+# ---- all of them ----
+
+mkdir -p "$out"
+if [ -z "${MM1_BUILD:-}" ]; then
+    { cmake --preset release && cmake --build "$build" --target mm1 bench_rows; } >"$out/build.log" 2>&1 || {
+        tail -n 20 "$out/build.log" >&2
+        die "the program does not build; the whole log is $out/build.log"
+    }
+fi
+if [ "${1:-}" = --baseline ]; then
+    count_instructions >"$out/counts.tsv"
+    cp "$out/counts.tsv" $baseline
+    note "$baseline holds $(wc -l <$baseline) counts; read its diff"
+    exit 0
+fi
+wanted=${*:-$all}
+for section in $wanted; do
+    [[ " $all " == *" $section "* ]] || die "unknown section '$section' (of $all)"
+done
+# Results of an earlier run must not pass for those of this one.
+rm -f "$out"/*.json "$out"/*.md "$out"/*.tsv
+if awk '{ exit !($1 > 0.5) }' /proc/loadavg; then
+    note "other work runs on this machine (load $(cut -d' ' -f1 /proc/loadavg)): only the ratios say something"
+fi
+for section in $wanted; do
+    note "$section"
+    "section_$section"
+done
+"$build/mm1" bench report "$out"
+cat "$out/bench.md"
+note "all figures: $out/bench.json, $out/bench.md"

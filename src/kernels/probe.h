@@ -9,7 +9,7 @@
 #include "kernels/kernels.h"
 
 /* Operations a second of independent multiply-adds in registers (two operations each) on n_threads threads, with the
- * widest vectors of the table in use; about 50 ms.  n_threads at most mm1_threads(). */
+ * widest vectors of the table in use; about 20 ms.  n_threads at most mm1_threads(). */
 double mm1_fma_probe(int n_threads);
 
 /* Rate of mm1_gemm() at 1024 x 1024 x 1024, in operations a second; about 0.3 s.  0 if memory is short. */

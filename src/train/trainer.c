@@ -121,7 +121,7 @@ mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *
     }
     mm1_arena dry;
     mm1_tape tape;
-    freeze(m, &recipe->train);
+    mm1_train_freeze(m, &recipe->train);
     mm1_status st = mm1_arena_init_dry(&dry, err);
     if (st != MM1_OK) {
         return st;

@@ -1,0 +1,320 @@
+/* bench_gemm.c - see bench_gemm.h. */
+#include "study/bench_gemm.h"
+
+#include "base/alloc.h"
+#include "base/rng.h"
+#include "base/thread.h"
+#include "kernels/gemm.h"
+#include "kernels/probe.h"
+#include "study/median.h"
+#include <dlfcn.h>
+#include <math.h>
+#include <string.h>
+
+enum { MAX_TURNS = 11, MIN_TURNS = 5 };
+static const double SLICE = 3e-3, LONG = 30e-3; /* seconds: least of a slice; from here on fewer turns do */
+
+/* ---- the libraries ---- */
+
+/* As declared by OpenBLAS and BLIS with 32-bit integers, and by oneDNN (row-major). */
+typedef void cblas_sgemm_fn(int order, int trans_a, int trans_b, int m, int n, int k, float alpha, const float *a,
+                            int lda, const float *b, int ldb, float beta, float *c, int ldc);
+typedef int dnnl_sgemm_fn(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a,
+                          int64_t lda, const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
+typedef void set_threads_fn(int n);
+typedef void set_threads_long_fn(long n);
+
+static const struct {
+    const char *name, *package, *files[3];
+} libraries[MM1_GEMM_LIBRARIES] = {
+    [MM1_GEMM_OURS] = {"mm1", NULL, {NULL}},
+    [MM1_GEMM_OPENBLAS] = {"openblas",
+                           "libopenblas0-openmp",
+                           {"/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0", "libopenblas.so.0", NULL}},
+    [MM1_GEMM_ONEDNN] = {"onednn", "libdnnl2", {"libdnnl.so.2", "libdnnl.so.3", NULL}},
+    [MM1_GEMM_BLIS] = {"blis",
+                       "libblis4-openmp",
+                       {"/usr/lib/x86_64-linux-gnu/blis-openmp/libblis.so.4", "libblis.so.4", NULL}},
+};
+
+const char *mm1_gemm_library_name(mm1_gemm_library l)
+{
+    return libraries[l].name;
+}
+
+const char *mm1_gemm_library_package(mm1_gemm_library l)
+{
+    return libraries[l].package;
+}
+
+typedef struct peer {
+    void *handle; /* stays open: the threads of a library outlive its use */
+    cblas_sgemm_fn *cblas;
+    dnnl_sgemm_fn *dnnl;
+    set_threads_fn *set_threads;
+    set_threads_long_fn *set_threads_long;
+} peer;
+
+/* dlsym() gives a pointer to data; POSIX says that a function's fits in it. */
+static void take(void *handle, const char *name, void *fn)
+{
+    void *symbol = dlsym(handle, name);
+    memcpy(fn, &symbol, sizeof symbol);
+}
+
+static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error *err)
+{
+    *p = (peer){0};
+    for (size_t i = 0; libraries[l].files[i] != NULL && p->handle == NULL; i++) {
+        p->handle = dlopen(libraries[l].files[i], RTLD_NOW | RTLD_LOCAL);
+        if (p->handle != NULL && (*found = mm1_strdup(libraries[l].files[i])) == NULL) {
+            return mm1_error_set(err, MM1_E_NOMEM, "no memory for the name of a library");
+        }
+    }
+    if (p->handle == NULL) {
+        return MM1_OK;
+    }
+    if (l == MM1_GEMM_ONEDNN) {
+        take(p->handle, "dnnl_sgemm", &p->dnnl);
+    } else {
+        take(p->handle, "cblas_sgemm", &p->cblas);
+    }
+    if (p->dnnl == NULL && p->cblas == NULL) { /* another build than Debian's */
+        mm1_free(*found);
+        *found = NULL;
+        return MM1_OK;
+    }
+    if (l == MM1_GEMM_OPENBLAS) {
+        take(p->handle, "openblas_set_num_threads", &p->set_threads);
+    } else if (l == MM1_GEMM_BLIS) {
+        take(p->handle, "bli_thread_set_num_threads", &p->set_threads_long);
+    }
+    return MM1_OK;
+}
+
+static bool is_there(mm1_gemm_library l, const peer *p)
+{
+    return l == MM1_GEMM_OURS || p->cblas != NULL || p->dnnl != NULL;
+}
+
+static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
+{
+    enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
+    const float beta = g->acc ? 1.0f : 0.0f;
+    if (l == MM1_GEMM_OURS) {
+        mm1_gemm(g);
+    } else if (p->dnnl != NULL) {
+        (void)p->dnnl(g->trans_a ? 'T' : 'N', g->trans_b ? 'T' : 'N', g->M, g->N, g->K, g->alpha, g->a, g->lda, g->b,
+                      g->ldb, beta, g->c, g->ldc);
+    } else {
+        p->cblas(ROW_MAJOR, g->trans_a ? TRANS : NO_TRANS, g->trans_b ? TRANS : NO_TRANS, (int)g->M, (int)g->N,
+                 (int)g->K, g->alpha, g->a, (int)g->lda, g->b, (int)g->ldb, beta, g->c, (int)g->ldc);
+    }
+}
+
+/* ---- one race ---- */
+
+static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int repeat)
+{
+    const double start = mm1_time_now();
+    for (int i = 0; i < repeat; i++) {
+        product(l, p, g);
+    }
+    return (mm1_time_now() - start) / repeat;
+}
+
+static float *numbers(int64_t n, uint64_t seed)
+{
+    float *x = mm1_alloc((size_t)n, sizeof *x);
+    mm1_rng r = mm1_rng_make(seed, MM1_RNG_BENCH, 0);
+    for (int64_t i = 0; x != NULL && i < n; i++) {
+        x[i] = (float)(2 * mm1_rng_uniform(&r) - 1);
+    }
+    return x;
+}
+
+/* Whether both made the same product: the sums are in another order, of numbers between -1 and 1. */
+static bool agree(const float *c, const float *d, const mm1_gemm_result *r)
+{
+    const double bound = 1e-5 * sqrt((double)r->k) + 1e-5;
+    for (int64_t i = 0; i < r->m * r->n; i += 1 + r->m * r->n / 997) {
+        if (!(fabs((double)c[i] - (double)d[i]) <= bound)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, double *fma_peak, mm1_error *err)
+{
+    double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS];
+    float *a = numbers(r->m * r->k, 1), *b = numbers(r->k * r->n, 2);
+    float *c = mm1_alloc((size_t)(r->m * r->n), sizeof *c), *d = mm1_alloc((size_t)(r->m * r->n), sizeof *d);
+    mm1_status st = MM1_OK;
+    if (a == NULL || b == NULL || c == NULL || d == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)r->m,
+                           (long long)r->n, (long long)r->k);
+        goto out;
+    }
+    const bool trans_a = r->form == MM1_GEMM_TN, trans_b = r->form == MM1_GEMM_NT;
+    const mm1_gemm_args g = {.M = r->m,
+                             .N = r->n,
+                             .K = r->k,
+                             .a = a,
+                             .b = b,
+                             .c = c,
+                             .lda = trans_a ? r->m : r->k,
+                             .ldb = trans_b ? r->k : r->n,
+                             .ldc = r->n,
+                             .trans_a = trans_a,
+                             .trans_b = trans_b,
+                             .acc = r->form == MM1_GEMM_TN, /* gradients of weights are added up */
+                             .alpha = 1.0f};
+    const size_t c_bytes = (size_t)(r->m * r->n) * sizeof *c;
+    memset(c, 0, c_bytes);
+    (void)timed(MM1_GEMM_OURS, NULL, &g, 1);
+    for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) { /* its first product makes its buffers and code */
+        mm1_gemm_args theirs = g;
+        theirs.c = d;
+        memset(d, 0, c_bytes);
+        if (is_there((mm1_gemm_library)l, &peers[l])) {
+            (void)timed((mm1_gemm_library)l, &peers[l], &theirs, 1);
+            if (!agree(c, d, r)) {
+                st = mm1_error_set(err, MM1_E_INTERNAL, "%s makes another product %s of %lld x %lld x %lld than we do",
+                                   libraries[l].name, mm1_gemm_form_name(r->form), (long long)r->m, (long long)r->n,
+                                   (long long)r->k);
+                goto out;
+            }
+        }
+    }
+    const double once = timed(MM1_GEMM_OURS, NULL, &g, 1);
+    const int repeat = once > SLICE ? 1 : (int)(SLICE / once) + 1, turns = once > LONG ? MIN_TURNS : MAX_TURNS;
+    for (int i = 0; i < turns; i++) {
+        for (int l = 0; l < MM1_GEMM_LIBRARIES; l++) {
+            if (is_there((mm1_gemm_library)l, &peers[l])) {
+                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, repeat);
+            }
+        }
+    }
+    *fma_peak = fmax(*fma_peak, mm1_fma_probe(threads));
+    for (int l = MM1_GEMM_LIBRARIES - 1; l >= 0; l--) { /* ours last: sorting it breaks the pairs */
+        r->seconds[l] = r->ratio[l] = NAN;
+        if (is_there((mm1_gemm_library)l, &peers[l])) {
+            for (int i = 0; i < turns; i++) {
+                ratios[i] = times[l][i] / times[MM1_GEMM_OURS][i];
+            }
+            r->ratio[l] = mm1_median(ratios, turns);
+            r->seconds[l] = mm1_median(times[l], turns);
+        }
+    }
+out:
+    mm1_free(d);
+    mm1_free(c);
+    mm1_free(b);
+    mm1_free(a);
+    return st;
+}
+
+/* ---- all of them ---- */
+
+static const mm1_gemm_layer recipe_layers[] = {
+    /* rows, outputs, inputs */
+    {4096, 1536, 512},  /* decoder of bench/recipes: q, k and v */
+    {4096, 512, 512},   /* attention's output */
+    {4096, 2816, 512},  /* MLP, gate and up */
+    {4096, 512, 1408},  /* MLP, down */
+    {256, 8192, 512},   /* head, a block of rows */
+    {1568, 1152, 384},  /* ViT-S/16 at 224, 8 images: q, k and v */
+    {1568, 384, 384},   /* attention's output */
+    {1568, 1536, 384},  /* MLP, up */
+    {1568, 384, 1536},  /* MLP, down */
+    {2304, 384, 588},   /* ViT-S/14 at 336, 4 images: patches */
+    {2304, 512, 384},   /* C-Abstractor, its first block */
+    {2304, 512, 512},   /* its others before the pooling */
+    {576, 512, 512},    /* and after it */
+    {2048, 768, 256},   /* nano: q, k and v */
+    {2048, 1408, 256},  /* MLP, gate and up */
+    {2048, 256, 704},   /* MLP, down */
+    {2048, 576, 192},   /* its encoder: q, k and v */
+    {2048, 704, 128},   /* demo: MLP, gate and up */
+    {512, 512, 512},    /* squares */
+    {1024, 1024, 1024}, /* and larger */
+    {2048, 2048, 2048}, /* and larger */
+};
+
+const mm1_gemm_layer *mm1_bench_gemm_layers(size_t *n)
+{
+    *n = sizeof recipe_layers / sizeof *recipe_layers;
+    return recipe_layers;
+}
+
+const char *mm1_gemm_form_name(mm1_gemm_form f)
+{
+    static const char *const names[MM1_GEMM_FORMS] = {"NT", "NN", "TN"};
+    return names[f];
+}
+
+static mm1_gemm_result shaped(const mm1_gemm_layer *layer, mm1_gemm_form form, int threads)
+{
+    switch (form) {
+    case MM1_GEMM_NN:
+        return (mm1_gemm_result){.m = layer->rows, .n = layer->in, .k = layer->out, .form = form, .threads = threads};
+    case MM1_GEMM_TN:
+        return (mm1_gemm_result){.m = layer->out, .n = layer->in, .k = layer->rows, .form = form, .threads = threads};
+    default:
+        return (mm1_gemm_result){.m = layer->rows, .n = layer->out, .k = layer->in, .form = form, .threads = threads};
+    }
+}
+
+static mm1_status set_threads(const peer *peers, int n, mm1_error *err)
+{
+    mm1_threads_set(n);
+    for (int l = 0; l < MM1_GEMM_LIBRARIES; l++) {
+        if (peers[l].set_threads != NULL) {
+            peers[l].set_threads(n);
+        }
+        if (peers[l].set_threads_long != NULL) {
+            peers[l].set_threads_long(n);
+        }
+    }
+    return mm1_kernels_init(NULL, err);
+}
+
+mm1_status mm1_bench_gemm_run(const mm1_gemm_layer *layers, size_t n_layers, int threads, mm1_bench_gemm *out,
+                              mm1_error *err)
+{
+    peer peers[MM1_GEMM_LIBRARIES] = {0};
+    mm1_status st = MM1_OK;
+    *out = (mm1_bench_gemm){0};
+    mm1_threads_set(threads);
+    out->threads = mm1_threads();
+    const int n_counts = out->threads > 1 ? 2 : 1;
+    out->results = mm1_alloc(n_layers * MM1_GEMM_FORMS * (size_t)n_counts, sizeof *out->results);
+    if (out->results == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the results of %zu layers", n_layers);
+    }
+    for (int l = MM1_GEMM_OURS + 1; st == MM1_OK && l < MM1_GEMM_LIBRARIES; l++) {
+        st = open_peer((mm1_gemm_library)l, &peers[l], &out->found[l], err);
+    }
+    for (size_t i = 0; st == MM1_OK && i < n_layers * MM1_GEMM_FORMS; i++) {
+        for (int count = 0; st == MM1_OK && count < n_counts; count++) {
+            const int n = count == 0 ? 1 : out->threads;
+            mm1_gemm_result *r = &out->results[out->n_results];
+            *r = shaped(&layers[i / MM1_GEMM_FORMS], (mm1_gemm_form)(i % MM1_GEMM_FORMS), n);
+            st = set_threads(peers, n, err);
+            st = st != MM1_OK ? st : race(peers, n, r, &out->fma_peak[count], err);
+            out->n_results += st == MM1_OK;
+        }
+    }
+    out->fma_peak[1] = n_counts == 1 ? out->fma_peak[0] : out->fma_peak[1];
+    return st;
+}
+
+void mm1_bench_gemm_deinit(mm1_bench_gemm *b)
+{
+    for (int l = 0; l < MM1_GEMM_LIBRARIES; l++) {
+        mm1_free(b->found[l]);
+    }
+    mm1_free(b->results);
+    *b = (mm1_bench_gemm){0};
+}
