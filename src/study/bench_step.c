@@ -134,7 +134,7 @@ static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
     }
     st = st != MM1_OK ? st : mm1_train_plan_arena(&b->model, r, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&b->model.params, true, err);
-    st = st != MM1_OK ? st : mm1_optimizer_init(&b->optimizer, &b->model.params, err);
+    st = st != MM1_OK ? st : mm1_optimizer_init(&b->optimizer, &b->model.params, (mm1_moments)r->train.moments, err);
     /* As the trainer: other numbers of pictures reuse buffers less well. */
     st = st != MM1_OK ? st : mm1_arena_init(&b->arena, arena_bytes + arena_bytes / 2, err);
     if (st == MM1_OK && !out->made_up) {
@@ -239,7 +239,7 @@ static mm1_status run_model(bench *b, const mm1_batch *batch, mm1_error *err)
 {
     const mm1_train_config *c = &b->recipe.train;
     mm1_profile *p = b->tape.profile;
-    const int64_t n = b->model.params.total;
+    const int64_t n = b->model.params.grad_total;
     mm1_status st = mm1_train_gradients(&b->model, &b->tape, batch, c, b->nll, err);
     if (st != MM1_OK) {
         return st;
@@ -365,6 +365,7 @@ mm1_status mm1_bench_step_run(const mm1_recipe *recipe, const mm1_bench_step_opt
     st = st != MM1_OK ? st : mm1_tape_init(&b->tape, &b->arena, err);
     if (st == MM1_OK) {
         b->tape.recording = true;
+        b->tape.activations = (mm1_activations)recipe->train.activations;
         b->tape.profile = &profile;
         st = measure(b, out, err);
     }
