@@ -145,6 +145,8 @@ static void print_table(const mm1_eval_results *r)
     row("  none minus true", &r->caption_nll_difference[MM1_PICTURE_NONE], 1, "nats a token", r->n_captions);
     row("right caption of ten", &r->choice10, 100, "% (chance 10)", r->n_choice10);
     row("  all ten of the same source", &r->choice10_same_source, 100, "% (chance 10)", r->n_choice10_same_source);
+    row("right caption of ten, by gain", &r->choice10_gain, 100, "% (chance 10)", r->n_choice10);
+    row("  all ten of the same source", &r->choice10_gain_same_source, 100, "% (chance 10)", r->n_choice10_same_source);
     for (int s = 0; s < MM1_EVAL_N_SHOTS; s++) {
         char name[32];
         (void)snprintf(name, sizeof name, "CIDEr-D, %d shots", mm1_eval_shots[s]);

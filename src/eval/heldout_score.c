@@ -179,8 +179,25 @@ static int most_likely(const double scores[MM1_N_CHOICES])
     return best;
 }
 
-/* One round of choices; what each item was offered and chose is kept of the round with any source. */
-static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, int64_t *n_out, mm1_error *err)
+/* Fills what each caption costs without any picture. */
+static mm1_status score_blind(mm1_heldout *h, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    score_list *l = mm1_calloc(1, sizeof *l);
+    if (l == NULL) {
+        return no_list(err);
+    }
+    l->h = h;
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
+        st = list_add(l, h->items[i].caption, NULL, &h->items[i].nll[MM1_PICTURE_NONE], NULL, err);
+    }
+    return list_finish(l, st, err);
+}
+
+/* One round of choices, by likelihood (*share) and by gain (*share_gain); what each item was offered and chose is kept
+ * of the round with any source. */
+static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, mm1_interval *share_gain,
+                         int64_t *n_out, mm1_error *err)
 {
     typedef struct offer {
         int64_t choices[MM1_N_CHOICES];
@@ -191,9 +208,9 @@ static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, 
     mm1_status st = MM1_OK;
     score_list *l = mm1_calloc(1, sizeof *l);
     offer *offers = mm1_calloc((size_t)h->n, sizeof *offers);
-    double *right = mm1_calloc((size_t)h->n, sizeof *right);
+    double *right = mm1_calloc((size_t)h->n, sizeof *right), *right_gain = mm1_calloc((size_t)h->n, sizeof *right);
     size_t n = 0;
-    if (l == NULL || offers == NULL || right == NULL) {
+    if (l == NULL || offers == NULL || right == NULL || right_gain == NULL) {
         st = no_list(err);
         goto out;
     }
@@ -214,11 +231,15 @@ static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, 
         if (!o->made) {
             continue;
         }
+        double gains[MM1_N_CHOICES];
         for (int c = 0; c < MM1_N_CHOICES; c++) {
             o->scores[c] = -o->scores[c];
+            gains[c] = o->scores[c] + h->items[o->choices[c]].nll[MM1_PICTURE_NONE];
         }
         const int picked = most_likely(o->scores);
-        right[n++] = picked == o->answer;
+        right[n] = picked == o->answer;
+        right_gain[n] = most_likely(gains) == o->answer;
+        n++;
         if (!same_source) {
             mm1_heldout_item *item = &h->items[i];
             memcpy(item->choices, o->choices, sizeof o->choices);
@@ -229,24 +250,29 @@ static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, 
     }
     const mm1_bootstrap b = mm1_bootstrap_default();
     st = st != MM1_OK || n == 0 ? st : mm1_bootstrap_mean(&b, right, n, share, err);
+    st = st != MM1_OK || n == 0 ? st : mm1_bootstrap_mean(&b, right_gain, n, share_gain, err);
     *n_out = (int64_t)n;
 out:
     mm1_free(l);
     mm1_free(offers);
     mm1_free(right);
+    mm1_free(right_gain);
     return st;
 }
 
 mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error *err)
 {
-    mm1_status st = choose(h, false, &r->choice10, &r->n_choice10, err);
+    mm1_status st = score_blind(h, err);
+    st = st != MM1_OK ? st : choose(h, false, &r->choice10, &r->choice10_gain, &r->n_choice10, err);
     if (st == MM1_OK && r->n_choice10 < h->n) {
         return mm1_error_set(err, MM1_E_ARG,
                              "choice10 needs %d items with different captions; there are too few among %lld",
                              MM1_N_CHOICES, (long long)h->n);
     }
     /* Sources with fewer than ten captions sit this one out. */
-    return st != MM1_OK ? st : choose(h, true, &r->choice10_same_source, &r->n_choice10_same_source, err);
+    return st != MM1_OK ? st
+                        : choose(h, true, &r->choice10_same_source, &r->choice10_gain_same_source,
+                                 &r->n_choice10_same_source, err);
 }
 
 /* Bits a byte of one document, in windows of a row that begin anew: nothing is seen across them. */

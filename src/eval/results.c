@@ -18,8 +18,11 @@ static const mm1_interval unmeasured = {.value = NAN, .low = NAN, .high = NAN};
 
 void mm1_eval_results_init(mm1_eval_results *r)
 {
-    *r = (mm1_eval_results){
-        .choice10 = unmeasured, .choice10_same_source = unmeasured, .text_bits_per_byte = unmeasured};
+    *r = (mm1_eval_results){.choice10 = unmeasured,
+                            .choice10_same_source = unmeasured,
+                            .choice10_gain = unmeasured,
+                            .choice10_gain_same_source = unmeasured,
+                            .text_bits_per_byte = unmeasured};
     for (int i = 0; i < MM1_PICTURE_COUNT; i++) {
         r->caption_nll[i] = r->caption_nll_difference[i] = unmeasured;
     }
@@ -81,19 +84,23 @@ static json_t *bounds_of(const void *interval)
     return bounds(interval);
 }
 
+static json_t *choice(const mm1_interval *i)
+{
+    return json_pack("{s:o,s:o,s:o}", "accuracy", number(i->value), "low", number(i->low), "high", number(i->high));
+}
+
 json_t *mm1_eval_results_heldout(const mm1_eval_results *r)
 {
     /* "o" takes over references and fails as a whole if one of them is NULL. */
     return json_pack(
-        "{s:o,s:o,s:o,s:o,s:{s:o,s:o,s:o},s:{s:o,s:o,s:o},s:o,s:o,s:o,s:o}", "caption_nll_per_token",
+        "{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "caption_nll_per_token",
         values(r->caption_nll, picture_names, 0, MM1_PICTURE_COUNT, value_of), "caption_nll_per_token_interval",
         values(r->caption_nll, picture_names, 0, MM1_PICTURE_COUNT, bounds_of), "caption_nll_per_token_difference",
         values(r->caption_nll_difference, picture_names, 1, MM1_PICTURE_COUNT, value_of),
         "caption_nll_per_token_difference_interval",
-        values(r->caption_nll_difference, picture_names, 1, MM1_PICTURE_COUNT, bounds_of), "choice10", "accuracy",
-        number(r->choice10.value), "low", number(r->choice10.low), "high", number(r->choice10.high),
-        "choice10_same_source", "accuracy", number(r->choice10_same_source.value), "low",
-        number(r->choice10_same_source.low), "high", number(r->choice10_same_source.high), "cider",
+        values(r->caption_nll_difference, picture_names, 1, MM1_PICTURE_COUNT, bounds_of), "choice10",
+        choice(&r->choice10), "choice10_same_source", choice(&r->choice10_same_source), "choice10_gain",
+        choice(&r->choice10_gain), "choice10_gain_same_source", choice(&r->choice10_gain_same_source), "cider",
         values(r->cider, shot_names, 0, MM1_EVAL_N_SHOTS, value_of), "cider_interval",
         values(r->cider, shot_names, 0, MM1_EVAL_N_SHOTS, bounds_of), "text_bits_per_byte",
         number(r->text_bits_per_byte.value), "text_bits_per_byte_interval", bounds(&r->text_bits_per_byte));
@@ -193,9 +200,16 @@ static mm1_status read_heldout(mm1_eval_results *r, const json_t *h, const char 
     if (st == MM1_OK) {
         st = read_values(h, "cider", shot_names, 0, MM1_EVAL_N_SHOTS, r->cider, path, err);
     }
-    st = st != MM1_OK ? st : read_choice(json_object_get(h, "choice10"), &r->choice10, path, err);
-    st = st != MM1_OK ? st
-                      : read_choice(json_object_get(h, "choice10_same_source"), &r->choice10_same_source, path, err);
+    const struct {
+        const char *key;
+        mm1_interval *to;
+    } choices[] = {{"choice10", &r->choice10},
+                   {"choice10_same_source", &r->choice10_same_source},
+                   {"choice10_gain", &r->choice10_gain},
+                   {"choice10_gain_same_source", &r->choice10_gain_same_source}};
+    for (size_t i = 0; st == MM1_OK && i < sizeof choices / sizeof *choices; i++) {
+        st = read_choice(json_object_get(h, choices[i].key), choices[i].to, path, err);
+    }
     if (st == MM1_OK) {
         st = read_number(h, "text_bits_per_byte", &r->text_bits_per_byte.value, path, err);
     }

@@ -10,8 +10,9 @@
  *      "caption_nll_per_token_difference": {"shuffled": 0.5, "none": 0.4},           to "true", on the same captions
  *      "caption_nll_per_token_difference_interval": {"shuffled": [0.4, 0.6], "none": [..]},
  *      "choice10": {"accuracy": 0.41, "low": 0.37, "high": 0.45},
- *      "choice10_same_source": {...},                       wrong captions of the picture's own kind: the harder
- * control "cider": {"shots0": 0.31, "shots4": 0.35, "shots8": 0.36}, "cider_interval": {"shots0": [0.27, 0.35], ...},
+ *      "choice10_same_source": {...},            wrong captions of the picture's own kind: the harder control
+ *      "choice10_gain": {...}, "choice10_gain_same_source": {...},      chosen by gain: see heldout.h
+ *      "cider": {"shots0": 0.31, "shots4": 0.35, "shots8": 0.36}, "cider_interval": {"shots0": [0.27, 0.35], ...},
  *      "text_bits_per_byte": 1.9, "text_bits_per_byte_interval": [1.88, 1.92]}}
  *
  * Threads: a struct belongs to one thread at a time. */
@@ -46,7 +47,9 @@ typedef struct mm1_eval_results {
     mm1_interval caption_nll_difference[MM1_PICTURE_COUNT]; /* to the true picture, paired; [TRUE] is not used */
     mm1_interval choice10;                                  /* share of right choices out of ten, 0..1 */
     mm1_interval choice10_same_source;                      /* the same, all ten from one source */
-    mm1_interval cider[MM1_EVAL_N_SHOTS];                   /* CIDEr-D, 0..10 */
+    mm1_interval choice10_gain;                             /* both again, chosen by what the picture adds */
+    mm1_interval choice10_gain_same_source;
+    mm1_interval cider[MM1_EVAL_N_SHOTS]; /* CIDEr-D, 0..10 */
     mm1_interval text_bits_per_byte;
 } mm1_eval_results;
 

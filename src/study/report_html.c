@@ -220,13 +220,23 @@ static void put_heldout(mm1_buf *out, const mm1__report *r)
     }
     put_count(out, e->n_captions, "captions");
 
-    const mm1_svg_value choice[] = {value_row("among any kind", &e->choice10, 3),
-                                    value_row("among its kind", &e->choice10_same_source, 3)};
+    mm1_svg_value choice[4];
+    int64_t n_choice = 0;
+    choice[n_choice++] = value_row("among any kind", &e->choice10, 3);
+    if (isfinite(e->choice10_same_source.value)) {
+        choice[n_choice++] = value_row("among its kind", &e->choice10_same_source, 3);
+    }
+    if (isfinite(e->choice10_gain.value)) {
+        choice[n_choice++] = value_row("any kind, by gain", &e->choice10_gain, 3);
+    }
+    if (isfinite(e->choice10_gain_same_source.value)) {
+        choice[n_choice++] = value_row("its kind, by gain", &e->choice10_gain_same_source, 3);
+    }
     mm1_buf_puts(out, "</div><div class=\"two gap\"><div class=\"card\"><h3>Choice of ten</h3>");
     mm1_svg_put_values(out, &(mm1_svg_values){.label = "Choice of ten",
                                               .x_name = "share right",
                                               .rows = choice,
-                                              .n_rows = isfinite(e->choice10_same_source.value) ? 2 : 1,
+                                              .n_rows = n_choice,
                                               .reference = 0.1,
                                               .reference_name = "chance",
                                               .min = 0,

@@ -149,8 +149,19 @@ static void every_sample_is_told_with_true_and_strange_pictures_and_ten_choices(
 
     char *path = mm1_path_join(output, "samples.jsonl"), *text = NULL;
     check_ok(mm1_file_read(path, 1 << 20, &text, NULL, &err), &err);
-    int n = 0, n_strange = 0, n_right = 0;
+    int n = 0, n_strange = 0, n_right = 0, n_right_gain = 0;
+    double blind[23];
     double sum = 0, tokens = 0;
+    char captions[23][64];
+    for (char *line = text; *line != '\0'; line = strchr(line, '\n') + 1, n++) {
+        json_error_t bad;
+        json_t *s = json_loadb(line, (size_t)(strchr(line, '\n') - line), 0, &bad);
+        assert_true(s != NULL && n < 23);
+        blind[n] = json_number_value(json_object_get(json_object_get(s, "nll"), "none"));
+        (void)snprintf(captions[n], sizeof captions[n], "%s", json_string_value(json_object_get(s, "reference")));
+        json_decref(s);
+    }
+    n = 0;
     for (char *line = text; *line != '\0';) {
         char *end = strchr(line, '\n');
         json_error_t bad;
@@ -176,6 +187,20 @@ static void every_sample_is_told_with_true_and_strange_pictures_and_ten_choices(
                     1e-3);
         n_strange += own != json_number_value(json_object_get(nll, "shuffled"));
         n_right += json_integer_value(json_object_get(s, "picked")) == answer;
+        int best = -1;
+        double best_gain = -INFINITY;
+        for (int i = 0; i < 10; i++) {
+            int k = 0;
+            while (strcmp(captions[k], json_string_value(json_array_get(choices, (size_t)i))) != 0) {
+                k++;
+                assert_true(k < 23);
+            }
+            const double gain =
+                json_number_value(json_array_get(json_object_get(s, "choice_scores"), (size_t)i)) + blind[k];
+            best = gain > best_gain ? i : best;
+            best_gain = fmax(gain, best_gain);
+        }
+        n_right_gain += best == answer;
         sum += own;
         tokens += (double)json_integer_value(json_object_get(s, "n_tokens"));
         assert_non_null(json_object_get(s, "generated"));
@@ -187,6 +212,7 @@ static void every_sample_is_told_with_true_and_strange_pictures_and_ten_choices(
     assert_int_equal(n_strange, 23);
     assert_true(fabs(sum / tokens - r.caption_nll[MM1_PICTURE_TRUE].value) < 1e-4);
     assert_true(fabs(n_right / 23.0 - r.choice10.value) < 1e-9);
+    assert_true(fabs(n_right_gain / 23.0 - r.choice10_gain.value) < 1e-9);
     mm1_free(text);
     mm1_free(path);
     mm1_free(output);
