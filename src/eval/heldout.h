@@ -1,9 +1,9 @@
 /* heldout.h - the captions, pages and texts that a model has never seen, and what it is measured on with them.
  *
  *   captions   loss of a caption's tokens with its own picture, with another item's, and with none
- *   choice10   the right caption of ten, by likelihood p(caption | picture), and by gain, p(caption | picture) /
- * p(caption): the ten are drawn evenly, so that a short caption is no likelier than a long one, which the likelihood
- *              does not know (Lin et al. 2023, arXiv 2306.01879)
+ *   choice10   the right caption of ten, by likelihood p(caption | picture), and by gain p(caption | picture) /
+ *              p(caption): the ten are drawn evenly, so a short caption is no likelier than a long one, which the
+ *              likelihood does not know (Lin et al. 2023, arXiv 2306.01879)
  *   cider      captions written by the model, after 0, 4 and 8 demonstrations from the training split
  *   text       bits a byte of held-out prose
  *

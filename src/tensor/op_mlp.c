@@ -124,8 +124,9 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
     }
     const bool needs = x->needs_grad || mlp->up_w->needs_grad || mlp->down_w->needs_grad || wanted(mlp->up_b) ||
                        wanted(mlp->down_b) || wanted(residual);
-    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
+    /* The result comes last in memory: a segment moves it out and gives its end back (segment.c). */
     float *u = mm1__tape_floats(t, N * n_up), *hidden = mm1__tape_floats(t, N * F);
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
     if (y == NULL || u == NULL || hidden == NULL) {
         return NULL;
     }
