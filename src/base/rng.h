@@ -19,10 +19,10 @@ typedef enum mm1_rng_stream {
     MM1_RNG_BOOTSTRAP, /* intervals; index = replicate */
     MM1_RNG_DATA,      /* choices of a data builder */
     MM1_RNG_TEST,
-    MM1_RNG_CROP, /* cut-outs of training pictures; index = (source, sample, picture) */
-    MM1_RNG_DROP, /* tokens hidden from the decoder; index = (source, sample, offset) */
+    MM1_RNG_CROP,  /* cut-outs of training pictures; index = (source, sample, picture) */
+    MM1_RNG_DROP,  /* tokens hidden from the decoder; index = (source, sample, offset) */
     MM1_RNG_ROUND, /* moments to 16 bits; index = update, counter = (chunk, entry in the table) */
-    MM1_RNG_BENCH /* made-up batches; index 0 */
+    MM1_RNG_BENCH  /* made-up batches; index 0 */
 } mm1_rng_stream;
 
 typedef struct mm1_rng {
