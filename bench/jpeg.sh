@@ -1,9 +1,10 @@
 #!/bin/bash
-# jpeg.sh - how long a JPEG takes to a 378 x 378 tensor, beside Pillow and libvips; a table, and out/bench/jpeg.json.
+# jpeg.sh - how long a JPEG takes to a 378 x 378 tensor, beside Pillow and libvips; a table, and jpeg.json.
 #
 #   bench/jpeg.sh [ROUNDS]     3 rounds: about a minute
 #
 #   MM1_BUILD      build folder (default build/release)
+#   MM1_BENCH_OUT  results (default out/bench)
 #   MM1_CACHE_DIR  where photographs and peers are kept (default ~/.cache/mm1)
 #
 # The photographs are the wallpapers of two Debian packages, 68 MB, fetched once with `apt-get download` and unpacked
@@ -18,7 +19,7 @@ cd "$(dirname "$0")/.."
 build=${MM1_BUILD:-build/release}
 cache=${MM1_CACHE_DIR:-${HOME:-/tmp}/.cache/mm1}
 photos=$cache/photos
-out=out/bench
+out=${MM1_BENCH_OUT:-out/bench}
 
 python=$cache/peers/bin/python
 if [ ! -x "$python" ]; then

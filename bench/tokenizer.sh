@@ -13,13 +13,13 @@
 # encode_batch_fast() of the package, whichever took less.  Ids and decoded text must be the same, or there is no
 # result.
 #
-# Prints a table and writes out/bench/tokenizer.json.
+# Prints a table and writes tokenizer.json into MM1_BENCH_OUT (default out/bench).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 build=${MM1_BUILD:-build/release}
 python=${MM1_PEERS:-$HOME/.cache/mm1/peers}/bin/python
 rounds=${MM1_ROUNDS:-5}
-out=out/bench
+out=${MM1_BENCH_OUT:-out/bench}
 text=${1:-out/demo/data/train/text-0000.jsonl.zst}
 
 die() {

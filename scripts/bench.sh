@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench.sh - measures this program beside the machine's limits and its rivals, all in one run: what `make bench` does.
 #
-#   scripts/bench.sh [SECTION]...     gemm attention kernels step; all without arguments, in under 15 minutes
+#   scripts/bench.sh [SECTION]...     gemm attention kernels jpeg tokenizer step; all without arguments, in under 15 minutes
 #   scripts/bench.sh --baseline       counts the instructions of the kernels anew: bench/instructions.tsv
 #
 #   MM1_BENCH_QUICK=1   small shapes and one turn: a minute that shows that everything runs; its figures say nothing
@@ -20,7 +20,7 @@ python=${MM1_BENCH_PEERS:-${HOME:-/root}/.cache/mm1/peers/bin/python}
 quick=${MM1_BENCH_QUICK:-0}
 export MM1_THREADS=${MM1_THREADS:-$(nproc)}
 baseline=bench/instructions.tsv
-all="gemm attention kernels step"
+all="gemm attention kernels jpeg tokenizer step"
 time_for_steps=840 # seconds since the start: the whole is to end within 15 minutes
 
 # Some machines set the core type to one that suits another program; OpenBLAS knows best which processor this is.
@@ -140,6 +140,32 @@ section_kernels() {
     count_instructions >"$out/counts.tsv"
     awk -F '\t' 'NR == FNR { base[$1, $2] = $3; next } { printf "%s\t%s\t%s\t%s\n", $1, $2, $3, base[$1, $2] + 0 }' \
         $baseline "$out/counts.tsv" >"$out/kernels.tsv"
+}
+
+# The next two print their tables; what they lack, they say.
+table_of() { # title, command...
+    local title=$1 text
+    shift
+    text=$("$@") || {
+        note "$title: no figures"
+        return 0
+    }
+    printf '%s\n' "$text" >&2
+    [ -z "$text" ] || printf '## %s\n\n```\n%s\n```\n' "$title" "$text"
+}
+
+section_jpeg() {
+    [ "$quick" = 0 ] || return 0
+    MM1_BENCH_OUT=$out table_of "JPEG to a tensor" bench/jpeg.sh 2 >"$out/jpeg.md"
+}
+
+section_tokenizer() {
+    [ "$quick" = 0 ] || return 0
+    if [ ! -f out/demo/data/train/text-0000.jsonl.zst ]; then
+        note "no text of the demo (make demo), so no figures of the tokenizer"
+        return 0
+    fi
+    MM1_BENCH_OUT=$out MM1_ROUNDS=3 table_of "Tokenizer" bench/tokenizer.sh >"$out/tokenizer.md"
 }
 
 # ---- all of them ----

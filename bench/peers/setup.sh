@@ -14,5 +14,5 @@ python3 -m venv "$dir" || {
     exit 1
 }
 "$dir/bin/python" -m pip install --quiet --upgrade pip
-"$dir/bin/python" -m pip install --quiet torch numpy pillow tokenizers
+"$dir/bin/python" -m pip install --quiet torch numpy pillow pyvips tokenizers
 "$dir/bin/python" -c 'import torch, numpy, PIL, tokenizers; print("PyTorch", torch.__version__, "in", "'"$dir"'")'

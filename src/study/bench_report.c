@@ -422,7 +422,8 @@ static mm1_status add_section(report *r, const char *path)
     char name[64], file[80];
     (void)snprintf(name, sizeof name, "%s", at != NULL ? at + 1 : path);
     name[strcspn(name, ".")] = '\0';
-    if (strncmp(name, "step-", strlen("step-")) == 0 || strcmp(name, "bench") == 0) {
+    /* A section's own pieces have names with a hyphen. */
+    if (strchr(name, '-') != NULL || strcmp(name, "bench") == 0) {
         return MM1_OK;
     }
     json_t *o = NULL;

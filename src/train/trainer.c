@@ -483,8 +483,9 @@ static mm1_status loop(trainer *t, mm1_error *err)
         }
         if (st == MM1_OK && (t->state.step % c->checkpoint_every == 0 || t->state.step == c->n_steps)) {
             st = save(t, err);
-            /* A machine that did other work when the run began is measured too slow: the best of all probes counts. */
-            t->result.gemm_flops = fmax(t->result.gemm_flops, mm1_gemm_probe());
+            if (p->mfu > 1) { /* the machine did other work when it was probed */
+                t->result.gemm_flops = fmax(t->result.gemm_flops, mm1_gemm_probe());
+            }
         }
     }
     t->result.mfu = p->mfu;
