@@ -1,0 +1,48 @@
+#!/bin/sh
+# The released model, models/mm1-nano: it names what was drawn for it, and finds right captions likelier than wrong ones.
+# Usage: test_nano.sh PATH/TO/mm1
+. "$(dirname "$0")/lib.sh"
+model=$root/models/mm1-nano
+drawn=$root/tests/data/drawn
+
+# The folder is a whole model and small enough to come with the program.
+expect 0 inspect "$model" --json
+says out '"c_abstractor"'
+bytes=$(cat "$model"/* | wc -c)
+[ "$bytes" -le 20000000 ] || fail "models/mm1-nano takes $bytes bytes"
+
+# One word of each caption, of pictures that no data set holds; greedy, so that the answer is always the same.
+kind() { # PICTURE WORD
+    expect 0 generate -m "$model" --image "$drawn/$1.png" --max-tokens 24
+    says out "$2"
+}
+kind flag "flag of"
+kind face "emoji: "
+kind plot "plot: "
+kind dialog "figure: "
+
+# Log-probability of a caption after a picture.
+score() { # PICTURE CAPTION
+    printf '{"parts":[{"type":"image","path":"%s"},{"type":"text","text":"%s"}]}' "$drawn/$1.png" "$2" >document.json
+    expect 0 score -m "$model" --document document.json --json
+    sed -n 's/.*"sum_logprob": *\(-[0-9.e]*\).*/\1/p' out | head -n 1
+}
+better() { # CAPTION RIGHT WRONG: likelier after the picture RIGHT than after WRONG
+    right=$(score "$2" "$1")
+    wrong=$(score "$3" "$1")
+    [ -n "$right" ] && [ -n "$wrong" ] || fail "no log-probability of \"$1\""
+    awk "BEGIN { exit !($right > $wrong + 2) }" || fail "\"$1\": $right after $2, $wrong after $3"
+}
+better "emoji: smiling face" face dialog
+better "flag of France" flag face
+better "plot: Sine function" plot flag
+
+# A question of more pictures than a prompt may hold is refused in a sentence.
+set --
+i=0
+while [ $i -lt 17 ]; do
+    set -- "$@" --image "$drawn/flag.png"
+    i=$((i + 1))
+done
+expect 3 generate -m "$model" "$@"
+says err "16"
