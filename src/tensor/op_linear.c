@@ -2,6 +2,7 @@
 #include "tensor/tensor.h"
 
 #include "kernels/gemm.h"
+#include "tensor/layer.h"
 #include "tensor/rows.h"
 
 typedef struct linear_node {
@@ -14,7 +15,7 @@ typedef struct linear_node {
 static void linear_backward(mm1_tape *t, mm1_node *base)
 {
     const linear_node *n = (const linear_node *)(const void *)base;
-    const int64_t N = mm1_tensor_rows(n->x), K = mm1_tensor_cols(n->x), M = n->w->dims[0];
+    const int64_t N = mm1_tensor_rows(n->x), M = n->w->dims[0];
     float *dy = base->out->grad;
     bool acc;
 
@@ -31,35 +32,11 @@ static void linear_backward(mm1_tape *t, mm1_node *base)
     if (n->x->needs_grad) {
         float *dx = mm1__tape_grad(t, n->x, &acc);
         if (dx != NULL && !t->dry) {
-            mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
-                                               .N = K,
-                                               .K = M,
-                                               .a = dy,
-                                               .lda = M,
-                                               .b = n->w->data,
-                                               .ldb = K,
-                                               .c = dx,
-                                               .ldc = K,
-                                               .acc = acc,
-                                               .alpha = 1});
+            mm1__layer_input_grad(t, dx, dy, n->w, N, acc);
         }
     }
-    if (n->w->needs_grad && !t->dry) {
-        mm1__tape_gemm(t, &(mm1_gemm_args){.M = M,
-                                           .N = K,
-                                           .K = N,
-                                           .a = dy,
-                                           .lda = M,
-                                           .trans_a = true,
-                                           .b = n->x->data,
-                                           .ldb = K,
-                                           .c = n->w->grad,
-                                           .ldc = K,
-                                           .acc = true,
-                                           .alpha = 1});
-    }
-    if (n->b != NULL && n->b->needs_grad && !t->dry) {
-        mm1__rows_sum(n->b->grad, dy, M, N, M);
+    if (!t->dry) {
+        mm1__layer_grads(t, n->w, n->b, dy, n->x->data, N);
     }
     if (passes_on && n->pre == NULL) {
         mm1__tape_pass_grad(t, base->out, n->residual);

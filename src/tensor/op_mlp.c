@@ -5,6 +5,7 @@
 #include "tensor/tensor.h"
 
 #include "kernels/gemm.h"
+#include "tensor/layer.h"
 #include "tensor/rows.h"
 
 typedef struct mlp_node {
@@ -20,38 +21,15 @@ static bool wanted(const mm1_tensor *x)
     return x != NULL && x->needs_grad;
 }
 
-/* Gradients of a layer's parameters from those of its result dy [N, M], x [N, K] being what it read. */
-static void layer_grads(mm1_tape *t, mm1_tensor *w, mm1_tensor *b, const float *dy, const float *x, int64_t N)
-{
-    const int64_t M = w->dims[0], K = w->dims[1];
-    if (w->needs_grad) {
-        mm1__tape_gemm(t, &(mm1_gemm_args){.M = M,
-                                           .N = K,
-                                           .K = N,
-                                           .a = dy,
-                                           .lda = M,
-                                           .trans_a = true,
-                                           .b = x,
-                                           .ldb = K,
-                                           .c = w->grad,
-                                           .ldc = K,
-                                           .acc = true,
-                                           .alpha = 1});
-    }
-    if (wanted(b)) {
-        mm1__rows_sum(b->grad, dy, M, N, M);
-    }
-}
-
 static void mlp_backward(mm1_tape *t, mm1_node *base)
 {
     const mlp_node *n = (const mlp_node *)(const void *)base;
     const mm1_mlp *m = &n->mlp;
-    const int64_t N = mm1_tensor_rows(n->x), K = mm1_tensor_cols(n->x), n_up = m->up_w->dims[0];
+    const int64_t N = mm1_tensor_rows(n->x), n_up = m->up_w->dims[0];
     const int64_t M = m->down_w->dims[0], F = m->down_w->dims[1];
     const float *dy = base->out->grad;
     if (!t->dry) {
-        layer_grads(t, m->down_w, m->down_b, dy, n->hidden, N);
+        mm1__layer_grads(t, m->down_w, m->down_b, dy, n->hidden, N);
     }
     if (n->x->needs_grad || m->up_w->needs_grad || wanted(m->up_b)) {
         bool acc;
@@ -74,20 +52,10 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
                                                .act = m->act,
                                                .through = n->u + second,
                                                .gated = m->gated});
-            layer_grads(t, m->up_w, m->up_b, du, n->x->data, N);
+            mm1__layer_grads(t, m->up_w, m->up_b, du, n->x->data, N);
         }
         if (dx != NULL && !t->dry) {
-            mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
-                                               .N = K,
-                                               .K = n_up,
-                                               .a = du,
-                                               .lda = n_up,
-                                               .b = m->up_w->data,
-                                               .ldb = K,
-                                               .c = dx,
-                                               .ldc = K,
-                                               .acc = acc,
-                                               .alpha = 1});
+            mm1__layer_input_grad(t, dx, du, m->up_w, N, acc);
         }
         mm1__tape_scratch_free(t, du, N * n_up);
     }
