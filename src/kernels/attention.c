@@ -139,9 +139,8 @@ static bool tile_move(tile *t, int64_t n0, int64_t n)
     return any;
 }
 
-/* Rows [t, t + n) of one head of q or k as the scores use them: rotated into `to`, or where they lie.  *ld: their
- * stride.
- */
+/* Rows [t, t + n) of one head of q or k as the scores use them: rotated into `to`, or where they lie.  *ld is their
+ * stride, before and after. */
 static const float *turned(const job *j, float *to, const float *x, int64_t *ld, int64_t b, int64_t t, int64_t n)
 {
     const mm1_attention_args *a = j->a;

@@ -86,7 +86,7 @@ mm1_status mm1_train_gradients(mm1_model *m, mm1_tape *t, const mm1_batch *b, co
 {
     mm1_status st = MM1_OK;
     mm1_params_zero_grad(&m->params);
-    mm1__tape_done(t, "zero gradients", m->params.total, 0);
+    mm1__tape_done(t, "zero gradients", m->params.grad_total, 0);
     for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += c->micro_batch) {
         const int64_t n = b->B - row < c->micro_batch ? b->B - row : c->micro_batch;
         int64_t n_images = 0;
