@@ -220,17 +220,15 @@ static void put_heldout(mm1_buf *out, const mm1__report *r)
     }
     put_count(out, e->n_captions, "captions");
 
-    mm1_svg_value choice[4];
-    int64_t n_choice = 0;
-    choice[n_choice++] = value_row("among any kind", &e->choice10, 3);
-    if (isfinite(e->choice10_same_source.value)) {
-        choice[n_choice++] = value_row("among its kind", &e->choice10_same_source, 3);
-    }
-    if (isfinite(e->choice10_gain.value)) {
-        choice[n_choice++] = value_row("any kind, by gain", &e->choice10_gain, 3);
-    }
-    if (isfinite(e->choice10_gain_same_source.value)) {
-        choice[n_choice++] = value_row("its kind, by gain", &e->choice10_gain_same_source, 3);
+    const mm1_svg_value choices[] = {
+        value_row("any kind", &e->choice10, 3), value_row("its own kind", &e->choice10_same_source, 3),
+        value_row("any, by gain", &e->choice10_gain, 3), value_row("own, by gain", &e->choice10_gain_same_source, 3)};
+    mm1_svg_value choice[sizeof choices / sizeof *choices];
+    size_t n_choice = 0;
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
+        if (i == 0 || isfinite(choices[i].value)) {
+            choice[n_choice++] = choices[i];
+        }
     }
     mm1_buf_puts(out, "</div><div class=\"two gap\"><div class=\"card\"><h3>Choice of ten</h3>");
     mm1_svg_put_values(out, &(mm1_svg_values){.label = "Choice of ten",
@@ -244,6 +242,11 @@ static void put_heldout(mm1_buf *out, const mm1__report *r)
                                               .is_percent = true,
                                               .width = 480});
     put_count(out, e->n_choice10, "pictures");
+    if (isfinite(e->choice10_gain.value)) {
+        mm1_buf_puts(
+            out, "<p class=\"meta\">The most likely caption is taken, or the one that the picture makes more likely "
+                 "by the largest factor (gain), which does not favour short captions.</p>");
+    }
     if (isfinite(e->text_bits_per_byte.value)) {
         mm1_buf_puts(out, "<table class=\"gap\"><tr><th>text without pictures, never seen</th><th>bits a byte</th>"
                           "<th>95 % interval</th></tr><tr><td>");

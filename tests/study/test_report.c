@@ -107,7 +107,8 @@ static void put_evaluation(void)
         "\"caption_nll_per_token_interval\":{\"true\":[2.125,2.375],\"shuffled\":[2.5,3.0],\"none\":[2.25,2.75]},"
         "\"caption_nll_per_token_difference\":{\"shuffled\":0.5},"
         "\"caption_nll_per_token_difference_interval\":{\"shuffled\":[0.25,0.75]},"
-        "\"choice10\":{\"accuracy\":0.5,\"low\":0.375,\"high\":0.625},\"cider\":{\"shots0\":0.25,\"shots4\":0.5,"
+        "\"choice10\":{\"accuracy\":0.5,\"low\":0.375,\"high\":0.625},\"choice10_gain\":{\"accuracy\":0.75,\"low\":0."
+        "625,\"high\":0.875},\"cider\":{\"shots0\":0.25,\"shots4\":0.5,"
         "\"shots8\":0.75},\"cider_interval\":{\"shots0\":[0.125,0.375]},\"text_bits_per_byte\":1.5}}");
     put_picture("noise.png", 400, 200);
     put("samples.jsonl",
@@ -155,6 +156,7 @@ static void every_number_is_at_its_path(void **state)
                    {{"heldout", "choice10", "accuracy"}, 0.5},
                    {{"heldout", "choice10", "low"}, 0.375},
                    {{"heldout", "choice10", "high"}, 0.625},
+                   {{"heldout", "choice10_gain", "accuracy"}, 0.75},
                    {{"heldout", "cider", "shots0"}, 0.25},
                    {{"heldout", "cider", "shots4"}, 0.5},
                    {{"heldout", "cider", "shots8"}, 0.75},
