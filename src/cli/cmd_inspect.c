@@ -188,7 +188,7 @@ static counts count(const subject *s)
     const mm1_decoder *d = &s->model.decoder;
     counts c = {.vision = mm1_params_count(p, MM1_GROUP_VISION),
                 .connector = mm1_params_count(p, MM1_GROUP_CONNECTOR),
-                .embeddings = mm1_tensor_size(d->embed) + (d->head != d->embed ? mm1_tensor_size(d->head) : 0)};
+                .embeddings = mm1_decoder_n_embeddings(d)};
     c.decoder = mm1_params_count(p, MM1_GROUP_DECODER) - c.embeddings;
     for (int64_t i = 0; i < p->n_items; i++) {
         c.bytes += (int64_t)s->tensors[i]->n_bytes;
@@ -196,27 +196,46 @@ static counts count(const subject *s)
     return c;
 }
 
-static void print_configuration(const mm1_model_config *c)
+static void print_vision(const mm1_vision_config *v)
 {
-    static const char *const connectors[MM1_CONNECTOR_COUNT] = {"average pooling", "attention pooling", "C-Abstractor"};
-    const mm1_vision_config *v = &c->vision;
-    const mm1_connector_config *n = &c->connector;
-    const mm1_decoder_config *d = &c->decoder;
     const long long grid = (long long)mm1_vision_grid(v);
     (void)printf("encoder    %lld px in patches of %lld (%lld x %lld), %lld layers, width %lld, %lld heads, MLP %lld\n",
                  (long long)v->image_size, (long long)v->patch_size, grid, grid, (long long)v->n_layers,
                  (long long)v->width, (long long)v->n_heads, (long long)v->mlp_width);
+}
+
+static void print_connector(const mm1_connector_config *n)
+{
+    static const char *const connectors[MM1_CONNECTOR_COUNT] = {"average pooling", "attention pooling", "C-Abstractor"};
     (void)printf("connector  %s to %lld visual tokens",
                  (unsigned)n->kind < MM1_CONNECTOR_COUNT ? connectors[n->kind] : "?", (long long)n->n_tokens);
     if (n->kind == MM1_CONNECTOR_C_ABSTRACTOR) {
         (void)printf(", %lld blocks before and after, width %lld", (long long)n->depth, (long long)n->hidden);
     }
-    (void)printf("\ndecoder    %lld layers, width %lld, %lld heads (%lld for keys) of %lld, %s MLP %lld, %s, %s "
+    (void)printf("\n");
+}
+
+static void print_decoder(const mm1_decoder_config *d)
+{
+    (void)printf("decoder    %lld layers, width %lld, %lld heads (%lld for keys) of %lld, %s MLP %lld, %s, %s "
                  "positions up to %lld, %lld ids%s\n",
                  (long long)d->n_layers, (long long)d->width, (long long)d->n_heads, (long long)d->n_kv_heads,
                  (long long)d->head_dim, d->gated ? "gated" : "plain", (long long)d->mlp_width, mm1__act_names[d->act],
                  d->positions == MM1_POSITIONS_ROPE ? "rotary" : "learned", (long long)d->max_positions,
                  (long long)d->vocab_size, d->tie_embeddings ? ", tied" : "");
+}
+
+static void print_configuration(const mm1_model_config *c)
+{
+    if (mm1_model_config_has_vision(c)) {
+        print_vision(&c->vision);
+    }
+    if (c->kind == MM1_MODEL_MM1) {
+        print_connector(&c->connector);
+    }
+    if (mm1_model_config_has_decoder(c)) {
+        print_decoder(&c->decoder);
+    }
 }
 
 static void print_count(const char *name, int64_t n)

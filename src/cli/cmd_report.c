@@ -57,7 +57,7 @@ static void plan_of(const char *run, mm1_report_plan *plan)
         plan->parameters = mm1_params_count(&m.params, MM1_GROUP_COUNT);
         plan->active_parameters = plan->parameters;
         plan->image_px = config.vision.image_size;
-        plan->image_tokens = config.connector.n_tokens;
+        plan->image_tokens = mm1_model_config_n_visual(&config);
         plan->context_tokens = config.decoder.max_positions;
         plan->vocabulary = config.decoder.vocab_size;
         mm1_model_deinit(&m);

@@ -35,11 +35,15 @@ static mm1_status plan(mm1_model *m, int64_t row_len, int64_t max_images, size_t
     }
     st = mm1_tape_init(&t, &dry, err);
     if (st == MM1_OK) {
-        (void)mm1_model_visual(m, &t, NULL, IMAGES_AT_ONCE);
+        if (max_images > 0) {
+            (void)mm1_model_visual(m, &t, NULL, IMAGES_AT_ONCE);
+        }
         const size_t for_images = dry.peak;
         mm1_tape_reset(&t, 0);
         mm1_decoder_input in = {.B = ROWS, .T = row_len};
-        in.visual = mm1_tensor_borrow(&t, NULL, 2, (int64_t[]){max_images * mm1_model_n_visual(m), C});
+        if (max_images > 0) {
+            in.visual = mm1_tensor_borrow(&t, NULL, 2, (int64_t[]){max_images * mm1_model_n_visual(m), C});
+        }
         mm1_tensor *h = mm1_decoder_forward(&m->decoder, &t, &in, NULL);
         (void)mm1_op_xent(&t, h, m->decoder.head, NULL, NULL, 1.0f, 0.0f);
         st = mm1_tape_status(&t, err);
@@ -55,6 +59,9 @@ mm1_status mm1_scorer_create(mm1_model *m, int64_t row_len, mm1_scorer **out, mm
     const int64_t k = mm1_model_n_visual(m), C = m->config.decoder.width;
     size_t bytes = 0;
     *out = NULL;
+    if (!mm1_model_config_has_decoder(&m->config)) {
+        return mm1_error_set(err, MM1_E_STATE, "a vision encoder alone gives no likelihoods; it needs a decoder");
+    }
     if (row_len > m->config.decoder.max_positions) {
         row_len = m->config.decoder.max_positions;
     }
@@ -64,7 +71,7 @@ mm1_status mm1_scorer_create(mm1_model *m, int64_t row_len, mm1_scorer **out, mm
     }
     s->model = m;
     s->row_len = row_len;
-    s->max_images = ROWS * (row_len / k + 1);
+    s->max_images = k > 0 ? ROWS * (row_len / k + 1) : 0;
     mm1_status st = plan(m, row_len, s->max_images, &bytes, err);
     st = st != MM1_OK ? st : mm1_arena_init(&s->arena, bytes, err);
     st = st != MM1_OK ? st : mm1_tape_init(&s->tape, &s->arena, err);

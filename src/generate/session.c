@@ -46,7 +46,9 @@ static mm1_status plan_arena(mm1_session *s, size_t *bytes, mm1_error *err)
     }
     st = mm1_tape_init(&tape, &dry, err);
     if (st == MM1_OK) {
-        (void)mm1_model_visual(m, &tape, NULL, 1);
+        if (mm1_model_config_has_vision(&m->config)) {
+            (void)mm1_model_visual(m, &tape, NULL, 1);
+        }
         st = mm1_tape_status(&tape, err);
         mm1_tape_reset(&tape, 0);
         for (int64_t i = 0; i < m->config.decoder.n_layers; i++) {
@@ -89,6 +91,9 @@ mm1_status mm1_session_create(const mm1_model *m, int64_t n_positions, mm1_sessi
 {
     const int64_t most = m->config.decoder.max_positions;
     *out = NULL;
+    if (!mm1_model_config_has_decoder(&m->config)) {
+        return mm1_error_set(err, MM1_E_STATE, "a vision encoder alone has no text to give; it needs a decoder");
+    }
     if (m->tokenizer == NULL || m->params.data == NULL) {
         return mm1_error_set(err, MM1_E_STATE, "a session needs a model with a tokenizer and values");
     }
@@ -161,6 +166,10 @@ mm1_status mm1__session_sequence(const mm1_session *s, const mm1_document *d, bo
     const mm1_model *m = s->model;
     const int64_t n_images = (int64_t)mm1_document_n_images(d), max_images = m->config.image.max_images;
     *out = (mm1_sequence){0};
+    if (n_images > 0 && mm1_model_n_visual(m) == 0) {
+        return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: this model is a decoder alone; it takes no pictures",
+                             name_of(d));
+    }
     if (n_images > max_images) {
         return mm1_error_set(err, MM1_E_LIMIT,
                              "%s: %" PRId64 " images are more than the %" PRId64 " that this model takes", name_of(d),

@@ -11,11 +11,16 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
     *m = (mm1_model){.config = *config};
     mm1_model_config *c = &m->config;
     mm1_status st = mm1_model_config_resolve(c, err);
-    st = st != MM1_OK ? st : mm1_vit_init(&m->vit, &c->vision, &m->params, err);
-    st = st != MM1_OK ? st
-                      : mm1_connector_init(&m->connector, &c->connector, mm1_vision_grid(&c->vision), c->vision.width,
-                                           c->vision.n_heads, c->decoder.width, &m->params, err);
-    st = st != MM1_OK ? st : mm1_decoder_init(&m->decoder, &c->decoder, &m->params, err);
+    if (st == MM1_OK && mm1_model_config_has_vision(c)) {
+        st = mm1_vit_init(&m->vit, &c->vision, &m->params, err);
+    }
+    if (st == MM1_OK && c->kind == MM1_MODEL_MM1) {
+        st = mm1_connector_init(&m->connector, &c->connector, mm1_vision_grid(&c->vision), c->vision.width,
+                                c->vision.n_heads, c->decoder.width, &m->params, err);
+    }
+    if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
+        st = mm1_decoder_init(&m->decoder, &c->decoder, &m->params, err);
+    }
     if (st == MM1_OK && m->params.failed) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the table of parameters");
     }
@@ -66,7 +71,10 @@ mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_err
     st = st != MM1_OK ? st : mm1_model_init(m, &config, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&m->params, with_grad, err);
     st = st != MM1_OK ? st : mm1_model_load_weights(m, weights, err);
-    st = st != MM1_OK ? st : mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
+    if (st != MM1_OK || !mm1_model_config_has_decoder(&config)) {
+        goto out;
+    }
+    st = mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
     if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > m->config.decoder.vocab_size) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: has ids up to %d, but the embedding has %lld rows", tokenizer,
                            mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)m->config.decoder.vocab_size);
@@ -75,6 +83,7 @@ mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_err
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: has no token " MM1_TOKEN_END ", which documents begin and end with",
                            tokenizer);
     }
+out:
     if (st != MM1_OK) {
         mm1_model_deinit(m);
     }

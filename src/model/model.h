@@ -1,4 +1,5 @@
-/* model.h - an assembled MM1: encoder, connector, decoder, tokenizer, and one table of parameters.
+/* model.h - an assembled MM1: encoder, connector, decoder, tokenizer, and one table of parameters.  By config.kind a
+ * model may be a decoder or an encoder alone; the other parts are then zeroed.
  *
  * Ownership: a model owns all of these.  Threads: as a tape; loading and reading the configuration is free of state. */
 #ifndef MM1_MODEL_MODEL_H
@@ -24,18 +25,18 @@ typedef struct mm1_model {
 MM1_NODISCARD mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err);
 void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
 
-/* config.json, preprocessor_config.json, tokenizer.json, model.safetensors.  Every parameter must be there with its
- * shape and nothing else; the message names the first that is not. */
+/* config.json, preprocessor_config.json, tokenizer.json, model.safetensors, as far as the kind of model has them. Every
+ * parameter must be there with its shape and nothing else; the message names the first that is not. */
 MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err);
 /* The same four files and generation_config.json into an existing folder, weights as dtype (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);
 /* Weights alone, from a file with the names of the table. */
 MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err);
 
-/* Visual tokens of an image. */
+/* Visual tokens of an image; 0 for a model that takes none. */
 static inline int64_t mm1_model_n_visual(const mm1_model *m)
 {
-    return m->config.connector.n_tokens;
+    return mm1_model_config_n_visual(&m->config);
 }
 
 /* pixels [I, 3, R, R] -> visual tokens [I k, C]; borrowed until the tape is reset.  NULL on a sticky error of the tape.

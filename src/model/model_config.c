@@ -9,6 +9,7 @@
 #include <jansson.h>
 #include <string.h>
 
+static const char *const kind_names[] = {"mm1", "decoder", "encoder", NULL};
 static const char *const fit_names[] = {"squash", "pad", "crop", NULL};
 static const char *const filter_names[] = {"bilinear", "bicubic", NULL};
 
@@ -32,6 +33,10 @@ static const mm1_field image_fields[] = {
 };
 
 const mm1_field mm1__model_fields[] = {
+    MM1_FIELD(mm1_model_config, kind, ENUM, .def.i = MM1_MODEL_MM1, .names = kind_names,
+              .help =
+                  "which parts there are: encoder, connector and decoder; a decoder alone, which takes no pictures; "
+                  "an encoder alone"),
     MM1_FIELD_GROUP_OF(mm1_model_config, vision, mm1__vision_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, connector, mm1__connector_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, decoder, mm1__decoder_fields),
@@ -42,9 +47,15 @@ const mm1_field mm1__model_fields[] = {
 mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
 {
     mm1_status st = mm1_fields_check(mm1__model_fields, c, err);
-    st = st != MM1_OK ? st : mm1_vision_config_check(&c->vision, err);
-    st = st != MM1_OK ? st : mm1_connector_config_check(&c->connector, c->vision.width, c->vision.n_heads, err);
-    st = st != MM1_OK ? st : mm1_decoder_config_resolve(&c->decoder, err);
+    if (st == MM1_OK && mm1_model_config_has_vision(c)) {
+        st = mm1_vision_config_check(&c->vision, err);
+    }
+    if (st == MM1_OK && c->kind == MM1_MODEL_MM1) {
+        st = mm1_connector_config_check(&c->connector, c->vision.width, c->vision.n_heads, err);
+    }
+    if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
+        st = mm1_decoder_config_resolve(&c->decoder, err);
+    }
     const mm1_rgb *s = &c->image.std;
     if (st == MM1_OK && (s->r == 0 || s->g == 0 || s->b == 0)) {
         st = mm1_error_set(err, MM1_E_CONFIG, "model.image.std: 0 cannot be divided by");
@@ -94,13 +105,22 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
 {
     json_t *root = to_json(mm1__model_fields, c);
     if (root != NULL) {
-        /* The picture part lives in preprocessor_config.json. */
+        /* The picture part lives in preprocessor_config.json; parts that are not there are not told of. */
         (void)json_object_del(root, "image");
+        if (!mm1_model_config_has_vision(c)) {
+            (void)json_object_del(root, "vision");
+        }
+        if (c->kind != MM1_MODEL_MM1) {
+            (void)json_object_del(root, "connector");
+        }
+        if (!mm1_model_config_has_decoder(c)) {
+            (void)json_object_del(root, "decoder");
+        }
         (void)json_object_set_new(root, "architectures", json_pack("[s]", "MM1ForConditionalGeneration"));
         (void)json_object_set_new(root, "model_type", json_string("mm1"));
     }
     mm1_status st = write_json(root, dir, "config.json", err);
-    if (st != MM1_OK) {
+    if (st != MM1_OK || !mm1_model_config_has_vision(c)) {
         return st;
     }
     const mm1_image_config *i = &c->image;
@@ -181,7 +201,9 @@ mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error
             }
         }
     }
-    st = st != MM1_OK ? st : read_image_config(c, image_path, err);
+    if (st == MM1_OK && mm1_model_config_has_vision(c)) {
+        st = read_image_config(c, image_path, err);
+    }
     st = st != MM1_OK ? st : mm1_model_config_resolve(c, err);
     mm1_yaml_deinit(&doc);
     mm1_free(image_path);

@@ -8,6 +8,14 @@
 #include "nn/vit.h"
 #include <mm1/image.h>
 
+/* Which parts there are.  Only those are registered, saved, and named in config.json. */
+typedef enum mm1_model_kind {
+    MM1_MODEL_MM1,     /* vision encoder, connector, decoder */
+    MM1_MODEL_DECODER, /* a language model: takes no pictures */
+    MM1_MODEL_ENCODER, /* a vision encoder: has no tokenizer and no text */
+    MM1_MODEL_COUNT
+} mm1_model_kind;
+
 typedef struct mm1_rgb {
     double r, g, b;
 } mm1_rgb;
@@ -22,6 +30,7 @@ typedef struct mm1_image_config {
 
 /* Plain data; copied with =. */
 typedef struct mm1_model_config {
+    int kind; /* mm1_model_kind */
     mm1_vision_config vision;
     mm1_connector_config connector;
     mm1_decoder_config decoder;
@@ -30,9 +39,25 @@ typedef struct mm1_model_config {
 
 extern const mm1_field mm1__model_fields[];
 
+static inline bool mm1_model_config_has_vision(const mm1_model_config *c)
+{
+    return c->kind != MM1_MODEL_DECODER;
+}
+
+static inline bool mm1_model_config_has_decoder(const mm1_model_config *c)
+{
+    return c->kind != MM1_MODEL_ENCODER;
+}
+
+/* Positions that an image takes in the decoder's sequence; 0 where there is no connector. */
+static inline int64_t mm1_model_config_n_visual(const mm1_model_config *c)
+{
+    return c->kind == MM1_MODEL_MM1 ? c->connector.n_tokens : 0;
+}
+
 /* Ranges, and rules between the parts; fills in what 0 stands for in the decoder. */
 MM1_NODISCARD mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err);
-/* <dir>/config.json and <dir>/preprocessor_config.json. */
+/* <dir>/config.json and, for a model that sees, <dir>/preprocessor_config.json. */
 MM1_NODISCARD mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error *err);
 MM1_NODISCARD mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm1_error *err);
 

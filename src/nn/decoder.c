@@ -117,6 +117,11 @@ void mm1_decoder_deinit(mm1_decoder *d)
     *d = (mm1_decoder){0};
 }
 
+int64_t mm1_decoder_n_embeddings(const mm1_decoder *d)
+{
+    return d->embed == NULL ? 0 : mm1_tensor_size(d->embed) + (d->head != d->embed ? mm1_tensor_size(d->head) : 0);
+}
+
 mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_decoder_input *in, mm1_kv_cache *caches)
 {
     const mm1_decoder_config *c = &d->config;

@@ -47,6 +47,8 @@ MM1_NODISCARD mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_e
 /* Registers "decoder.*". */
 MM1_NODISCARD mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *c, mm1_params *p, mm1_error *err);
 void mm1_decoder_deinit(mm1_decoder *d);
+/* Parameters of the embedding and of a head of its own; 0 for a decoder that is not there. */
+int64_t mm1_decoder_n_embeddings(const mm1_decoder *d);
 /* Hidden states [B T, C] after the last norm; logits are hidden times head^T.  caches: [n_layers] or NULL. */
 mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_decoder_input *in, mm1_kv_cache *caches);
 

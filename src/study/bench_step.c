@@ -64,7 +64,7 @@ static mm1_status make_batch(bench *b, int64_t n_images, mm1_error *err)
 {
     const mm1_model_config *c = &b->recipe.model;
     const mm1_data_config *d = &b->recipe.data;
-    const int64_t T = d->seq_len, n_visual = c->connector.n_tokens, R = c->vision.image_size;
+    const int64_t T = d->seq_len, n_visual = mm1_model_config_n_visual(c), R = c->vision.image_size;
     mm1_rng rng = mm1_rng_make((uint64_t)b->recipe.train.seed, MM1_RNG_BENCH, 0);
     mm1_sequence s = {.len = T};
     if (n_images * (n_visual + 1) + 1 > T) {

@@ -36,7 +36,7 @@ static const double CODE_BYTES = 3.0 * (1 << 20), THREAD_BYTES = 0.25 * (1 << 20
 /* Images of a full row of pictures. */
 static int64_t images_of_row(const mm1_data_config *d, int64_t n_visual)
 {
-    const int64_t room = d->seq_len / (n_visual + MIN_EXAMPLE);
+    const int64_t room = n_visual > 0 ? d->seq_len / (n_visual + MIN_EXAMPLE) : 0;
     return room < d->max_images ? room : d->max_images;
 }
 
@@ -61,7 +61,7 @@ typedef struct images {
 
 static images images_by_room(const mm1_recipe *r, const mm1_model_config *c)
 {
-    const int64_t row = images_of_row(&r->data, c->connector.n_tokens);
+    const int64_t row = images_of_row(&r->data, mm1_model_config_n_visual(c));
     const double share = picture_share(&r->data);
     return (images){.per_step = (double)r->data.batch * share * (double)row,
                     .per_row = share > 0 ? row : 0,
@@ -115,7 +115,7 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
     p->tokens = B * T;
     p->images = n->per_step;
     /* Every token but the first of a row is a target; image slots are none. */
-    const double targets = fmax(0, B * (T - 1) - p->images * (double)c->connector.n_tokens);
+    const double targets = fmax(0, B * (T - 1) - p->images * (double)mm1_model_config_n_visual(c));
     p->forward = (mm1_plan_flops){.vision = p->images * image.vision,
                                   .connector = p->images * image.connector,
                                   .decoder = p->tokens * mm1_flops_position(c),
@@ -295,8 +295,7 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         p->memory.tables = (double)(mm1_alloc_bytes() - before);
         p->n_vision = mm1_params_count(&m.params, MM1_GROUP_VISION);
         p->n_connector = mm1_params_count(&m.params, MM1_GROUP_CONNECTOR);
-        p->n_embeddings = mm1_tensor_size(m.decoder.embed) +
-                          (m.decoder.head != m.decoder.embed ? mm1_tensor_size(m.decoder.head) : 0);
+        p->n_embeddings = mm1_decoder_n_embeddings(&m.decoder);
         p->n_decoder = mm1_params_count(&m.params, MM1_GROUP_DECODER) - p->n_embeddings;
         p->vocab_size = m.config.decoder.vocab_size;
         p->lr_peak = mm1_recipe_lr_peak(r, &m);
@@ -328,9 +327,10 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     mem->program += THREAD_BYTES * (double)(mm1_threads() + r.data.workers + 1);
     st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
     st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
-    if (st == MM1_OK && picture_share(&r.data) > 0 && r.model.connector.n_tokens > r.data.seq_len - MIN_EXAMPLE) {
+    if (st == MM1_OK && picture_share(&r.data) > 0 &&
+        mm1_model_config_n_visual(&r.model) > r.data.seq_len - MIN_EXAMPLE) {
         st = mm1_error_set(err, MM1_E_CONFIG, "data.seq_len %lld has no room for an image of %lld positions and a text",
-                           (long long)r.data.seq_len, (long long)r.model.connector.n_tokens);
+                           (long long)r.data.seq_len, (long long)mm1_model_config_n_visual(&r.model));
     }
     if (st == MM1_OK) {
         images n = images_by_room(&r, &r.model);

@@ -13,7 +13,7 @@ mm1_status mm1_recipe_loader_create(const mm1_recipe *recipe, const mm1_model_co
                                             .std = {(float)i->std.r, (float)i->std.g, (float)i->std.b},
                                             .fit = (mm1_image_fit)i->fit,
                                             .filter = (mm1_image_filter)i->filter},
-                                  .n_visual = config->connector.n_tokens,
+                                  .n_visual = mm1_model_config_n_visual(config),
                                   .seed = (uint64_t)recipe->train.seed,
                                   .start = start};
     return mm1_loader_create(&o, out, err);

@@ -63,8 +63,7 @@ double mm1_recipe_lr_peak(const mm1_recipe *recipe, const mm1_model *m)
     if (!isnan(recipe->train.lr_peak)) {
         return recipe->train.lr_peak;
     }
-    int64_t n = mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_tensor_size(m->decoder.embed);
-    n -= m->decoder.head != m->decoder.embed ? mm1_tensor_size(m->decoder.head) : 0;
+    const int64_t n = mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder);
     return mm1_lr_law((double)(n > 1 ? n : 1));
 }
 
@@ -112,7 +111,7 @@ mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *
         recipe->train.micro_batch < recipe->data.batch ? recipe->train.micro_batch : recipe->data.batch;
     const mm1_batch shape = {.B = micro,
                              .T = recipe->data.seq_len,
-                             .I = micro * recipe->data.max_images,
+                             .I = mm1_model_n_visual(m) > 0 ? micro * recipe->data.max_images : 0,
                              .image_px = recipe->model.vision.image_size};
     bool has_images = false;
     for (size_t i = 0; i < recipe->data.n_sources; i++) {
@@ -198,6 +197,9 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     mm1_threads_set((int)c->threads);
     mm1_status st = mm1_kernels_init(NULL, err);
     st = st != MM1_OK ? st : mm1_data_config_check(&t->recipe.data, err);
+    if (st == MM1_OK && !mm1_model_config_has_decoder(&t->recipe.model)) {
+        st = mm1_error_set(err, MM1_E_CONFIG, "model.kind: an encoder alone cannot be trained to predict text");
+    }
     if (st == MM1_OK && t->recipe.tokenizer == NULL) {
         st = mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
     }

@@ -1,0 +1,38 @@
+#!/bin/sh
+# A model may be a decoder alone or an encoder alone: what is not there is not trained, saved, asked for or shown.
+. "$(dirname "$0")/lib.sh"
+
+make_tiny
+for i in $(seq 200); do
+    echo "{\"text\": \"The $i birds sit on $((i * 7 % 31)) trees and sing until the sun goes down.\"}"
+done >text.jsonl
+cat >decoder.yaml <<END
+extends: tiny.yaml
+model: {kind: decoder}
+data:
+  sources:
+    - {name: text, kind: text, path: text.jsonl, weight: 1}
+END
+
+expect 0 plan decoder.yaml --json
+says out '"vision": 0,' '"connector": 0,'
+expect 0 pretrain decoder.yaml --run run
+dir=run/checkpoints/latest
+says $dir/config.json '"kind": "decoder"' '"model_type": "mm1"'
+! grep -qE '"(vision|connector)"' $dir/config.json || fail "config.json tells of parts that are not there"
+[ ! -e $dir/preprocessor_config.json ] || fail "a decoder has no pictures to prepare"
+
+expect 0 inspect $dir
+says out "decoder  "
+! grep -qE "^(encoder|connector)" out || fail "inspect tells of parts that are not there"
+expect 0 generate -m $dir --prompt "The 12 birds" --max-tokens 4 --json
+echo '{"parts": [{"type": "text", "text": "The birds sing."}]}' >document.json
+expect 0 score -m $dir --document document.json --json
+expect 3 generate -m $dir --image "$(ls "$root"/tests/data/drawn/*.png | head -n 1)" --prompt "The"
+says err "takes no pictures"
+
+# Captions cannot be trained on without eyes.
+expect 2 pretrain tiny.yaml --run blind --set model.kind=decoder
+says err "has pictures, but the model takes none"
+expect 2 pretrain tiny.yaml --run mute --set model.kind=encoder
+says err "model.kind"
