@@ -13,7 +13,8 @@ static const char doc[] =
 
 static const struct argp_option options[] = {
     {"set", 's', "KEY=VALUE", 0, "change a value of the recipe; may be repeated", 0},
-    {"gflops", 'g', "G", 0, "rate to reckon with (default: 0.6 of the matrix product's, measured now)", 0},
+    {"gflops", 'g', "G", 0, "rate of a rank to reckon with (default: 0.6 of the matrix product's, measured now)", 0},
+    {"ranks", 'r', "N", 0, "say what each of N ranks needs, and how long they take together", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 0},
     {0},
 };
@@ -22,6 +23,7 @@ typedef struct args {
     const char *recipe;
     mm1_cli_list set;
     double gflops; /* 0: measure */
+    int64_t n_ranks;
     bool json;
 } args;
 
@@ -31,6 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 's': mm1_cli_list_add(state, &a->set, arg); break;
     case 'g': a->gflops = mm1_cli_number(state, "--gflops", arg, 1e-3, 1e12); break;
+    case 'r': a->n_ranks = mm1_cli_int(state, "--ranks", arg, 1, 1000000); break;
     case 'j': a->json = true; break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0) {
@@ -68,7 +71,19 @@ static void print_bytes(const char *name, double bytes)
     (void)printf("  %-40s %12.1f MiB\n", name, bytes / 1048576);
 }
 
-static void print_text(const mm1_plan *p, double rate, bool measured)
+static const char *const zero_names[MM1_ZERO_COUNT] = {"a copy of everything on each rank", "moments shared (ZeRO-1)",
+                                                       "gradients too (ZeRO-2)", "parameters too (ZeRO-3)"};
+static const char *const zero_keys[MM1_ZERO_COUNT] = {"zero_0", "zero_1", "zero_2", "zero_3"};
+
+static void print_ranks(const mm1_plan *p, int64_t n_ranks)
+{
+    (void)printf("memory of each of %lld ranks\n", (long long)n_ranks);
+    for (int stage = 0; stage < MM1_ZERO_COUNT; stage++) {
+        print_bytes(zero_names[stage], mm1_plan_rank_bytes(p, (mm1_zero_stage)stage, n_ranks));
+    }
+}
+
+static void print_text(const mm1_plan *p, double rate, bool measured, int64_t n_ranks)
 {
     const mm1_plan_memory *m = &p->memory;
     char time[32], text[32];
@@ -103,10 +118,13 @@ static void print_text(const mm1_plan *p, double rate, bool measured)
     if (!p->has_tokenizer) {
         (void)printf("  tokenizer estimated from %lld ids\n", (long long)p->vocab_size);
     }
-    mm1_cli_duration(time, sizeof time, mm1_plan_seconds(p, rate));
+    if (n_ranks > 1) {
+        print_ranks(p, n_ranks);
+    }
+    mm1_cli_duration(time, sizeof time, mm1_plan_seconds(p, rate * (double)n_ranks));
     mm1_cli_count(text, sizeof text, p->step_flops + p->recomputed);
-    (void)printf("time for %lld steps of %s operations: at most %s at %.1f Gflop/s%s\n", (long long)p->n_steps, text,
-                 time, rate / 1e9, measured ? " (0.6 of the matrix product's rate)" : "");
+    (void)printf("time for %lld steps of %s operations: at most %s at %.1f Gflop/s%s%s\n", (long long)p->n_steps, text,
+                 time, rate / 1e9, n_ranks > 1 ? " a rank" : "", measured ? " (0.6 of the matrix product's rate)" : "");
 }
 
 static json_t *flops_json(const mm1_plan_flops *f)
@@ -121,7 +139,7 @@ static void set_bytes(json_t *object, const char *key, double bytes)
     (void)json_object_set_new(object, key, json_integer((json_int_t)bytes));
 }
 
-static mm1_status print_json(const mm1_plan *p, double rate, mm1_error *err)
+static mm1_status print_json(const mm1_plan *p, double rate, int64_t n_ranks, mm1_error *err)
 {
     const mm1_plan_memory *m = &p->memory;
     json_t *memory = json_object();
@@ -131,16 +149,22 @@ static mm1_status print_json(const mm1_plan *p, double rate, mm1_error *err)
     set_bytes(memory, "needed", m->needed);
     set_bytes(memory, "data_files", m->data_files);
     set_bytes(memory, "peak_resident", m->resident);
-    json_t *root = json_pack(
-        "{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, s:f}",
-        "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
-        (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "all",
-        (json_int_t)(p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings), "vocab_size",
-        (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step", p->tokens,
-        "images_per_step", p->images, "forward_flops", flops_json(&p->forward), "backward_flops",
-        flops_json(&p->backward), "step_flops", p->step_flops, "recomputed_flops", p->recomputed, "memory_bytes",
-        memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps,
-        "gflops", rate / 1e9, "seconds", mm1_plan_seconds(p, rate));
+    json_t *rank_bytes = json_object();
+    for (int stage = 0; stage < MM1_ZERO_COUNT; stage++) {
+        set_bytes(rank_bytes, zero_keys[stage], mm1_plan_rank_bytes(p, (mm1_zero_stage)stage, n_ranks));
+    }
+    json_t *root =
+        json_pack("{s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, "
+                  "s:I, s:o, s:f}",
+                  "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
+                  (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "all",
+                  (json_int_t)(p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings), "vocab_size",
+                  (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step",
+                  p->tokens, "images_per_step", p->images, "forward_flops", flops_json(&p->forward), "backward_flops",
+                  flops_json(&p->backward), "step_flops", p->step_flops, "recomputed_flops", p->recomputed,
+                  "memory_bytes", memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data,
+                  "n_steps", (json_int_t)p->n_steps, "gflops", rate / 1e9, "ranks", (json_int_t)n_ranks, "rank_bytes",
+                  rank_bytes, "seconds", mm1_plan_seconds(p, rate * (double)n_ranks));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     mm1_status st = MM1_OK;
     if (text == NULL) {
@@ -156,7 +180,7 @@ static mm1_status print_json(const mm1_plan *p, double rate, mm1_error *err)
 int mm1_cmd_plan(int argc, char **argv)
 {
     const struct argp argp = {options, parse, "RECIPE", doc, NULL, NULL, NULL};
-    args a = {0};
+    args a = {.n_ranks = 1};
     mm1_error err = {0};
     mm1_recipe recipe;
     mm1_plan plan;
@@ -167,9 +191,9 @@ int mm1_cmd_plan(int argc, char **argv)
         if (st == MM1_OK) {
             const double rate = a.gflops > 0 ? 1e9 * a.gflops : 0.6 * mm1_gemm_probe();
             if (a.json) {
-                st = print_json(&plan, rate, &err);
+                st = print_json(&plan, rate, a.n_ranks, &err);
             } else {
-                print_text(&plan, rate, a.gflops == 0);
+                print_text(&plan, rate, a.gflops == 0, a.n_ranks);
             }
         }
         mm1_recipe_deinit(&recipe);

@@ -284,6 +284,22 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
     return mm1_model_config_resolve(config, err);
 }
 
+/* Parameters of the largest block of the decoder or the encoder, or of the embedding. */
+static double largest_part(const mm1_model *m)
+{
+    const mm1_model_config *c = &m->config;
+    const double block =
+        c->decoder.n_layers > 0
+            ? (double)(mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder)) /
+                  (double)c->decoder.n_layers
+            : 0;
+    const double seen = c->vision.n_layers > 0
+                            ? (double)mm1_params_count(&m->params, MM1_GROUP_VISION) / (double)c->vision.n_layers
+                            : 0;
+    const double embed = m->decoder.embed != NULL ? (double)mm1_tensor_size(m->decoder.embed) : 0;
+    return fmax(embed, fmax(block, seen));
+}
+
 static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan *p, mm1_error *err)
 {
     const size_t before = mm1_alloc_bytes();
@@ -297,6 +313,7 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         p->n_connector = mm1_params_count(&m.params, MM1_GROUP_CONNECTOR);
         p->n_embeddings = mm1_decoder_n_embeddings(&m.decoder);
         p->n_decoder = mm1_params_count(&m.params, MM1_GROUP_DECODER) - p->n_embeddings;
+        p->largest_gathered = 4 * largest_part(&m);
         p->vocab_size = m.config.decoder.vocab_size;
         p->lr_peak = mm1_recipe_lr_peak(r, &m);
         p->lr_by_law = isnan(r->train.lr_peak);
@@ -351,6 +368,19 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
 #undef ADD
     mem->resident = mem->needed + mem->data_files;
     return MM1_OK;
+}
+
+double mm1_plan_rank_bytes(const mm1_plan *p, mm1_zero_stage stage, int64_t n_ranks)
+{
+    const mm1_plan_memory *m = &p->memory;
+    const double kept = 1 - 1 / (double)(n_ranks > 1 ? n_ranks : 1);
+    double bytes = m->needed - kept * m->batches;
+    bytes -= stage >= MM1_ZERO_MOMENTS ? kept * m->moments : 0;
+    bytes -= stage >= MM1_ZERO_GRADIENTS ? kept * m->gradients : 0;
+    if (stage >= MM1_ZERO_PARAMETERS && n_ranks > 1) {
+        bytes += p->largest_gathered - kept * m->parameters;
+    }
+    return bytes;
 }
 
 double mm1_plan_seconds(const mm1_plan *plan, double flops_per_second)

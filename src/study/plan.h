@@ -46,6 +46,15 @@ typedef struct mm1_plan_memory {
     double resident;   /* the predicted peak: needed and data_files */
 } mm1_plan_memory;
 
+/* What the ranks of a run share out among them instead of each holding a copy (ZeRO, arXiv 1910.02054). */
+typedef enum mm1_zero_stage {
+    MM1_ZERO_OFF,
+    MM1_ZERO_MOMENTS,    /* stage 1 */
+    MM1_ZERO_GRADIENTS,  /* stage 2: and moments */
+    MM1_ZERO_PARAMETERS, /* stage 3: and all of these; one block, or the embedding, is gathered at a time */
+    MM1_ZERO_COUNT
+} mm1_zero_stage;
+
 typedef struct mm1_plan {
     int64_t n_vision, n_connector, n_decoder, n_embeddings; /* parameters; decoder: without embeddings */
     int64_t vocab_size;
@@ -54,8 +63,9 @@ typedef struct mm1_plan {
     int64_t n_steps;
     double tokens, images; /* of a step; tokens are positions, images a mean */
     mm1_plan_flops forward, backward;
-    double step_flops; /* both */
-    double recomputed; /* operations that train.activations recompute adds to a step; no efficiency counts them */
+    double step_flops;       /* both */
+    double recomputed;       /* operations that train.activations recompute adds to a step; no efficiency counts them */
+    double largest_gathered; /* bytes of the largest block, or of the embedding: what stage 3 gathers */
     mm1_plan_memory memory;
     bool has_tokenizer, has_data; /* the files were there; has_data: of every source with a weight */
 } mm1_plan;
@@ -63,6 +73,9 @@ typedef struct mm1_plan {
 /* Working memory is a few MiB and what the data's index takes.  MM1_E_CONFIG if the vocabulary is not known: neither
  * tokenizer nor model.decoder.vocab_size. */
 MM1_NODISCARD mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *err);
+
+/* Bytes that one of n_ranks (1 and more) needs, each with its share of a step's rows. */
+double mm1_plan_rank_bytes(const mm1_plan *plan, mm1_zero_stage stage, int64_t n_ranks);
 
 /* Seconds for all steps at a rate of operations a second, what is recomputed included. */
 double mm1_plan_seconds(const mm1_plan *plan, double flops_per_second);
