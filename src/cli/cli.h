@@ -25,6 +25,7 @@ int mm1_cmd_eval(int argc, char **argv);
 int mm1_cmd_export(int argc, char **argv);
 int mm1_cmd_generate(int argc, char **argv);
 int mm1_cmd_inspect(int argc, char **argv);
+int mm1_cmd_metrics(int argc, char **argv);
 int mm1_cmd_plan(int argc, char **argv);
 int mm1_cmd_pretrain(int argc, char **argv);
 int mm1_cmd_recipe(int argc, char **argv);

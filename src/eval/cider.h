@@ -9,15 +9,7 @@
 #ifndef MM1_EVAL_CIDER_H
 #define MM1_EVAL_CIDER_H
 
-#include <mm1/error.h>
-#include <stddef.h>
-
-/* One picture: what was generated and what people wrote.  All strings are borrowed UTF-8. */
-typedef struct mm1_cider_item {
-    const char *candidate;
-    const char *const *references;
-    size_t n_references; /* at least 1 */
-} mm1_cider_item;
+#include "eval/caption_words.h"
 
 /* Scores raw captions: both sides go through the tokeniser of ptb.h first.
  *
@@ -25,11 +17,11 @@ typedef struct mm1_cider_item {
  * mean       [out] NaN if n is 0
  *
  * MM1_E_ARG for an item without references, MM1_E_LIMIT, MM1_E_NOMEM. */
-MM1_NODISCARD mm1_status mm1_cider_score(const mm1_cider_item *items, size_t n, double *scores, double *mean,
+MM1_NODISCARD mm1_status mm1_cider_score(const mm1_caption_item *items, size_t n, double *scores, double *mean,
                                          mm1_error *err);
 
 /* The same for captions that are words separated by ASCII white space already. */
-MM1_NODISCARD mm1_status mm1_cider_score_words(const mm1_cider_item *items, size_t n, double *scores, double *mean,
+MM1_NODISCARD mm1_status mm1_cider_score_words(const mm1_caption_item *items, size_t n, double *scores, double *mean,
                                                mm1_error *err);
 
 #endif

@@ -45,7 +45,7 @@ static mm1_status write_caption(mm1_session *session, const mm1_eval_options *o,
 /* Interval of the mean of the items' scores; the n-gram weights are those of the whole set. */
 static mm1_status score(const mm1_heldout *h, int s, mm1_interval *out, mm1_error *err)
 {
-    mm1_cider_item *items = mm1_calloc((size_t)h->n, sizeof *items);
+    mm1_caption_item *items = mm1_calloc((size_t)h->n, sizeof *items);
     double *scores = mm1_calloc((size_t)h->n, sizeof *scores), mean = 0;
     mm1_status st = MM1_OK;
     if (items == NULL || scores == NULL) {
@@ -53,7 +53,7 @@ static mm1_status score(const mm1_heldout *h, int s, mm1_interval *out, mm1_erro
         goto out;
     }
     for (int64_t i = 0; i < h->n; i++) {
-        items[i] = (mm1_cider_item){h->items[i].generated[s], &h->items[i].caption, 1};
+        items[i] = (mm1_caption_item){h->items[i].generated[s], &h->items[i].caption, 1};
     }
     const mm1_bootstrap b = mm1_bootstrap_default();
     st = mm1_cider_score(items, (size_t)h->n, scores, &mean, err);

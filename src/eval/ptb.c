@@ -74,7 +74,7 @@ static const rule rules[] = {
     {PLAIN, "(?i:lem|gim)", "(?i:me)"},
     {PLAIN, "'(?i:t)", "(?i:is|was)"},
     {PLAIN, "(?i:more)", "'(?i:n)"},
-    {PLAIN, "</?[A-Za-z!?][^>\\r\\n]*>", NULL}, /* markup */
+    {PLAIN, "<(?:[!?][A-Za-z-][^>\\r\\n]*|/?[A-Za-z][\\w:.-]*(?: [^>\\r\\n]*)?/?)>", NULL}, /* markup */
     {DASH, "&(?i:md|mdash|ndash);|[\\x{96}\\x{97}\\x{2013}-\\x{2015}]", NULL},
     {ENTITY, "(?i:&amp;)|&lt;|&gt;", NULL},
     {PLAIN, WORD, CLITIC},

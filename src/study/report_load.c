@@ -277,7 +277,7 @@ static void read_choices(mm1__sample *s)
 /* CIDEr-D of the samples' captions among themselves: to find the worst of them, not to be quoted. */
 static mm1_status score_samples(mm1__report *r, mm1_error *err)
 {
-    mm1_cider_item *items = mm1_calloc(r->n_samples, sizeof *items);
+    mm1_caption_item *items = mm1_calloc(r->n_samples, sizeof *items);
     double *scores = mm1_calloc(r->n_samples, sizeof *scores), mean = 0;
     mm1_status st = MM1_OK;
     size_t n = 0;
@@ -288,7 +288,7 @@ static mm1_status score_samples(mm1__report *r, mm1_error *err)
     for (size_t i = 0; i < r->n_samples; i++) {
         const mm1__sample *s = &r->samples[i];
         if (s->generated != NULL && s->reference != NULL) {
-            items[n++] = (mm1_cider_item){.candidate = s->generated, .references = &s->reference, .n_references = 1};
+            items[n++] = (mm1_caption_item){.candidate = s->generated, .references = &s->reference, .n_references = 1};
         }
     }
     st = mm1_cider_score(items, n, scores, &mean, err);

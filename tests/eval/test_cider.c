@@ -31,11 +31,11 @@ static const char *text_of(const json_t *object, const char *key)
 }
 
 /* The golden items; free `references` of each, then the array. */
-static mm1_cider_item *golden_items(const char *candidate_key, const char *references_key, size_t *n)
+static mm1_caption_item *golden_items(const char *candidate_key, const char *references_key, size_t *n)
 {
     const json_t *list = json_object_get(golden, "items");
     *n = json_array_size(list);
-    mm1_cider_item *items = mm1_calloc(*n, sizeof *items);
+    mm1_caption_item *items = mm1_calloc(*n, sizeof *items);
     assert_non_null(items);
     for (size_t i = 0; i < *n; i++) {
         const json_t *item = json_array_get(list, i), *refs = json_object_get(item, references_key);
@@ -44,13 +44,13 @@ static mm1_cider_item *golden_items(const char *candidate_key, const char *refer
         for (size_t r = 0; r < json_array_size(refs); r++) {
             references[r] = json_string_value(json_array_get(refs, r));
         }
-        items[i] = (mm1_cider_item){
+        items[i] = (mm1_caption_item){
             .candidate = text_of(item, candidate_key), .references = references, .n_references = json_array_size(refs)};
     }
     return items;
 }
 
-static void free_items(mm1_cider_item *items, size_t n)
+static void free_items(mm1_caption_item *items, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         mm1_free((void *)(uintptr_t)items[i].references);
@@ -117,7 +117,7 @@ static void scores_equal_those_of_coco_caption(void **state)
         mm1_error err = {0};
         size_t n = 0;
         double mean = 0, largest = 0;
-        mm1_cider_item *items = golden_items(keys[raw][0], keys[raw][1], &n);
+        mm1_caption_item *items = golden_items(keys[raw][0], keys[raw][1], &n);
         double *scores = mm1_calloc(n, sizeof *scores);
         assert_non_null(scores);
         check_ok((raw == 0 ? mm1_cider_score : mm1_cider_score_words)(items, n, scores, &mean, &err), &err);
@@ -146,7 +146,7 @@ static void nothing_scores_nothing_and_one_item_scores_zero(void **state)
     assert_true(isnan(mean));
 
     const char *reference = "a cat on a mat";
-    const mm1_cider_item item = {.candidate = "a cat on a mat", .references = &reference, .n_references = 1};
+    const mm1_caption_item item = {.candidate = "a cat on a mat", .references = &reference, .n_references = 1};
     check_ok(mm1_cider_score(&item, 1, &score, &mean, &err), &err);
     assert_true(score == 0 && mean == 0);
 }
@@ -157,8 +157,8 @@ static void an_item_without_reference_is_an_error_that_names_it(void **state)
     mm1_error err = {0};
     double mean = 0;
     const char *reference = "a cat";
-    const mm1_cider_item items[] = {{.candidate = "x", .references = &reference, .n_references = 1},
-                                    {.candidate = "y", .references = NULL, .n_references = 0}};
+    const mm1_caption_item items[] = {{.candidate = "x", .references = &reference, .n_references = 1},
+                                      {.candidate = "y", .references = NULL, .n_references = 0}};
     assert_int_equal(mm1_cider_score(items, 2, NULL, &mean, &err), MM1_E_ARG);
     check_contains(err.message, "item 1 of 2");
 }
@@ -167,8 +167,8 @@ static void running_out_of_memory_anywhere_is_an_error_and_leaks_nothing(void **
 {
     (void)state;
     const char *references[] = {"a cat on a mat", "the cat sat"};
-    const mm1_cider_item items[] = {{.candidate = "a cat", .references = references, .n_references = 2},
-                                    {.candidate = "the dog", .references = references, .n_references = 1}};
+    const mm1_caption_item items[] = {{.candidate = "a cat", .references = references, .n_references = 2},
+                                      {.candidate = "the dog", .references = references, .n_references = 1}};
     const size_t before = mm1_alloc_bytes();
     bool done = false;
     for (uint64_t at = 1; !done && at < 10000; at++) {
