@@ -11,11 +11,11 @@ static mm1_tensor *matrix(mm1_params *p, mm1_param_group group, int64_t rows, in
                           "%s.%s.weight", prefix, name);
 }
 
-static mm1_tensor *bias(const mm1_block_config *c, mm1_params *p, mm1_param_group group, int64_t n, const char *prefix,
+static mm1_tensor *bias(bool wanted, mm1_params *p, mm1_param_group group, int64_t n, const char *prefix,
                         const char *name)
 {
-    return !c->bias ? NULL
-                    : mm1_params_add(p, group, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "%s.%s.bias", prefix, name);
+    return !wanted ? NULL
+                   : mm1_params_add(p, group, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "%s.%s.bias", prefix, name);
 }
 
 void mm1__norm_create(mm1_tensor **w, mm1_tensor **b, mm1_norm kind, int64_t C, mm1_params *p, mm1_param_group group,
@@ -37,14 +37,14 @@ void mm1__block_create(mm1_block *b, const mm1_block_config *c, mm1_params *p, m
 
     mm1__norm_create(&b->norm1_w, &b->norm1_b, c->norm, C, p, group, prefix, "norm1");
     b->qkv_w = matrix(p, group, n_qkv, C, 1, prefix, "attn.qkv");
-    b->qkv_b = bias(c, p, group, n_qkv, prefix, "attn.qkv");
+    b->qkv_b = bias(c->bias || c->qkv_bias, p, group, n_qkv, prefix, "attn.qkv");
     b->out_w = matrix(p, group, C, n_out, into_residual, prefix, "attn.out");
-    b->out_b = bias(c, p, group, C, prefix, "attn.out");
+    b->out_b = bias(c->bias, p, group, C, prefix, "attn.out");
     mm1__norm_create(&b->norm2_w, &b->norm2_b, c->norm, C, p, group, prefix, "norm2");
     b->up_w = matrix(p, group, n_up, C, 1, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
-    b->up_b = bias(c, p, group, n_up, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
+    b->up_b = bias(c->bias, p, group, n_up, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
     b->down_w = matrix(p, group, C, c->mlp_width, into_residual, prefix, "mlp.down");
-    b->down_b = bias(c, p, group, C, prefix, "mlp.down");
+    b->down_b = bias(c->bias, p, group, C, prefix, "mlp.down");
 }
 
 mm1_attention_spec mm1__block_spec(const mm1_block_config *c, int64_t B, int64_t T)

@@ -12,7 +12,7 @@ typedef struct mm1_block_config {
     int64_t width, n_heads, n_kv_heads, head_dim, mlp_width, n_layers;
     mm1_norm norm;
     mm1_act act;
-    bool gated, bias;
+    bool gated, bias, qkv_bias;
     double norm_eps;
 } mm1_block_config;
 

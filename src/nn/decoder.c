@@ -9,6 +9,22 @@
 static const char *const norm_names[] = {"rmsnorm", "layernorm", NULL};
 static const char *const position_names[] = {"rope", "learned", NULL};
 
+static const char *const rope_names[] = {"none", "linear", "llama3", NULL};
+
+#define F(member, TYPE, ...) MM1_FIELD(mm1_rope_scaling, member, TYPE, __VA_ARGS__)
+static const mm1_field rope_scaling_fields[] = {
+    F(type, ENUM, .def.i = MM1_ROPE_PLAIN, .names = rope_names,
+      .help = "how rotary positions are stretched; linear: by factor; llama3: long waves by factor, short ones not"),
+    F(factor, F64, .def.f = 1, .min.f = 1, .max.f = 1e6, .help = "how far"),
+    F(low_freq_factor, F64, .def.f = 1, .min.f = 0, .max.f = 1e6,
+      .help = "llama3: waves are long up to so many turns in original_positions"),
+    F(high_freq_factor, F64, .def.f = 4, .min.f = 0, .max.f = 1e6, .help = "llama3: and short from so many on"),
+    F(original_positions, I64, .def.i = 8192, .min.i = 1, .max.i = 1 << 24,
+      .help = "llama3: longest sequence before stretching"),
+    {0},
+};
+#undef F
+
 #define F(member, TYPE, ...) MM1_FIELD(mm1_decoder_config, member, TYPE, __VA_ARGS__)
 const mm1_field mm1__decoder_fields[] = {
     F(vocab_size, I64, .def.i = 0, .min.i = 0, .max.i = 1 << 24,
@@ -24,10 +40,12 @@ const mm1_field mm1__decoder_fields[] = {
     F(act, ENUM, .def.i = MM1_ACT_SILU, .names = mm1__act_names, .help = "activation of the MLP"),
     F(gated, BOOL, .def.i = 1, .help = "gated MLP (with silu: SwiGLU)"),
     F(bias, BOOL, .def.i = 0, .help = "biases in the linear layers"),
+    F(qkv_bias, BOOL, .def.i = 0, .help = "biases in the projection to queries, keys and values, if not in all"),
     F(tie_embeddings, BOOL, .def.i = 1, .help = "the head is the embedding"),
     F(positions, ENUM, .def.i = MM1_POSITIONS_ROPE, .names = position_names, .help = "how positions are told"),
     F(max_positions, I64, .def.i = 4096, .min.i = 1, .max.i = 1 << 24, .help = "longest sequence"),
     F(rope_theta, F64, .def.f = 10000, .min.f = 1, .max.f = 1e9, .help = "base of the rotary frequencies"),
+    MM1_FIELD_GROUP_OF(mm1_decoder_config, rope_scaling, rope_scaling_fields),
     F(norm_eps, F64, .def.f = 1e-5, .min.f = 0, .max.f = 1, .help = "epsilon of the norms"),
     {0},
 };
@@ -54,6 +72,12 @@ mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_error *err)
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.head_dim: %lld is odd; rotary positions need pairs",
                              (long long)c->head_dim);
     }
+    const mm1_rope_scaling *s = &c->rope_scaling;
+    if (s->type == MM1_ROPE_LLAMA3 && s->high_freq_factor <= s->low_freq_factor) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "model.decoder.rope_scaling.high_freq_factor: %g is not above low_freq_factor %g",
+                             s->high_freq_factor, s->low_freq_factor);
+    }
     if (c->vocab_size < 1) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.vocab_size: not set, and no tokenizer to take it from");
     }
@@ -79,6 +103,7 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
                                          .act = (mm1_act)c->act,
                                          .gated = c->gated,
                                          .bias = c->bias,
+                                         .qkv_bias = c->qkv_bias,
                                          .norm_eps = c->norm_eps};
     d->blocks = mm1_calloc((size_t)c->n_layers, sizeof *d->blocks);
     if (d->blocks == NULL) {
@@ -90,7 +115,7 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
             mm1_decoder_deinit(d);
             return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld positions", (long long)config->max_positions);
         }
-        mm1_rope_table(d->rope_table, c->max_positions, c->head_dim, c->rope_theta);
+        mm1_rope_table(d->rope_table, c->max_positions, c->head_dim, c->rope_theta, &c->rope_scaling);
     }
     d->embed = mm1_params_add(p, group, MM1_INIT_NORMAL, 1.0 / sqrt((double)c->width), true, 2,
                               (int64_t[]){c->vocab_size, c->width}, "decoder.embed.weight");

@@ -15,10 +15,12 @@ typedef struct mm1_decoder_config {
     int64_t mlp_width;
     int norm; /* mm1_norm */
     int act;  /* mm1_act */
-    bool gated, bias, tie_embeddings;
+    bool gated, bias, qkv_bias, tie_embeddings;
     int positions;         /* mm1_positions */
     int64_t max_positions; /* longest sequence */
-    double rope_theta, norm_eps;
+    double rope_theta;
+    mm1_rope_scaling rope_scaling;
+    double norm_eps;
 } mm1_decoder_config;
 
 extern const mm1_field mm1__decoder_fields[];

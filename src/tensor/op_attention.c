@@ -14,10 +14,27 @@ typedef struct attention_node {
     float *lse;
 } attention_node;
 
-void mm1_rope_table(float *table, int64_t n, int64_t D, double theta)
+/* What a rotary frequency becomes in a context that is longer than the one it was learned in. */
+static double scaled_rate(double rate, const mm1_rope_scaling *s)
+{
+    if (s == NULL || s->type == MM1_ROPE_PLAIN) {
+        return rate;
+    }
+    if (s->type == MM1_ROPE_LINEAR) {
+        return rate / s->factor;
+    }
+    /* Llama 3.1: short waves stay, long ones are stretched, and those between them go over from one to the other. */
+    const double turns = (double)s->original_positions * rate / (2 * M_PI);
+    const double keep = (turns - s->low_freq_factor) / (s->high_freq_factor - s->low_freq_factor);
+    return turns < s->low_freq_factor    ? rate / s->factor
+           : turns > s->high_freq_factor ? rate
+                                         : (1 - keep) * rate / s->factor + keep * rate;
+}
+
+void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_rope_scaling *scaling)
 {
     for (int64_t i = 0; i < D / 2; i++) {
-        const double rate = pow(theta, -2.0 * (double)i / (double)D);
+        const double rate = scaled_rate(pow(theta, -2.0 * (double)i / (double)D), scaling);
         for (int64_t pos = 0; pos < n; pos++) {
             table[pos * D + i] = (float)cos((double)pos * rate);
             table[pos * D + D / 2 + i] = (float)sin((double)pos * rate);

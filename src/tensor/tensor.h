@@ -223,8 +223,22 @@ typedef struct mm1_kv_cache {
  * and hi count positions of the cache.  spec->S is ignored. */
 mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_attention_spec *spec, mm1_kv_cache *cache);
 
-/* table [n, D]: D/2 cosines, then D/2 sines of position / theta^(2 i / D). */
-void mm1_rope_table(float *table, int64_t n, int64_t D, double theta);
+/* How rotary positions are stretched over more than they were learned for. */
+typedef enum mm1_rope_type {
+    MM1_ROPE_PLAIN,
+    MM1_ROPE_LINEAR, /* all by `factor` */
+    MM1_ROPE_LLAMA3, /* by the turns that a frequency makes in original_positions: up to low_freq_factor of them by
+                      * `factor`, from high_freq_factor on not at all, between them by parts */
+    MM1_ROPE_TYPE_COUNT
+} mm1_rope_type;
+typedef struct mm1_rope_scaling {
+    int type; /* mm1_rope_type */
+    double factor, low_freq_factor, high_freq_factor;
+    int64_t original_positions;
+} mm1_rope_scaling;
+
+/* table [n, D]: D/2 cosines, then D/2 sines of position / theta^(2 i / D).  scaling may be NULL. */
+void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_rope_scaling *scaling);
 
 /* pixels [I, 3, R, R] -> [I P, 3 p p], p = patch size, P = (R / p)^2; channels, then rows, then columns inside a patch.
  */

@@ -165,7 +165,7 @@ static mm1_tensor *attention(ctx *c)
                             .hi = ints(c, "hi")};
     if (d[9] != 0) {
         float *table = own(c, mm1_alloc((size_t)(s.T * s.D), sizeof *table));
-        mm1_rope_table(table, s.T, s.D, 100);
+        mm1_rope_table(table, s.T, s.D, 100, NULL);
         s.cos_sin = table;
         s.position = ints(c, "position");
     }
