@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "model/import.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -40,38 +41,40 @@ void mm1_model_deinit(mm1_model *m)
     *m = (mm1_model){0};
 }
 
+/* Shapes first: memory is taken only for weights that are there. */
+static mm1_status load_weights(mm1_model *m, mm1_import *i, const mm1_weights *w, bool alloc, bool with_grad,
+                               mm1_error *err)
+{
+    mm1_status st = mm1_import_check(i, &m->params, w, err);
+    st = st != MM1_OK || !alloc ? st : mm1_params_alloc(&m->params, with_grad, err);
+    return st != MM1_OK ? st : mm1_import_weights(i, &m->params, w, err);
+}
+
 mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err)
 {
-    mm1_safetensors *sf = NULL;
-    mm1_status st = mm1_safetensors_open(&sf, path, err);
-    for (int64_t i = 0; st == MM1_OK && i < m->params.n_items; i++) {
-        mm1_param *p = m->params.items[i];
-        const mm1_safetensors_tensor *t = NULL;
-        st = mm1_safetensors_get(sf, p->name, p->tensor.rank, p->tensor.dims, &t, err);
-        st = st != MM1_OK ? st : mm1_safetensors_to_f32(t, p->tensor.data, err);
+    mm1_weights w;
+    mm1_import ours = {.architecture = &mm1__architecture_mm1, .config = m->config};
+    mm1_status st = mm1_weights_open_file(&w, path, err);
+    if (st == MM1_OK) {
+        st = load_weights(m, &ours, &w, false, false, err);
+        mm1_weights_close(&w);
     }
-    for (size_t i = 0; st == MM1_OK && i < mm1_safetensors_n(sf); i++) {
-        const char *name = mm1_safetensors_at(sf, i)->name;
-        if (mm1_params_find(&m->params, name) == NULL) {
-            st = mm1_error_set(err, MM1_E_FORMAT,
-                               "%s: tensor \"%s\" is none of this model; does config.json belong to it?", path, name);
-        }
-    }
-    mm1_safetensors_close(sf);
     return st;
 }
 
 mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err)
 {
-    mm1_model_config config;
+    mm1_import import;
+    mm1_weights weights = {0};
     *m = (mm1_model){0};
-    char *weights = mm1_path_join(dir, "model.safetensors"), *tokenizer = mm1_path_join(dir, "tokenizer.json");
-    mm1_status st = weights == NULL || tokenizer == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir)
-                                                         : mm1_model_config_read(&config, dir, err);
-    st = st != MM1_OK ? st : mm1_model_init(m, &config, err);
-    st = st != MM1_OK ? st : mm1_params_alloc(&m->params, with_grad, err);
-    st = st != MM1_OK ? st : mm1_model_load_weights(m, weights, err);
-    if (st != MM1_OK || !mm1_model_config_has_decoder(&config)) {
+    char *tokenizer = mm1_path_join(dir, "tokenizer.json");
+    mm1_status st =
+        tokenizer == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir) : mm1_import_read(&import, dir, err);
+    st = st != MM1_OK ? st : mm1_model_init(m, &import.config, err);
+    st = st != MM1_OK ? st : mm1_weights_open(&weights, dir, err);
+    st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
+    mm1_weights_close(&weights);
+    if (st != MM1_OK || !mm1_model_config_has_decoder(&m->config)) {
         goto out;
     }
     st = mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
@@ -87,7 +90,6 @@ out:
     if (st != MM1_OK) {
         mm1_model_deinit(m);
     }
-    mm1_free(weights);
     mm1_free(tokenizer);
     return st;
 }

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/yaml.h"
+#include "model/import.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -173,40 +174,26 @@ static mm1_status read_image_config(mm1_model_config *c, const char *path, mm1_e
     return st;
 }
 
+/* A folder of our own: config.json is the table of fields. */
+static mm1_status read_own(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    mm1_model_config *c = &out->config;
+    (void)mm1_yaml_take(map, "architectures");
+    mm1_status st = mm1_fields_load_node(mm1__model_fields, c, map, err);
+    if (st == MM1_OK && mm1_model_config_has_vision(c)) {
+        char *path = mm1_path_join(dir, "preprocessor_config.json");
+        st = path != NULL ? read_image_config(c, path, err) : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir);
+        mm1_free(path);
+    }
+    return st;
+}
+
+const mm1_architecture mm1__architecture_mm1 = {.model_type = "mm1", .read = read_own};
+
 mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error *err)
 {
-    mm1_yaml doc = {0};
-    char *path = mm1_path_join(dir, "config.json"), *image_path = mm1_path_join(dir, "preprocessor_config.json");
-    mm1_status st = mm1_fields_defaults(mm1__model_fields, c, err);
-    if (st == MM1_OK && (path == NULL || image_path == NULL)) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir);
-    }
-    if (st == MM1_OK && !mm1_path_exists(path)) {
-        st = mm1_error_set(err, MM1_E_IO, "%s: no config.json; is this a model folder?", dir);
-    }
-    st = st != MM1_OK ? st : mm1_yaml_load(&doc, path, err);
-    if (st == MM1_OK) {
-        const mm1_yaml_node *type = mm1_yaml_take(doc.root, "model_type");
-        (void)mm1_yaml_take(doc.root, "architectures");
-        if (type == NULL || type->text == NULL || strcmp(type->text, "mm1") != 0) {
-            st = mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: model_type \"%s\" is not supported; \"mm1\" is", path,
-                               type != NULL && type->text != NULL ? type->text : "(none)");
-        } else {
-            st = mm1_fields_load_node(mm1__model_fields, c, doc.root, err);
-        }
-        if (st == MM1_E_CONFIG) {
-            st = MM1_E_FORMAT; /* it is the file that is wrong, not the user's recipe */
-            if (err != NULL) {
-                err->status = st;
-            }
-        }
-    }
-    if (st == MM1_OK && mm1_model_config_has_vision(c)) {
-        st = read_image_config(c, image_path, err);
-    }
-    st = st != MM1_OK ? st : mm1_model_config_resolve(c, err);
-    mm1_yaml_deinit(&doc);
-    mm1_free(image_path);
-    mm1_free(path);
+    mm1_import import;
+    const mm1_status st = mm1_import_read(&import, dir, err);
+    *c = import.config;
     return st;
 }

@@ -1,0 +1,435 @@
+/* import.c - see import.h. */
+#include "model/import.h"
+
+#include "base/alloc.h"
+#include "base/file.h"
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const mm1_architecture *const architectures[] = {&mm1__architecture_mm1, &mm1__architecture_llama};
+enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures, MAX_CONFIG_BYTES = 1 << 20 };
+
+static const char head_name[] = "decoder.head.weight", embed_name[] = "decoder.embed.weight";
+
+void mm1_import_list(char *text, size_t cap)
+{
+    size_t len = 0;
+    text[0] = '\0';
+    for (int i = 0; i < N_ARCHITECTURES && len < cap; i++) {
+        len += (size_t)snprintf(text + len, cap - len, "%s%s", i == 0 ? "" : ", ", architectures[i]->model_type);
+    }
+}
+
+/* ---- config.json ---- */
+
+mm1_status mm1__import_refuse(const mm1_yaml_node *map, mm1_error *err, const char *format, ...)
+{
+    char message[MM1_ERROR_MESSAGE_BYTES];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: %s", map->path, message);
+}
+
+void mm1__import_drop_idle(mm1_yaml_node *map)
+{
+    static const char *const idle[] = {
+        /* names and versions */
+        "_name_or_path", "architectures", "model_type", "transformers_version", "transformers.js_config",
+        "unsloth_version", "unsloth_fixed", "tokenizer_class", "is_llama_config", "finetuning_task",
+        "task_specific_params", "problem_type", "id2label", "label2id", "prefix",
+        /* element types, and how one would compute */
+        "dtype", "torch_dtype", "torchscript", "tf_legacy_loss", "use_bfloat16", "use_cache", "use_return_dict",
+        "return_dict", "output_attentions", "output_hidden_states", "chunk_size_feed_forward", "pretraining_tp",
+        "attn_implementation", "_attn_implementation", "_attn_implementation_autoset", "_flash_attn_2_enabled",
+        "is_decoder",
+        /* training */
+        "initializer_range", "attention_dropout",
+        /* ids of tokens: read by those who speak to the tokenizer */
+        "bos_token_id", "eos_token_id", "pad_token_id", "unk_token_id", "sep_token_id", "decoder_start_token_id",
+        /* generation */
+        "bad_words_ids", "begin_suppress_tokens", "diversity_penalty", "do_sample", "early_stopping",
+        "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "forced_bos_token_id",
+        "forced_eos_token_id", "length_penalty", "max_length", "max_new_tokens", "min_length", "no_repeat_ngram_size",
+        "num_beam_groups", "num_beams", "num_return_sequences", "output_scores", "remove_invalid_values",
+        "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p",
+        "typical_p"};
+    static const char *const idle_if_false[] = {"add_cross_attention", "is_encoder_decoder", "rope_interleaved",
+                                                "tie_encoder_decoder"};
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
+        (void)mm1_yaml_take(map, idle[i]);
+    }
+    for (size_t i = 0; i < sizeof idle_if_false / sizeof *idle_if_false; i++) {
+        const mm1_yaml_node *node = mm1_yaml_get(map, idle_if_false[i]);
+        if (node != NULL && node->text != NULL && !node->is_quoted && strcmp(node->text, "false") == 0) {
+            (void)mm1_yaml_take(map, idle_if_false[i]);
+        }
+    }
+    const mm1_yaml_node *pruned = mm1_yaml_get(map, "pruned_heads");
+    if (pruned != NULL && pruned->kind == MM1_YAML_MAP && pruned->n == 0) {
+        (void)mm1_yaml_take(map, "pruned_heads");
+    }
+    for (mm1_yaml_node *child = map->first, *next; child != NULL; child = next) {
+        next = child->next;
+        if (mm1_yaml_is_null(child)) {
+            (void)mm1_yaml_take(map, child->key);
+        }
+    }
+}
+
+mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_node *map, mm1_error *err)
+{
+    for (const mm1_yaml_node *child = map->first; child != NULL; child = child->next) {
+        const mm1_field *f = table;
+        while (f->type != MM1_FIELD_END && strcmp(f->key, child->key) != 0) {
+            f++;
+        }
+        if (f->type == MM1_FIELD_END) {
+            return mm1_error_set(err, MM1_E_UNSUPPORTED,
+                                 "%s:%d: key \"%.80s\" is not understood, and may change what the model computes",
+                                 child->path, child->line, child->key);
+        }
+    }
+    mm1_status st = mm1_fields_defaults(table, object, err);
+    st = st != MM1_OK ? st : mm1_fields_load_node(table, object, map, err);
+    return st != MM1_OK ? st : mm1_fields_check(table, object, err);
+}
+
+mm1_status mm1__import_act(const mm1_yaml_node *map, const char *key, const char *name, int *act, mm1_error *err)
+{
+    static const struct {
+        const char *name;
+        mm1_act act;
+    } acts[] = {{"silu", MM1_ACT_SILU},
+                {"swish", MM1_ACT_SILU},
+                {"gelu", MM1_ACT_GELU},
+                {"gelu_new", MM1_ACT_GELU_TANH},
+                {"gelu_fast", MM1_ACT_GELU_TANH},
+                {"gelu_pytorch_tanh", MM1_ACT_GELU_TANH},
+                {"quick_gelu", MM1_ACT_QUICK_GELU},
+                {"relu", MM1_ACT_RELU}};
+    for (size_t i = 0; name != NULL && i < sizeof acts / sizeof *acts; i++) {
+        if (strcmp(acts[i].name, name) == 0) {
+            *act = acts[i].act;
+            return MM1_OK;
+        }
+    }
+    return mm1__import_refuse(map, err, "%s \"%.40s\" is not supported", key, name != NULL ? name : "(none)");
+}
+
+static mm1_status read_root(mm1_import *out, mm1_yaml_node *root, const char *path, const char *dir, mm1_error *err)
+{
+    const mm1_yaml_node *type = root->kind == MM1_YAML_MAP ? mm1_yaml_take(root, "model_type") : NULL;
+    const char *name = type != NULL && type->text != NULL ? type->text : "(none)";
+    for (int i = 0; i < N_ARCHITECTURES; i++) {
+        if (strcmp(architectures[i]->model_type, name) == 0) {
+            out->architecture = architectures[i];
+        }
+    }
+    if (out->architecture == NULL) {
+        char known[300];
+        mm1_import_list(known, sizeof known);
+        return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: model_type \"%.80s\" is not supported; known are %s", path,
+                             name, known);
+    }
+    mm1_status st = mm1_fields_defaults(mm1__model_fields, &out->config, err);
+    st = st != MM1_OK ? st : out->architecture->read(out, root, dir, err);
+    if (st == MM1_OK && (st = mm1_model_config_resolve(&out->config, err)) != MM1_OK) {
+        (void)mm1_error_wrap(err, st, "%s", path);
+    }
+    return st;
+}
+
+mm1_status mm1_import_read(mm1_import *out, const char *dir, mm1_error *err)
+{
+    mm1_yaml doc = {0};
+    char *path = mm1_path_join(dir, "config.json"), *text = NULL;
+    size_t len = 0;
+    mm1_status st = MM1_OK;
+    *out = (mm1_import){0};
+    if (path == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir);
+    }
+    if (!mm1_path_exists(path)) {
+        st = mm1_error_set(err, MM1_E_IO, "%s: no config.json; is this a model folder?", dir);
+    }
+    st = st != MM1_OK ? st : mm1_file_read(path, MAX_CONFIG_BYTES, &text, &len, err);
+    st = st != MM1_OK ? st : mm1_yaml_parse(&doc, text, len, path, err); /* JSON is a part of YAML */
+    st = st != MM1_OK ? st : read_root(out, doc.root, path, dir, err);
+    if (st == MM1_E_CONFIG) {
+        st = MM1_E_FORMAT; /* it is the file that is wrong, not the user's recipe */
+        if (err != NULL) {
+            err->status = st;
+        }
+    }
+    mm1_yaml_deinit(&doc);
+    mm1_free(text);
+    mm1_free(path);
+    return st;
+}
+
+/* ---- names ---- */
+
+/* Whether name is pattern with a number in the place of each "*"; the last one goes into *star. */
+static bool matches(const char *pattern, const char *name, int64_t *star)
+{
+    while (*pattern != '\0') {
+        if (*pattern != '*') {
+            if (*pattern++ != *name++) {
+                return false;
+            }
+            continue;
+        }
+        pattern++;
+        if (!isdigit((unsigned char)*name)) {
+            return false;
+        }
+        for (*star = 0; isdigit((unsigned char)*name); name++) {
+            if (*star > INT32_MAX) {
+                return false;
+            }
+            *star = *star * 10 + (*name - '0');
+        }
+    }
+    return *name == '\0';
+}
+
+/* A name of a map as it is in the file: the beginning replaced, numbers filled in. */
+static void fill(char *out, const char *pattern, const mm1_import_naming *naming, int64_t star, int64_t hash)
+{
+    const char *from = naming->from != NULL ? naming->from : "";
+    const bool begins = strncmp(pattern, from, strlen(from)) == 0;
+    const char *rest = begins ? pattern + strlen(from) : pattern;
+    size_t len = (size_t)snprintf(out, MM1_IMPORT_NAME_BYTES, "%s", begins && naming->to != NULL ? naming->to : "");
+    for (; *rest != '\0' && len < MM1_IMPORT_NAME_BYTES - 1; rest++) {
+        const size_t room = MM1_IMPORT_NAME_BYTES - len;
+        const int n = *rest == '*' && star >= 0   ? snprintf(out + len, room, "%" PRId64, star)
+                      : *rest == '#' && hash >= 0 ? snprintf(out + len, room, "%" PRId64, hash)
+                                                  : snprintf(out + len, room, "%c", *rest);
+        len += (size_t)n;
+    }
+}
+
+/* The map of a parameter; NULL if there is none. */
+static const mm1_import_map *find_map(const mm1_import *i, const char *ours, const mm1_import_part **part,
+                                      int64_t *star)
+{
+    for (int k = 0; k < i->n_parts; k++) {
+        for (const mm1_import_map *m = i->parts[k].maps; m->ours != NULL; m++) {
+            if (matches(m->ours, ours, star)) {
+                *part = &i->parts[k];
+                return m;
+            }
+        }
+    }
+    return NULL;
+}
+
+static void choose_naming(mm1_import_part *part, const mm1_weights *w)
+{
+    char name[MM1_IMPORT_NAME_BYTES];
+    for (part->naming = 0; part->naming < MM1_IMPORT_MAX_NAMINGS; part->naming++) {
+        fill(name, part->maps[0].theirs[0], &part->namings[part->naming], 0, 0);
+        if (mm1_weights_find(w, name) != NULL) {
+            return;
+        }
+    }
+    part->naming = 0;
+}
+
+/* ---- pieces ---- */
+
+/* Rows [row, row + rows) of each of `outer` matrices [all, cols] of a parameter, and the tensor they come from. */
+typedef struct piece {
+    char name[MM1_IMPORT_NAME_BYTES];
+    mm1_layout layout;
+    int64_t first; /* element of the parameter where the first matrix begins */
+    int64_t outer, all, cols, row, rows;
+    int n_dims; /* of the tensor */
+    int64_t shape[MM1_MAX_DIMS];
+} piece;
+
+typedef mm1_status piece_fn(void *ctx, const mm1_param *p, const piece *piece, mm1_error *err);
+
+static int64_t piece_rows(const mm1_import *i, const mm1_import_map *m, int k, int n, int64_t all)
+{
+    const mm1_decoder_config *c = &i->config.decoder;
+    return m->split == MM1_SPLIT_HEADS ? (k == 0 ? c->n_heads : c->n_kv_heads) * c->head_dim : all / n;
+}
+
+/* Calls fn for each piece of a parameter. */
+static mm1_status each_piece(const mm1_import *i, const mm1_param *p, piece_fn *fn, void *ctx, mm1_error *err)
+{
+    const mm1_tensor *t = &p->tensor;
+    const mm1_import_part *part = NULL;
+    int64_t star = 0;
+    piece x = {.outer = 1, .cols = 1, .n_dims = t->rank};
+    memcpy(x.shape, t->dims, sizeof x.shape);
+    if (i->n_parts == 0) { /* our own names */
+        (void)snprintf(x.name, sizeof x.name, "%s", p->name);
+        x.all = x.rows = p->n;
+        return fn(ctx, p, &x, err);
+    }
+    const mm1_import_map *m = find_map(i, p->name, &part, &star);
+    if (m == NULL) {
+        return mm1_error_set(err, MM1_E_UNSUPPORTED, "a model of type %s has no parameter \"%s\"",
+                             i->architecture->model_type, p->name);
+    }
+    int n = 0;
+    while (n < MM1_IMPORT_MAX_PIECES && m->theirs[n] != NULL) {
+        n++;
+    }
+    const bool counts = strchr(m->theirs[0], '#') != NULL;
+    const int64_t n_hash = counts ? t->dims[0] : 1;
+    /* Matrices of a stack lie in one tensor, or each in its own. */
+    const int row_dim = t->rank >= 3 ? 1 : 0;
+    x.outer = row_dim == 1 && !counts ? t->dims[0] : 1;
+    x.all = t->dims[row_dim];
+    for (int d = row_dim + 1; d < t->rank; d++) {
+        x.cols *= t->dims[d];
+    }
+    if (counts) {
+        x.n_dims = t->rank - 1;
+        memcpy(x.shape, t->dims + 1, (size_t)x.n_dims * sizeof *x.shape);
+    }
+    const int shape_row = counts ? row_dim - 1 : row_dim;
+    x.layout = m->layout;
+    mm1_status st = MM1_OK;
+    for (int64_t hash = 0; st == MM1_OK && hash < n_hash; hash++) {
+        x.first = hash * x.all * x.cols;
+        x.row = 0;
+        for (int k = 0; st == MM1_OK && k < n; k++) {
+            piece y = x;
+            y.rows = piece_rows(i, m, k, n, x.all);
+            y.shape[shape_row] = y.rows;
+            if (m->layout == MM1_LAYOUT_COLUMNS && y.n_dims > shape_row + 1) {
+                y.shape[shape_row] = y.shape[shape_row + 1];
+                y.shape[shape_row + 1] = y.rows;
+            }
+            fill(y.name, m->theirs[k], &part->namings[part->naming], star, hash);
+            st = fn(ctx, p, &y, err);
+            x.row += y.rows;
+        }
+        if (st == MM1_OK && x.row != x.all) {
+            st = mm1_error_set(err, MM1_E_SHAPE, "\"%s\": pieces of %" PRId64 " rows for %" PRId64, p->name, x.row,
+                               x.all);
+        }
+    }
+    return st;
+}
+
+static mm1_status check_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+{
+    const mm1_weight *found = NULL;
+    (void)p;
+    return mm1_weights_get(ctx, x->name, x->n_dims, x->shape, &found, err);
+}
+
+/* An untied head in the file of a tied model, which must then be the embedding: NULL if there is none. */
+static mm1_weight *spare_head(const mm1_import *i, const mm1_weights *w)
+{
+    const mm1_import_part *part = NULL;
+    int64_t star = 0;
+    char name[MM1_IMPORT_NAME_BYTES];
+    const mm1_import_map *m = find_map(i, head_name, &part, &star);
+    if (m == NULL || !mm1_model_config_has_decoder(&i->config) || !i->config.decoder.tie_embeddings) {
+        return NULL;
+    }
+    fill(name, m->theirs[0], &part->namings[part->naming], -1, -1);
+    return mm1_weights_find(w, name);
+}
+
+static bool is_idle(const mm1_import *i, const char *name)
+{
+    char pattern[MM1_IMPORT_NAME_BYTES];
+    int64_t star = 0;
+    for (const char *const *idle = i->architecture->idle; idle != NULL && *idle != NULL; idle++) {
+        for (int k = 0; k < i->n_parts; k++) {
+            fill(pattern, *idle, &i->parts[k].namings[i->parts[k].naming], -1, -1);
+            if (matches(pattern, name, &star)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    for (int k = 0; k < i->n_parts; k++) {
+        choose_naming(&i->parts[k], w);
+    }
+    for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
+        st = each_piece(i, p->items[k], check_piece, (void *)(uintptr_t)w, err);
+    }
+    mm1_weight *spare = spare_head(i, w);
+    if (st == MM1_OK && spare != NULL) {
+        const mm1_weight *same = NULL;
+        const mm1_tensor *embed = &mm1_params_find(p, embed_name)->tensor;
+        st = mm1_weights_get(w, spare->name, embed->rank, embed->dims, &same, err);
+    }
+    for (size_t k = 0; st == MM1_OK && k < w->n; k++) {
+        if (!w->items[k].used && !is_idle(i, w->items[k].name)) {
+            st = mm1_error_set(err, MM1_E_FORMAT,
+                               "%s: tensor \"%s\" is none of this model; does config.json belong to it?",
+                               w->items[k].path, w->items[k].name);
+        }
+    }
+    return st;
+}
+
+static mm1_status read_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+{
+    const mm1_weights *w = ctx;
+    const mm1_weight *found = NULL;
+    mm1_status st = mm1_weights_get(w, x->name, x->n_dims, x->shape, &found, err);
+    float *to = p->tensor.data + x->first + x->row * x->cols;
+    if (st != MM1_OK || (x->layout == MM1_LAYOUT_ROWS && (x->outer == 1 || x->rows == x->all))) {
+        return st != MM1_OK ? st : w->read(found, to, err);
+    }
+    const int64_t n = x->rows * x->cols, step = x->all * x->cols;
+    float *values = mm1_alloc((size_t)(x->outer * n), sizeof *values);
+    st = values != NULL ? w->read(found, values, err)
+                        : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to read '%s'", found->path, found->name);
+    for (int64_t e = 0; st == MM1_OK && e < x->outer; e++, to += step) {
+        const float *from = values + e * n;
+        if (x->layout == MM1_LAYOUT_ROWS) {
+            memcpy(to, from, (size_t)n * sizeof *to);
+            continue;
+        }
+        for (int64_t r = 0; r < x->rows; r++) {
+            for (int64_t c = 0; c < x->cols; c++) {
+                to[r * x->cols + c] = from[c * x->rows + r];
+            }
+        }
+    }
+    mm1_free(values);
+    return st;
+}
+
+mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
+        st = each_piece(i, p->items[k], read_piece, (void *)(uintptr_t)w, err);
+    }
+    const mm1_weight *spare = spare_head(i, w);
+    if (st == MM1_OK && spare != NULL) {
+        const mm1_param *embed = mm1_params_find(p, embed_name);
+        float *head = mm1_alloc((size_t)embed->n, sizeof *head);
+        st = head != NULL ? w->read(spare, head, err)
+                          : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to read '%s'", spare->path, spare->name);
+        if (st == MM1_OK && memcmp(head, embed->tensor.data, (size_t)embed->n * sizeof *head) != 0) {
+            st = mm1_error_set(err, MM1_E_FORMAT,
+                               "%s: tensor '%s' is not the embedding, though the configuration ties the two",
+                               spare->path, spare->name);
+        }
+        mm1_free(head);
+    }
+    return st;
+}

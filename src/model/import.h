@@ -1,0 +1,120 @@
+/* import.h - models that others have made: what their configuration means here, and where our parameters are in their
+ * files.
+ *
+ *     config.json --read()--> mm1_import: mm1_model_config, and for each part of the model a list of mm1_import_map
+ *     weights     --maps----> the table of parameters
+ *
+ * A model is understood in full or refused by the name of what is not: a key of the configuration that nothing reads, a
+ * tensor that no parameter takes, a parameter without a tensor.  The shapes of all tensors are checked before any
+ * memory is taken.
+ *
+ * A new architecture is one mm1_architecture in import_<family>.c and one line in the table of import.c.  A format
+ * other than a folder of safetensors fills mm1_weights and an mm1_import, and then calls mm1_import_check() and
+ * mm1_import_weights().  Model type "mm1" is a row as any other, whose names are ours.
+ *
+ * Errors: MM1_E_UNSUPPORTED for what is not understood, MM1_E_FORMAT and MM1_E_SHAPE for files that do not fit
+ * together, with file and key or tensor. */
+#ifndef MM1_MODEL_IMPORT_H
+#define MM1_MODEL_IMPORT_H
+
+#include "base/yaml.h"
+#include "model/model_config.h"
+#include "model/weights.h"
+#include "nn/params.h"
+
+enum { MM1_IMPORT_MAX_PIECES = 3, MM1_IMPORT_MAX_PARTS = 4, MM1_IMPORT_MAX_NAMINGS = 3, MM1_IMPORT_NAME_BYTES = 256 };
+
+/* How a piece lies in its file. */
+typedef enum mm1_layout {
+    MM1_LAYOUT_ROWS,   /* as ours: [rows, cols], or [n] */
+    MM1_LAYOUT_COLUMNS /* transposed: [cols, rows] */
+} mm1_layout;
+
+/* How many rows of our parameter each of several pieces has. */
+typedef enum mm1_split {
+    MM1_SPLIT_EVEN, /* as many as the others */
+    MM1_SPLIT_HEADS /* those of the decoder's queries, keys, values */
+} mm1_split;
+
+/* Where one of our parameters, or one in each layer, comes from.  "*" stands for a number, the same in all names; "#"
+ * for the index along the first dimension of our parameter [E, rows, cols], each E from pieces of its own. */
+typedef struct mm1_import_map {
+    const char *ours;                          /* "decoder.layers.*.attn.qkv.weight" */
+    const char *theirs[MM1_IMPORT_MAX_PIECES]; /* pieces, one below the other; ended by NULL if there are fewer */
+    mm1_layout layout;
+    mm1_split split;
+} mm1_import_map;
+
+#define MM1_MAP(name, ...)                                                                                             \
+    {                                                                                                                  \
+        .ours = (name), .theirs = { __VA_ARGS__ }                                                                      \
+    }
+#define MM1_MAP_HEADS(name, ...)                                                                                       \
+    {                                                                                                                  \
+        .ours = (name), .theirs = {__VA_ARGS__}, .split = MM1_SPLIT_HEADS                                              \
+    }
+#define MM1_MAP_COLUMNS(name, ...)                                                                                     \
+    {                                                                                                                  \
+        .ours = (name), .theirs = {__VA_ARGS__}, .layout = MM1_LAYOUT_COLUMNS                                          \
+    }
+
+/* Names that begin with `from` in a map begin with `to` in the file. */
+typedef struct mm1_import_naming {
+    const char *from, *to;
+} mm1_import_naming;
+
+/* A part of a model whose names have a prefix of their own. */
+typedef struct mm1_import_part {
+    const mm1_import_map *maps; /* ended by a row without `ours` */
+    /* The first that finds what the first map names holds for all names of the part; {0}: as in the maps. */
+    mm1_import_naming namings[MM1_IMPORT_MAX_NAMINGS];
+    int naming; /* found; set by mm1_import_check() */
+} mm1_import_part;
+
+typedef struct mm1_architecture mm1_architecture;
+
+/* A model that was read so far as its configuration goes. */
+typedef struct mm1_import {
+    const mm1_architecture *architecture;
+    mm1_model_config config;
+    int n_parts; /* 0: names and shapes are ours */
+    mm1_import_part parts[MM1_IMPORT_MAX_PARTS];
+} mm1_import;
+
+struct mm1_architecture {
+    const char *model_type; /* in config.json */
+    /* Fills config (which has its defaults) and parts from the keys of `map`, and refuses what is left of them.  dir is
+     * the folder, for other files. */
+    mm1_status (*read)(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err);
+    /* Tensors that may be in a file and say nothing, as patterns with "*"; ended by NULL, or NULL. */
+    const char *const *idle;
+};
+
+/* The rows. */
+extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama;
+
+/* "mm1, llama, ..." of all rows. */
+void mm1_import_list(char *text, size_t cap);
+
+/* <dir>/config.json and what it needs beside it; the configuration is resolved. */
+MM1_NODISCARD mm1_status mm1_import_read(mm1_import *out, const char *dir, mm1_error *err);
+/* Every parameter has its tensors and no tensor is left; p needs no memory yet.  Marks what is used in w. */
+MM1_NODISCARD mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err);
+/* The values, after mm1_import_check() and mm1_params_alloc(). */
+MM1_NODISCARD mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm1_weights *w,
+                                            mm1_error *err);
+
+/* ---- for readers of configurations ---- */
+
+/* Takes away what every config.json may hold and no model computes with (names, versions, ids of tokens, what training
+ * and generation would do), and every key that is null. */
+void mm1__import_drop_idle(mm1_yaml_node *map);
+/* A field table over what is left; a key that is not in it is refused by name. */
+MM1_NODISCARD mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_node *map, mm1_error *err);
+/* "path:line: key: " and the rest as MM1_E_UNSUPPORTED. */
+mm1_status mm1__import_refuse(const mm1_yaml_node *map, mm1_error *err, const char *format, ...) MM1_PRINTF(3, 4);
+/* Our activation of this name. */
+MM1_NODISCARD mm1_status mm1__import_act(const mm1_yaml_node *map, const char *key, const char *name, int *act,
+                                         mm1_error *err);
+
+#endif

@@ -1,0 +1,179 @@
+/* import_llama.c - the decoders of the LLaMA family as Hugging Face transformers stores them: LLaMA 1 to 3, SmolLM2.
+ *
+ * All keys are read that change what such a model computes; the rest is refused or, in mm1__import_drop_idle(), known
+ * to be harmless.  Where a key is absent, the default is that of transformers' class. */
+#include "model/import.h"
+
+#include <string.h>
+
+typedef struct hf_rope {
+    double rope_theta; /* 0: not said here */
+    double factor, low_freq_factor, high_freq_factor, attention_factor, partial_rotary_factor;
+    int64_t original_max_position_embeddings;
+} hf_rope;
+
+typedef struct hf_decoder {
+    int64_t vocab_size, hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_key_value_heads,
+        head_dim, max_position_embeddings;
+    char *hidden_act;
+    double rms_norm_eps, rope_theta;
+    hf_rope rope_parameters, rope_scaling;
+    bool tie_word_embeddings, attention_bias, mlp_bias;
+} hf_decoder;
+
+#define R(member, TYPE, ...) MM1_FIELD(hf_rope, member, TYPE, __VA_ARGS__)
+static const mm1_field rope_fields[] = {
+    R(rope_theta, F64, .max.f = 1e9),
+    R(factor, F64, .def.f = 1, .min.f = 1, .max.f = 1e6),
+    R(low_freq_factor, F64, .def.f = 1, .max.f = 1e6),
+    R(high_freq_factor, F64, .def.f = 4, .max.f = 1e6),
+    R(attention_factor, F64, .def.f = 1, .min.f = 1, .max.f = 1),
+    R(partial_rotary_factor, F64, .def.f = 1, .min.f = 1, .max.f = 1),
+    R(original_max_position_embeddings, I64, .def.i = 0, .max.i = 1 << 24),
+    {0},
+};
+#undef R
+
+#define F(member, TYPE, ...) MM1_FIELD(hf_decoder, member, TYPE, __VA_ARGS__)
+#define COMMON_FIELDS(eps, theta)                                                                                      \
+    F(vocab_size, I64, .def.i = 32000, .min.i = 1, .max.i = 1 << 24),                                                  \
+        F(hidden_size, I64, .def.i = 4096, .min.i = 1, .max.i = 65536),                                                \
+        F(intermediate_size, I64, .def.i = 11008, .min.i = 1, .max.i = 1 << 20),                                       \
+        F(num_hidden_layers, I64, .def.i = 32, .max.i = 1024),                                                         \
+        F(num_attention_heads, I64, .def.i = 32, .min.i = 1, .max.i = 1024),                                           \
+        F(num_key_value_heads, I64, .max.i = 1024), F(head_dim, I64, .max.i = 1024),                                   \
+        F(max_position_embeddings, I64, .def.i = 2048, .min.i = 1, .max.i = 1 << 24),                                  \
+        F(hidden_act, STR, .def.s = "silu"), F(rms_norm_eps, F64, .def.f = (eps), .max.f = 1),                         \
+        F(rope_theta, F64, .def.f = (theta), .min.f = 1, .max.f = 1e9), F(tie_word_embeddings, BOOL),                  \
+        MM1_FIELD_GROUP_OF(hf_decoder, rope_parameters, rope_fields),                                                  \
+        MM1_FIELD_GROUP_OF(hf_decoder, rope_scaling, rope_fields)
+
+static const mm1_field llama_fields[] = {
+    COMMON_FIELDS(1e-6, 10000),
+    F(attention_bias, BOOL),
+    F(mlp_bias, BOOL),
+    {0},
+};
+#undef F
+
+/* rope_parameters (transformers 5) or rope_scaling (before); both may be absent.  Takes the type, which is a word or,
+ * under an older key, the same word. */
+static mm1_status read_rope_type(mm1_yaml_node *map, const char *key, int *type, mm1_error *err)
+{
+    mm1_yaml_node *group = mm1_yaml_get(map, key);
+    *type = MM1_ROPE_PLAIN;
+    if (group == NULL) {
+        return MM1_OK;
+    }
+    const mm1_yaml_node *new_name = mm1_yaml_take(group, "rope_type"), *old_name = mm1_yaml_take(group, "type");
+    const mm1_yaml_node *said = new_name != NULL ? new_name : old_name;
+    if (said == NULL || said->text == NULL) {
+        return said == NULL ? MM1_OK : mm1__import_refuse(map, err, "%s: its type is no word", key);
+    }
+    if (strcmp(said->text, "linear") == 0) {
+        *type = MM1_ROPE_LINEAR;
+    } else if (strcmp(said->text, "llama3") == 0) {
+        *type = MM1_ROPE_LLAMA3;
+    } else if (strcmp(said->text, "default") != 0) {
+        return mm1__import_refuse(map, err, "%s: type \"%.40s\" is not supported; default, linear and llama3 are", key,
+                                  said->text);
+    }
+    return MM1_OK;
+}
+
+static mm1_status read_rope(mm1_decoder_config *out, const hf_decoder *d, int new_type, int old_type,
+                            const mm1_yaml_node *map, mm1_error *err)
+{
+    const hf_rope *r = old_type != MM1_ROPE_PLAIN ? &d->rope_scaling : &d->rope_parameters;
+    out->rope_theta = d->rope_parameters.rope_theta > 0 ? d->rope_parameters.rope_theta
+                      : d->rope_scaling.rope_theta > 0  ? d->rope_scaling.rope_theta
+                                                        : d->rope_theta;
+    out->rope_scaling.type = old_type != MM1_ROPE_PLAIN ? old_type : new_type;
+    if (out->rope_scaling.type == MM1_ROPE_PLAIN) {
+        return MM1_OK;
+    }
+    out->rope_scaling.factor = r->factor;
+    if (out->rope_scaling.type == MM1_ROPE_LLAMA3) {
+        if (r->original_max_position_embeddings < 1) {
+            return mm1__import_refuse(map, err, "rope type llama3 needs original_max_position_embeddings");
+        }
+        out->rope_scaling.low_freq_factor = r->low_freq_factor;
+        out->rope_scaling.high_freq_factor = r->high_freq_factor;
+        out->rope_scaling.original_positions = r->original_max_position_embeddings;
+    }
+    return MM1_OK;
+}
+
+/* What all of the family have in common. */
+static mm1_status to_decoder(mm1_import *out, const hf_decoder *d, const mm1_yaml_node *map, mm1_error *err)
+{
+    mm1_decoder_config *c = &out->config.decoder;
+    out->config.kind = MM1_MODEL_DECODER;
+    c->vocab_size = d->vocab_size;
+    c->width = d->hidden_size;
+    c->n_layers = d->num_hidden_layers;
+    c->n_heads = d->num_attention_heads;
+    c->n_kv_heads = d->num_key_value_heads;
+    c->head_dim = d->head_dim;
+    c->mlp_width = d->intermediate_size;
+    c->norm = MM1_NORM_RMS;
+    c->gated = true;
+    c->tie_embeddings = d->tie_word_embeddings;
+    c->positions = MM1_POSITIONS_ROPE;
+    c->max_positions = d->max_position_embeddings;
+    c->norm_eps = d->rms_norm_eps;
+    c->bias = d->attention_bias && d->mlp_bias;
+    if (d->attention_bias != d->mlp_bias) {
+        return mm1__import_refuse(map, err, "%s without %s is not supported",
+                                  d->attention_bias ? "attention_bias" : "mlp_bias",
+                                  d->attention_bias ? "mlp_bias" : "attention_bias");
+    }
+    return mm1__import_act(map, "hidden_act", d->hidden_act, &c->act, err);
+}
+
+#define LAYER "model.layers.*."
+static const mm1_import_map llama_maps[] = {
+    MM1_MAP("decoder.embed.weight", "model.embed_tokens.weight"),
+    MM1_MAP("decoder.layers.*.norm1.weight", LAYER "input_layernorm.weight"),
+    MM1_MAP_HEADS("decoder.layers.*.attn.qkv.weight", LAYER "self_attn.q_proj.weight", LAYER "self_attn.k_proj.weight",
+                  LAYER "self_attn.v_proj.weight"),
+    MM1_MAP_HEADS("decoder.layers.*.attn.qkv.bias", LAYER "self_attn.q_proj.bias", LAYER "self_attn.k_proj.bias",
+                  LAYER "self_attn.v_proj.bias"),
+    MM1_MAP("decoder.layers.*.attn.out.weight", LAYER "self_attn.o_proj.weight"),
+    MM1_MAP("decoder.layers.*.attn.out.bias", LAYER "self_attn.o_proj.bias"),
+    MM1_MAP("decoder.layers.*.norm2.weight", LAYER "post_attention_layernorm.weight"),
+    MM1_MAP("decoder.layers.*.mlp.gate_up.weight", LAYER "mlp.gate_proj.weight", LAYER "mlp.up_proj.weight"),
+    MM1_MAP("decoder.layers.*.mlp.gate_up.bias", LAYER "mlp.gate_proj.bias", LAYER "mlp.up_proj.bias"),
+    MM1_MAP("decoder.layers.*.mlp.down.weight", LAYER "mlp.down_proj.weight"),
+    MM1_MAP("decoder.layers.*.mlp.down.bias", LAYER "mlp.down_proj.bias"),
+    MM1_MAP("decoder.norm.weight", "model.norm.weight"),
+    MM1_MAP("decoder.head.weight", "lm_head.weight"),
+    {0},
+};
+
+static const char *const llama_idle[] = {LAYER "self_attn.rotary_emb.inv_freq", NULL};
+#undef LAYER
+
+static mm1_status read_family(mm1_import *out, const mm1_field *fields, mm1_yaml_node *map, mm1_error *err)
+{
+    hf_decoder d = {0};
+    int new_type = 0, old_type = 0;
+    mm1__import_drop_idle(map);
+    mm1_status st = read_rope_type(map, "rope_parameters", &new_type, err);
+    st = st != MM1_OK ? st : read_rope_type(map, "rope_scaling", &old_type, err);
+    st = st != MM1_OK ? st : mm1__import_fields(fields, &d, map, err);
+    st = st != MM1_OK ? st : to_decoder(out, &d, map, err);
+    st = st != MM1_OK ? st : read_rope(&out->config.decoder, &d, new_type, old_type, map, err);
+    out->n_parts = 1;
+    out->parts[0] = (mm1_import_part){.maps = llama_maps};
+    mm1_fields_deinit(fields, &d);
+    return st;
+}
+
+static mm1_status read_llama(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    (void)dir;
+    return read_family(out, llama_fields, map, err);
+}
+
+const mm1_architecture mm1__architecture_llama = {.model_type = "llama", .read = read_llama, .idle = llama_idle};
