@@ -21,7 +21,8 @@ marks=$root/.unpacked
 large="openclipart-png stellarium-data tuxpaint-stamps-default sweethome3d-furniture opencv-doc endless-sky-data
        python-sklearn-doc gimp-help-en python-skimage-doc debian-handbook games-thumbnails"
 small="qabcs-data openclipart-svg rust-doc unicode-cldr-core python3.11-doc kgeography-data fonts-noto-color-emoji
-       sword-comm-tdavid debian-policy postgresql-doc-15 debian-reference-en r-cran-janeaustenr"
+       sword-comm-tdavid debian-policy postgresql-doc-15 debian-reference-en r-cran-janeaustenr
+       dataset-fashion-mnist"
 
 case ${1:-} in
 '') packages="$large $small" ;;

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "data/build_internal.h"
+#include "data/packages.h"
 #include "data/picture.h"
 #include <errno.h>
 #include <jansson.h>
@@ -137,18 +138,7 @@ static mm1_status look_at_out(const mm1_build_config *config, const char *hash, 
 /* Where packages are: what the recipe says, else the cache that scripts/demo-data.sh fills, else the system. */
 static char *find_root(const mm1_build_config *config)
 {
-    const char *cache = getenv("MM1_CACHE_DIR"), *home = getenv("HOME");
-    if (is_set(config->root)) {
-        return mm1_strdup(config->root);
-    }
-    char *root = is_set(cache)  ? mm1_path_join(cache, "root")
-                 : is_set(home) ? mm1_path_join(home, ".cache/mm1/root")
-                                : mm1_strdup("/");
-    if (root != NULL && !mm1_path_is_dir(root)) {
-        mm1_free(root);
-        root = mm1_strdup("/");
-    }
-    return root;
+    return is_set(config->root) ? mm1_strdup(config->root) : mm1_packages_root();
 }
 
 static mm1_status resolve_sources(const mm1_build_config *config, mm1_corpus *corpus, mm1_source *sources,

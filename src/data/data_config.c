@@ -3,21 +3,30 @@
 
 #include <string.h>
 
-const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", NULL};
-const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4", "jsonl", "text", NULL};
+const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", "images", NULL};
+const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4", "jsonl", "text", "idx", NULL};
 const char *const mm1__data_jpeg_names[] = {"exact", "scaled", NULL};
 
 const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, name, STR, .is_required = true, .help = "shown in logs and metrics"),
     MM1_FIELD(mm1_data_source, kind, ENUM, .names = mm1__data_kind_names,
-              .help = "captions: a picture and its text; interleaved: pages; text"),
-    MM1_FIELD(mm1_data_source, format, ENUM, .names = mm1__data_format_names,
-              .help = "auto: webdataset for captions, obelics for interleaved, jsonl or text by the file's name"),
-    MM1_FIELD(mm1_data_source, path, STR, .is_required = true, .help = "files; *, ?, [..], {a,b}, {0000..0031}"),
+              .help =
+                  "captions: a picture and its text; interleaved: pages; text; images: pictures alone, for encoders"),
+    MM1_FIELD(
+        mm1_data_source, format, ENUM, .names = mm1__data_format_names,
+        .help =
+            "auto: webdataset for captions, obelics for interleaved, jsonl or text by the file's name, idx for images"),
+    MM1_FIELD(
+        mm1_data_source, path, STR, .is_required = true,
+        .help = "files; *, ?, [..], {a,b}, {0000..0031}; \"package:\" in front: below the folder of unpacked packages"),
     MM1_FIELD(mm1_data_source, weight, F64, .def.f = 1, .max.f = 1e6,
               .help = "share of the rows, relative to the other sources; 0 leaves it out"),
     MM1_FIELD(mm1_data_source, max_images, I64, .def.i = 16, .min.i = 1, .max.i = 256,
               .help = "images of one example; documents with more are cut"),
+    MM1_FIELD(mm1_data_source, crop_min, F64, .max.f = 1, .help = "data.crop_min for this source; 0: that one"),
+    MM1_FIELD(mm1_data_source, flip, BOOL, .help = "pictures are mirrored, left for right, half of the time"),
+    MM1_FIELD(mm1_data_source, jitter, F64, .max.f = 0.95,
+              .help = "brightness and contrast change by factors drawn from 1 - jitter to 1 + jitter"),
     {0},
 };
 
@@ -58,8 +67,20 @@ mm1_data_format mm1_data_source_format(const mm1_data_source *source)
     switch (source->kind) {
     case MM1_DATA_CAPTIONS: return MM1_DATA_WEBDATASET;
     case MM1_DATA_INTERLEAVED: return MM1_DATA_OBELICS;
+    case MM1_DATA_IMAGES: return MM1_DATA_IDX;
     default: return source->path != NULL && strstr(source->path, ".jsonl") != NULL ? MM1_DATA_JSONL : MM1_DATA_PLAIN;
     }
+}
+
+double mm1_data_crop_min(const mm1_data_config *config, size_t i)
+{
+    const double own = config->sources[i].crop_min;
+    return own == 0 ? config->crop_min : own;
+}
+
+bool mm1_data_changes_pictures(const mm1_data_config *config, size_t i)
+{
+    return mm1_data_crop_min(config, i) < 1 || config->sources[i].flip || config->sources[i].jitter > 0;
 }
 
 static bool belongs(mm1_data_kind kind, mm1_data_format format)
@@ -68,6 +89,7 @@ static bool belongs(mm1_data_kind kind, mm1_data_format format)
     case MM1_DATA_WEBDATASET: return kind == MM1_DATA_CAPTIONS;
     case MM1_DATA_OBELICS:
     case MM1_DATA_MMC4: return kind == MM1_DATA_INTERLEAVED;
+    case MM1_DATA_IDX: return kind == MM1_DATA_IMAGES;
     case MM1_DATA_JSONL:
     case MM1_DATA_PLAIN: return kind == MM1_DATA_TEXT;
     default: return false;
@@ -88,6 +110,9 @@ mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err)
         if (!belongs(s->kind, format)) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s: format %s does not hold %s", s->name,
                                  mm1__data_format_names[format], mm1__data_kind_names[s->kind]);
+        }
+        if (s->crop_min > 0 && s->crop_min < 0.1) {
+            return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s.crop_min: %g is below 0.1", s->name, s->crop_min);
         }
         for (size_t k = 0; k < i; k++) {
             if (strcmp(config->sources[k].name, s->name) == 0) {

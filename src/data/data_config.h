@@ -18,16 +18,19 @@ typedef enum mm1_data_kind {
     MM1_DATA_CAPTIONS,
     MM1_DATA_INTERLEAVED,
     MM1_DATA_TEXT,
+    MM1_DATA_IMAGES, /* pictures without text: for encoders */
     MM1_DATA_KIND_COUNT
 } mm1_data_kind;
 
 typedef enum mm1_data_format {
-    MM1_DATA_AUTO, /* captions: webdataset; interleaved: obelics; text: jsonl for *.jsonl and *.jsonl.zst, else text */
+    MM1_DATA_AUTO, /* captions: webdataset; interleaved: obelics; text: jsonl for *.jsonl and *.jsonl.zst, else text;
+                      images: idx */
     MM1_DATA_WEBDATASET, /* tar: key.png|jpg|webp and key.txt, or key.json with "caption" or "text" */
     MM1_DATA_OBELICS,    /* tar: key.json {"texts": [...|null], "images": ["member"|null ...]} and its pictures */
     MM1_DATA_MMC4,       /* tar of key.json, or *.jsonl, with "text_list" and "image_info" */
     MM1_DATA_JSONL,      /* one object with "text" a line; also .zst */
     MM1_DATA_PLAIN,      /* "text": a file is a document; also .zst */
+    MM1_DATA_IDX,        /* pictures of one byte a pixel as in MNIST (idx.h); also .gz */
     MM1_DATA_FORMAT_COUNT
 } mm1_data_format;
 
@@ -46,6 +49,9 @@ typedef struct mm1_data_source {
     char *path;         /* *, ?, [..], {a,b} and {0000..0031}, as mm1_path_glob() reads them */
     double weight;      /* share of the rows, relative to the other sources; 0 leaves the source out */
     int64_t max_images; /* of one example: documents with more are cut */
+    double crop_min;    /* as data.crop_min, for this source; 0: that one */
+    bool flip;          /* pictures are mirrored, left for right, half of the time */
+    double jitter;      /* brightness and contrast change by a factor drawn from 1 - jitter to 1 + jitter */
 } mm1_data_source;
 
 typedef struct mm1_data_config {
@@ -72,6 +78,11 @@ extern const char *const mm1__data_jpeg_names[];   /* ends with NULL */
 /* Beyond the ranges: at least one source with a weight, names given once, formats that belong to their kind.
  * MM1_E_CONFIG names the key. */
 MM1_NODISCARD mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err);
+
+/* data.crop_min as it holds for source i. */
+double mm1_data_crop_min(const mm1_data_config *config, size_t i);
+/* Whether each epoch sees other pixels of the pictures of source i. */
+bool mm1_data_changes_pictures(const mm1_data_config *config, size_t i);
 
 /* What MM1_DATA_AUTO stands for. */
 mm1_data_format mm1_data_source_format(const mm1_data_source *source);

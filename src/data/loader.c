@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/thread.h"
+#include "data/augment.h"
 #include "data/mixture.h"
 #include "data/pixel_cache.h"
 #include "data/reader.h"
@@ -102,20 +103,11 @@ static void sample_clear(sample *s)
     *s = (sample){0};
 }
 
-/* A rectangle of the picture, a function of the seed and of which part of which sample it is.  Ordinals count over
- * epochs, so that each epoch cuts anew. */
-static mm1_status cut_at_random(const mm1_loader *l, size_t source, int64_t ordinal, size_t i, const mm1_image *image,
-                                mm1_image *cut, mm1_error *err)
+/* How often a picture of this source stands in its row. */
+static int64_t views_of(const mm1_loader *l, size_t source)
 {
-    const double least = l->options.config->crop_min;
-    mm1_rng r = mm1_rng_make(l->options.seed, MM1_RNG_CROP, (uint64_t)source << 56 ^ (uint64_t)ordinal << 12 ^ i);
-    const double share_x = least + (1 - least) * mm1_rng_uniform(&r),
-                 share_y = least + (1 - least) * mm1_rng_uniform(&r);
-    const int32_t w = (int32_t)fmax(1, round(share_x * image->width)),
-                  h = (int32_t)fmax(1, round(share_y * image->height));
-    const int32_t x = (int32_t)mm1_rng_below(&r, (uint64_t)(image->width - w) + 1);
-    const int32_t y = (int32_t)mm1_rng_below(&r, (uint64_t)(image->height - h) + 1);
-    return mm1_image_crop(image, x, y, w, h, cut, err);
+    return l->options.config->sources[source].kind == MM1_DATA_IMAGES && l->options.n_views > 1 ? l->options.n_views
+                                                                                                : 1;
 }
 
 static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *square, mm1_error *err)
@@ -124,21 +116,21 @@ static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *sq
     return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, square, err);
 }
 
-/* All of a picture that depends on nothing else: its square, or, if a cut is still to be drawn, all its pixels. */
-static mm1_status load_picture(const mm1_loader *l, const mm1_part *p, mm1_image *out, mm1_error *err)
+/* All of a picture that depends on nothing else: its square, or, if changes are still to be drawn, all its pixels. */
+static mm1_status load_picture(const mm1_loader *l, size_t source, const mm1_part *p, mm1_image *out, mm1_error *err)
 {
     const mm1_data_config *config = l->options.config;
     mm1_image whole = {0};
     *out = (mm1_image){0};
     mm1_status st = MM1_OK;
     if (config->jpeg == MM1_DATA_JPEG_SCALED) {
-        const int32_t side =
-            (int32_t)ceil((double)l->options.image.image_px / config->crop_min); /* enough for any cut */
+        const int32_t side = (int32_t)ceil((double)l->options.image.image_px /
+                                           mm1_data_crop_min(config, source)); /* enough for any cut */
         st = mm1_image_decode_scaled(p->bytes, p->len, &mm1_image_limits_default, p->name, side, side, &whole, err);
     } else {
         st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &whole, err);
     }
-    if (st == MM1_OK && config->crop_min < 1) {
+    if (st == MM1_OK && mm1_data_changes_pictures(config, source)) {
         *out = whole;
         return MM1_OK;
     }
@@ -148,7 +140,8 @@ static mm1_status load_picture(const mm1_loader *l, const mm1_part *p, mm1_image
 }
 
 /* The pictures of a document, in order; NULL on failure. */
-static mm1_status load_pictures(const mm1_loader *l, const mm1_document *d, size_t n, mm1_image **out, mm1_error *err)
+static mm1_status load_pictures(const mm1_loader *l, size_t source, const mm1_document *d, size_t n, mm1_image **out,
+                                mm1_error *err)
 {
     mm1_image *pictures = mm1_calloc(n, sizeof *pictures);
     mm1_status st = MM1_OK;
@@ -158,7 +151,7 @@ static mm1_status load_pictures(const mm1_loader *l, const mm1_document *d, size
     }
     for (size_t i = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
         if (d->parts[i].kind == MM1_PART_IMAGE) {
-            st = load_picture(l, &d->parts[i], &pictures[k++], err);
+            st = load_picture(l, source, &d->parts[i], &pictures[k++], err);
         }
     }
     if (st != MM1_OK) {
@@ -169,25 +162,35 @@ static mm1_status load_pictures(const mm1_loader *l, const mm1_document *d, size
     return MM1_OK;
 }
 
-/* One square for each picture, of a cut. */
-static mm1_status cut_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d,
-                              const mm1_image *pictures, sample *s, mm1_error *err)
+/* Squares of a document's pictures, n_views times each, changed at random: a function of the seed and of which part of
+ * which sample it is.  Ordinals count over epochs, so that each epoch changes anew. */
+static mm1_status change_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d,
+                                 const mm1_image *pictures, sample *s, mm1_error *err)
 {
     mm1_status st = MM1_OK;
-    const size_t n = mm1_document_n_images(d);
+    const mm1_data_source *config = &l->options.config->sources[source];
+    const double crop_min = mm1_data_crop_min(l->options.config, source);
+    const int64_t n_views = views_of(l, source);
+    const size_t n = mm1_document_n_images(d) * (size_t)n_views;
     s->own = mm1_calloc(n, sizeof *s->own);
     if (s->own == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu pictures", n);
     }
     s->n_own = n;
     s->squares = s->own;
-    for (size_t i = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
-        mm1_image cut = {0};
-        if (d->parts[i].kind == MM1_PART_IMAGE) {
-            st = cut_at_random(l, source, ordinal, i, &pictures[k], &cut, err);
-            st = st != MM1_OK ? st : fit(l, &cut, &s->own[k++], err);
+    for (size_t i = 0, k = 0, picture = 0; st == MM1_OK && i < d->n_parts; i++) {
+        for (int64_t v = 0; st == MM1_OK && d->parts[i].kind == MM1_PART_IMAGE && v < n_views; v++) {
+            mm1_image cut = {0};
+            mm1_rng r = mm1_rng_make(l->options.seed, MM1_RNG_CROP,
+                                     (uint64_t)source << 56 ^ (uint64_t)ordinal << 12 ^ (i + ((uint64_t)v << 52)));
+            st = mm1_augment_cut(crop_min, &r, &pictures[picture], &cut, err);
+            st = st != MM1_OK ? st : fit(l, &cut, &s->own[k], err);
             mm1_image_deinit(&cut);
+            if (st == MM1_OK) {
+                mm1_augment_square(config, &r, &s->own[k++]);
+            }
         }
+        picture += d->parts[i].kind == MM1_PART_IMAGE;
     }
     return st;
 }
@@ -203,14 +206,14 @@ static mm1_status make_squares(const mm1_loader *l, size_t source, int64_t sampl
     }
     const mm1_image *pictures = l->cache != NULL ? mm1_pixel_cache_get(l->cache, source, sample_index, n) : NULL;
     if (pictures == NULL) {
-        st = load_pictures(l, d, n, &own, err);
+        st = load_pictures(l, source, d, n, &own, err);
         pictures = own;
         if (st == MM1_OK && l->cache != NULL && mm1_pixel_cache_put(l->cache, source, sample_index, own, n)) {
             own = NULL;
         }
     }
-    if (st == MM1_OK && l->options.config->crop_min < 1) {
-        st = cut_squares(l, source, ordinal, d, pictures, s, err);
+    if (st == MM1_OK && mm1_data_changes_pictures(l->options.config, source)) {
+        st = change_squares(l, source, ordinal, d, pictures, s, err);
         free_pictures(own, n);
     } else if (st == MM1_OK) {
         s->squares = pictures;
@@ -228,7 +231,9 @@ static void sample_prepare(const mm1_loader *l, size_t source, int64_t ordinal, 
     const int64_t i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal);
     mm1_status st = mm1_reader_get(l->queues[source].reader, i, &d, &err);
     if (st == MM1_OK) {
-        st = mm1_sequence_build(&d, l->options.tokenizer, l->options.n_visual, true, &s->sequence, &err);
+        st = mm1_sequence_build(&d, l->options.tokenizer, l->options.n_visual * views_of(l, source), true, &s->sequence,
+                                &err);
+        s->sequence.n_images *= views_of(l, source);
     }
     if (st == MM1_OK) {
         st = make_squares(l, source, i, ordinal, &d, s, &err);
@@ -410,16 +415,25 @@ static mm1_status emit(mm1_loader *l, mm1_batch *batch, int64_t row, size_t sour
     return MM1_OK;
 }
 
+/* Images of one example. */
+static int64_t most_images(const mm1_loader *l, size_t source)
+{
+    const mm1_data_config *config = l->options.config;
+    const int64_t most = config->sources[source].max_images;
+    return l->options.one_example ? views_of(l, source) : most < config->max_images ? most : config->max_images;
+}
+
 /* Takes pieces of the sample at hand, until it is used up (*row_done false) or the row is full. */
 static mm1_status place_sample(mm1_loader *l, mm1_batch *batch, int64_t row, size_t source, const sample *s,
                                int64_t *room, int64_t *room_images, bool *row_done, mm1_error *err)
 {
     const mm1_data_config *config = l->options.config;
     mm1_source_state *at = &l->state.sources[source];
-    const int64_t most = config->sources[source].max_images;
+    const int64_t most = most_images(l, source);
     const mm1_pack_limits limits = {.seq_len = config->seq_len,
                                     .n_visual = l->options.n_visual,
-                                    .max_images = most < config->max_images ? most : config->max_images};
+                                    .max_images = most,
+                                    .for_pictures = l->options.one_example};
     for (;;) {
         if (at->offset >= s->sequence.len - 1) {
             return mm1_error_set(err, MM1_E_STATE,
@@ -451,16 +465,25 @@ static mm1_status place_sample(mm1_loader *l, mm1_batch *batch, int64_t row, siz
             return st;
         }
         at->offset = piece.end;
+        *row_done = l->options.one_example && piece.verdict == MM1_PACK_TAKE;
         if (piece.is_last) {
             finish_sample(l, source);
             return note_fruitless(l, source, err);
         }
+        if (*row_done) {
+            return MM1_OK;
+        }
     }
+}
+
+static int64_t images_of_row(const mm1_loader *l, size_t source)
+{
+    return l->options.one_example ? most_images(l, source) : l->options.config->max_images;
 }
 
 static mm1_status fill_row(mm1_loader *l, mm1_batch *batch, int64_t row, size_t source, mm1_error *err)
 {
-    int64_t room = l->options.config->seq_len, room_images = l->options.config->max_images;
+    int64_t room = l->options.config->seq_len, room_images = images_of_row(l, source);
     mm1_status st = MM1_OK;
     for (bool row_done = false; st == MM1_OK && !row_done && room >= MIN_ROOM;) {
         const sample *s = wait_sample(l, source);
@@ -535,7 +558,7 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
         return mm1_error_set(err, MM1_E_ARG, "loader: rank %" PRId64 " of %" PRId64 " with %" PRId64 " rows", o->rank,
                              l->n_ranks, l->rows);
     }
-    if (config->token_drop > 0 && mm1_tokenizer_special_id(o->tokenizer, MM1_TOKEN_PAD) < 0) {
+    if (config->token_drop > 0 && o->tokenizer != NULL && mm1_tokenizer_special_id(o->tokenizer, MM1_TOKEN_PAD) < 0) {
         return mm1_error_set(err, MM1_E_CONFIG,
                              "data.token_drop: the tokenizer has no token " MM1_TOKEN_PAD
                              " to put in place of a hidden one");
@@ -544,6 +567,18 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
         const mm1_data_source *s = &config->sources[i];
         if (s->weight <= 0 || s->kind == MM1_DATA_TEXT) {
             continue;
+        }
+        if (s->kind == MM1_DATA_IMAGES && !o->one_example) {
+            return mm1_error_set(
+                err, MM1_E_CONFIG,
+                "data.sources.%s: pictures alone have nothing to predict; they are for train.objective "
+                "contrastive and aim",
+                s->name);
+        }
+        if (s->kind == MM1_DATA_IMAGES && o->n_views > 1 && !mm1_data_changes_pictures(config, i)) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "data.sources.%s: views of a picture are all the same; set crop_min, flip or jitter",
+                                 s->name);
         }
         if (o->n_visual < 1 || o->image.image_px < 1 || o->image.image_px > 1 << 14) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s has pictures, but the model takes none", s->name);
@@ -615,8 +650,13 @@ static mm1_status make_ring(mm1_loader *l, mm1_error *err)
         return mm1_error_set(err, MM1_E_NOMEM, "loader: no memory for %" PRId64 " batches", l->n_ring);
     }
     mm1_status st = MM1_OK;
+    int64_t most = 0; /* images of a row */
+    for (size_t i = 0; has_images && i < l->n_sources; i++) {
+        const int64_t n = l->weights[i] > 0 ? images_of_row(l, i) : 0;
+        most = n > most ? n : most;
+    }
     for (int64_t i = 0; st == MM1_OK && i < l->n_ring; i++) {
-        st = mm1_batch_init(&l->ring[i].batch, l->rows, config->seq_len, has_images ? l->rows * config->max_images : 0,
+        st = mm1_batch_init(&l->ring[i].batch, l->rows, config->seq_len, l->rows * most,
                             has_images ? l->options.image.image_px : 0, err);
     }
     return st;

@@ -14,8 +14,8 @@
  * on all.
  *
  * With config->cache_mb, pictures are kept decoded for later epochs (pixel_cache.h): as squares, or, if
- * config->crop_min asks for random cuts, whole, as the decoder gave them, because every epoch cuts anew.  A batch is
- * the same whether its pictures were kept or not.
+ * they are to be cut or changed at random (augment.h), whole, as the decoder gave them, because every epoch changes
+ * them anew.  A batch is the same whether its pictures were kept or not.
  *
  * Bad samples are skipped, counted and logged by name; over config->bad_share_max of those seen (after 100), and when a
  * source has none that can be used, the stream ends with an error.
@@ -42,9 +42,11 @@ typedef struct mm1_loader_image {
 
 typedef struct mm1_loader_options {
     const mm1_data_config *config;  /* borrowed until destroy */
-    const mm1_tokenizer *tokenizer; /* borrowed until destroy */
+    const mm1_tokenizer *tokenizer; /* borrowed until destroy; NULL: texts are left out */
     mm1_loader_image image;
     int64_t n_visual; /* slots of an image; 0 for a model without pictures: then only text sources may have a weight */
+    bool one_example; /* for encoders: a row is one example with one picture, whether or not a text is learned */
+    int64_t n_views;  /* pictures of sources of kind images stand in their row so often, each changed anew; 0: once */
     uint64_t seed;
     int64_t rows;                /* of one batch; 0: config->batch */
     int64_t rank, n_ranks;       /* n_ranks 0 stands for 1 */

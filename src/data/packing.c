@@ -108,7 +108,7 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
         p.first_image = before / limits->n_visual;
         p.n_images = inside / limits->n_visual;
     }
-    if (!has_target(s, &p)) {
+    if (limits->for_pictures ? p.n_images == 0 : !has_target(s, &p)) {
         p.verdict = MM1_PACK_DROP_NO_TARGET;
     } else if (p.len > room || p.n_images > room_images) {
         p.verdict = MM1_PACK_FULL;

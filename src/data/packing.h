@@ -70,6 +70,7 @@ typedef struct mm1_pack_limits {
     int64_t seq_len;    /* T */
     int64_t n_visual;   /* slots of an image */
     int64_t max_images; /* of an example: the smaller of what the row and the source allow */
+    bool for_pictures;  /* a piece is taken if it has a picture, not if something in it is learned */
 } mm1_pack_limits;
 
 typedef enum mm1_pack_verdict {

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "data/packages.h"
 #include <string.h>
 
 bool mm1_reader_is_bad_sample(mm1_status status)
@@ -50,6 +51,7 @@ static mm1_status open_format(mm1_reader *r, mm1_error *err)
     case MM1_DATA_MMC4: return r->paths.n > 0 && is_tar(r->paths.items[0]) ? open_shards(r, err) : open_lines(r, err);
     case MM1_DATA_JSONL: return open_lines(r, err);
     case MM1_DATA_PLAIN: return open_plain(r, err);
+    case MM1_DATA_IDX: return mm1__idx_open(r, err);
     default: return mm1_error_set(err, MM1_E_ARG, "format %d has no reader", (int)r->format);
     }
 }
@@ -62,7 +64,10 @@ mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_read
         return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
     }
     r->format = format;
-    mm1_status st = mm1_path_glob(pattern, &r->paths, err);
+    char *path = mm1_packages_path(pattern);
+    mm1_status st = path != NULL ? mm1_path_glob(path, &r->paths, err)
+                                 : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
+    mm1_free(path);
     if (st == MM1_OK) {
         st = open_format(r, err);
     }
@@ -77,6 +82,7 @@ mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_read
 void mm1_reader_destroy(mm1_reader *r)
 {
     if (r != NULL) {
+        mm1__idx_close(r);
         mm1_shards_close(&r->shards);
         mm1_line_index_close(&r->lines);
         mm1_names_free(&r->paths);
@@ -89,7 +95,7 @@ int64_t mm1_reader_len(const mm1_reader *r)
     return r->n_samples;
 }
 
-/* "shard.tar:key", "file.jsonl:12" or "file.txt". */
+/* "shard.tar:key", "file.jsonl:12", "images-idx3-ubyte.gz:12" or "file.txt". */
 static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
 {
     mm1_buf name;
@@ -101,6 +107,10 @@ static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out,
     } else if (r->lines.n_files > 0) {
         const mm1_line *line = &r->lines.lines[i];
         mm1_buf_printf(&name, "%s:%u", r->paths.items[line->file], (unsigned)line->number);
+    } else if (r->idx != NULL) {
+        int64_t item = 0;
+        const size_t file = mm1__idx_find(r, i, &item);
+        mm1_buf_printf(&name, "%s:%lld", r->paths.items[file], (long long)item);
     } else {
         mm1_buf_puts(&name, r->paths.items[i]);
     }
@@ -125,6 +135,7 @@ mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1
     case MM1_DATA_OBELICS: st = mm1__obelics_get(r, i, out, err); break;
     case MM1_DATA_MMC4: st = mm1__mmc4_get(r, i, out, err); break;
     case MM1_DATA_JSONL: st = mm1__jsonl_get(r, i, out, err); break;
+    case MM1_DATA_IDX: st = mm1__idx_get(r, i, out, err); break;
     default: st = mm1__plain_get(r, i, out, err); break;
     }
     if (st != MM1_OK) {

@@ -15,7 +15,7 @@
 
 typedef struct mm1_reader mm1_reader; /* opaque */
 
-/* pattern: mm1_path_glob().  format: not MM1_DATA_AUTO. */
+/* pattern: mm1_path_glob() of mm1_packages_path().  format: not MM1_DATA_AUTO. */
 MM1_NODISCARD mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err);
 void mm1_reader_destroy(mm1_reader *r); /* accepts NULL */
 int64_t mm1_reader_len(const mm1_reader *r);

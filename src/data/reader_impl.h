@@ -2,6 +2,7 @@
 #ifndef MM1_DATA_READER_IMPL_H
 #define MM1_DATA_READER_IMPL_H
 
+#include "data/idx.h"
 #include "data/reader.h"
 #include "data/reader_lines.h"
 #include "data/reader_shards.h"
@@ -17,6 +18,7 @@ struct mm1_reader {
     mm1_names paths;
     mm1_shards shards;    /* tar formats; else empty */
     mm1_line_index lines; /* line formats; else empty */
+    mm1_idx *idx;         /* [paths.n] of the idx format; else NULL */
     int64_t n_samples;
 };
 
@@ -27,6 +29,13 @@ MM1_NODISCARD mm1_status mm1__obelics_get(const mm1_reader *r, int64_t i, mm1_do
 MM1_NODISCARD mm1_status mm1__mmc4_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__jsonl_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__plain_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+
+MM1_NODISCARD mm1_status mm1__idx_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+
+/* Files of idx are read whole at once.  find: the file that sample i is in, and its number there. */
+MM1_NODISCARD mm1_status mm1__idx_open(mm1_reader *r, mm1_error *err);
+void mm1__idx_close(mm1_reader *r);
+size_t mm1__idx_find(const mm1_reader *r, int64_t i, int64_t *item);
 
 /* An object from bytes, with caps; free it with json_decref(). */
 MM1_NODISCARD mm1_status mm1__reader_json(const void *bytes, size_t len, json_t **out, mm1_error *err);

@@ -16,6 +16,9 @@ static mm1_status append_part(const mm1_document *d, size_t i, const mm1_tokeniz
 {
     const mm1_part *p = &d->parts[i];
     mm1_status st = MM1_OK;
+    if (p->kind == MM1_PART_TEXT && t == NULL) {
+        return MM1_OK;
+    }
     if (p->kind == MM1_PART_TEXT) {
         st = mm1_tokenizer_encode(t, p->bytes, p->len, ids, err);
     } else if (n_visual < 1 || n_visual > INT32_MAX - (int64_t)ids->n) {
@@ -41,7 +44,7 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int
     size_t *ends = NULL; /* [n_parts] where each part ends in ids */
     mm1_sequence s = {0};
     mm1_status st = MM1_OK;
-    const int32_t end_id = mm1_tokenizer_special_id(t, MM1_TOKEN_END);
+    const int32_t end_id = t != NULL ? mm1_tokenizer_special_id(t, MM1_TOKEN_END) : 0;
 
     *out = (mm1_sequence){0};
     if (end_id < 0) {

@@ -30,8 +30,9 @@ typedef struct mm1_sequence {
     int64_t n_images;
 } mm1_sequence;
 
-/* n_visual: slots an image takes.  complete: the closing <end> is appended, trained if the last part is; false for a
- * prompt. MM1_E_NOMEM; MM1_E_LIMIT if the sequence would pass INT32_MAX positions. */
+/* t NULL: texts are left out, and <end> is 0.  n_visual: slots an image takes.  complete: the closing <end> is
+ * appended, trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_LIMIT if the sequence would pass
+ * INT32_MAX positions. */
 MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int64_t n_visual,
                                             bool complete, mm1_sequence *out, mm1_error *err);
 void mm1_sequence_deinit(mm1_sequence *s);

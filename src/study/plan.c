@@ -226,7 +226,9 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
     mm1_reader_destroy(reader);
     p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * 3 * R * R;
     if (s->kind != MM1_DATA_TEXT) {
-        const double picture = KEPT_PICTURE_BYTES + (r->data.crop_min < 1 ? pics.decoded_bytes : 3 * R * R);
+        const double picture =
+            KEPT_PICTURE_BYTES +
+            (mm1_data_changes_pictures(&r->data, (size_t)(s - r->data.sources)) ? pics.decoded_bytes : 3 * R * R);
         p->memory.pixels += (double)n_samples * (KEPT_SAMPLE_BYTES + pics.per_sample * picture);
     }
     /* The encoded picture, the decoded one, and that turned upright or cut. */
