@@ -14,17 +14,31 @@ static double bottleneck_flops(double cells, double c_in, double c)
     return 2 * cells * (c_in * c + 9 * c + c * c + (c_in != c ? c_in * c : 0)) + 2 * 2 * c * squeezed;
 }
 
+/* Blocks alone. */
+static double vision_blocks(const mm1_vision_config *v, double K)
+{
+    const double W = (double)v->width, H = (double)v->n_heads;
+    return (double)v->n_layers * (K * block_flops(W, H, H, W / H, (double)v->mlp_width, false) + 4 * K * K * W);
+}
+
+double mm1_flops_vision(const mm1_vision_config *v, double K)
+{
+    return K * 2 * 3.0 * (double)(v->patch_size * v->patch_size) * (double)v->width + vision_blocks(v, K);
+}
+
+double mm1_flops_text(const mm1_text_config *c, double N)
+{
+    const double W = (double)c->width, H = (double)c->n_heads;
+    return N * (double)c->n_layers * block_flops(W, H, H, W / H, (double)c->mlp_width, false);
+}
+
 mm1_image_flops mm1_flops_image(const mm1_model_config *c)
 {
     const mm1_vision_config *v = &c->vision;
     const mm1_connector_config *n = &c->connector;
     const double grid = (double)mm1_vision_grid(v), P = grid * grid, W = (double)v->width, k = (double)n->n_tokens;
-    const double C = (double)c->decoder.width, patch = 3.0 * (double)v->patch_size * (double)v->patch_size;
-    mm1_image_flops f = {0};
-    const double block =
-        block_flops(W, (double)v->n_heads, (double)v->n_heads, W / (double)v->n_heads, (double)v->mlp_width, false);
-    f.blocks = (double)v->n_layers * (P * block + 4 * P * P * W);
-    f.vision = P * 2 * patch * W + f.blocks;
+    const double C = (double)c->decoder.width;
+    mm1_image_flops f = {.blocks = vision_blocks(v, P), .vision = mm1_flops_vision(v, P)};
     switch ((mm1_connector_kind)n->kind) {
     case MM1_CONNECTOR_AVGPOOL: f.connector = k * 2 * W * C; break;
     case MM1_CONNECTOR_ATTNPOOL: f.connector = k * 2 * (2 * W * W + W * C) + P * 4 * W * W + 4 * k * P * W; break;

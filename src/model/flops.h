@@ -13,6 +13,10 @@ typedef struct mm1_image_flops {
 } mm1_image_flops;
 
 mm1_image_flops mm1_flops_image(const mm1_model_config *c);
+/* The same of an encoder that reads K patches of an image, and of a text tower that reads N tokens (attention left out:
+ * texts are short). */
+double mm1_flops_vision(const mm1_vision_config *v, double K);
+double mm1_flops_text(const mm1_text_config *c, double N);
 /* Forward pass of one position through the decoder's matrices, head left out. */
 double mm1_flops_position(const mm1_model_config *c);
 /* Forward pass of attention over an example of n positions, causal: only what is seen counts. */

@@ -22,6 +22,10 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
     if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
         st = mm1_decoder_init(&m->decoder, &c->decoder, &m->params, err);
     }
+    if (st == MM1_OK && c->kind == MM1_MODEL_CLIP) {
+        st = mm1_text_tower_init(&m->text, &c->text, &m->params, err);
+        st = st != MM1_OK ? st : mm1_joint_init(&m->joint, &c->joint, c->vision.width, c->text.width, &m->params, err);
+    }
     if (st == MM1_OK && m->params.failed) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the table of parameters");
     }
@@ -36,6 +40,8 @@ void mm1_model_deinit(mm1_model *m)
     mm1_vit_deinit(&m->vit);
     mm1_connector_deinit(&m->connector);
     mm1_decoder_deinit(&m->decoder);
+    mm1_text_tower_deinit(&m->text);
+    mm1_joint_deinit(&m->joint);
     mm1_params_deinit(&m->params);
     mm1_tokenizer_destroy(m->tokenizer);
     *m = (mm1_model){0};
@@ -74,13 +80,15 @@ mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_err
     st = st != MM1_OK ? st : mm1_weights_open(&weights, dir, err);
     st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
     mm1_weights_close(&weights);
-    if (st != MM1_OK || !mm1_model_config_has_decoder(&m->config)) {
+    if (st != MM1_OK || !mm1_model_config_has_tokenizer(&m->config)) {
         goto out;
     }
     st = mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
-    if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > m->config.decoder.vocab_size) {
+    const int64_t n_rows =
+        mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
+    if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > n_rows) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: has ids up to %d, but the embedding has %lld rows", tokenizer,
-                           mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)m->config.decoder.vocab_size);
+                           mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
     }
     if (st == MM1_OK && mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END) < 0) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: has no token " MM1_TOKEN_END ", which documents begin and end with",
@@ -123,7 +131,7 @@ mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, 
     st = st != MM1_OK ? st : save_weights(m, weights, dtype, err);
     if (st == MM1_OK && m->tokenizer != NULL) {
         st = mm1_tokenizer_save(m->tokenizer, tokenizer, err);
-        if (st == MM1_OK) {
+        if (st == MM1_OK && mm1_model_config_has_decoder(&m->config)) {
             char text[160];
             const int end = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END);
             const int len = snprintf(text, sizeof text,

@@ -1,5 +1,6 @@
 /* model.h - an assembled MM1: encoder, connector, decoder, tokenizer, and one table of parameters.  By config.kind a
- * model may be a decoder or an encoder alone; the other parts are then zeroed.
+ * model may be a decoder or an encoder alone, or an encoder with a text tower (clip.h); the other parts are then
+ * zeroed.
  *
  * Ownership: a model owns all of these.  Threads: as a tape; loading and reading the configuration is free of state. */
 #ifndef MM1_MODEL_MODEL_H
@@ -17,6 +18,8 @@ typedef struct mm1_model {
     mm1_vit vit;
     mm1_connector connector;
     mm1_decoder decoder;
+    mm1_text_tower text;
+    mm1_joint joint;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
 } mm1_model;
 
@@ -29,7 +32,8 @@ void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
  * model.safetensors (or an index and several files), as far as the kind of model has them.  Every parameter must be
  * there with its shape and nothing else; the message names the first that is not. */
 MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err);
-/* The same four files and generation_config.json into an existing folder, weights as dtype (F32, BF16 or F16). */
+/* The same four files into an existing folder, and generation_config.json for what has a decoder; weights as dtype
+ * (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);
 /* Weights alone, from a file with the names of the table. */
 MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err);

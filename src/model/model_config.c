@@ -10,7 +10,7 @@
 #include <jansson.h>
 #include <string.h>
 
-static const char *const kind_names[] = {"mm1", "decoder", "encoder", NULL};
+static const char *const kind_names[] = {"mm1", "decoder", "encoder", "clip", NULL};
 static const char *const fit_names[] = {"squash", "pad", "crop", NULL};
 static const char *const filter_names[] = {"bilinear", "bicubic", NULL};
 
@@ -37,10 +37,12 @@ const mm1_field mm1__model_fields[] = {
     MM1_FIELD(mm1_model_config, kind, ENUM, .def.i = MM1_MODEL_MM1, .names = kind_names,
               .help =
                   "which parts there are: encoder, connector and decoder; a decoder alone, which takes no pictures; "
-                  "an encoder alone"),
+                  "an encoder alone; clip: an encoder and a text tower"),
     MM1_FIELD_GROUP_OF(mm1_model_config, vision, mm1__vision_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, connector, mm1__connector_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, decoder, mm1__decoder_fields),
+    MM1_FIELD_GROUP_OF(mm1_model_config, text, mm1__text_fields),
+    MM1_FIELD_GROUP_OF(mm1_model_config, joint, mm1__joint_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, image, image_fields),
     {0},
 };
@@ -56,6 +58,9 @@ mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
     }
     if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
         st = mm1_decoder_config_resolve(&c->decoder, err);
+    }
+    if (st == MM1_OK && c->kind == MM1_MODEL_CLIP) {
+        st = mm1_text_config_check(&c->text, err);
     }
     const mm1_rgb *s = &c->image.std;
     if (st == MM1_OK && (s->r == 0 || s->g == 0 || s->b == 0)) {
@@ -116,6 +121,10 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
         }
         if (!mm1_model_config_has_decoder(c)) {
             (void)json_object_del(root, "decoder");
+        }
+        if (c->kind != MM1_MODEL_CLIP) {
+            (void)json_object_del(root, "text");
+            (void)json_object_del(root, "joint");
         }
         (void)json_object_set_new(root, "architectures", json_pack("[s]", "MM1ForConditionalGeneration"));
         (void)json_object_set_new(root, "model_type", json_string("mm1"));

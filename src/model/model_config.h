@@ -5,6 +5,8 @@
 #include "base/fields.h"
 #include "nn/connector.h"
 #include "nn/decoder.h"
+#include "nn/joint.h"
+#include "nn/text_tower.h"
 #include "nn/vit.h"
 #include <mm1/image.h>
 
@@ -13,6 +15,7 @@ typedef enum mm1_model_kind {
     MM1_MODEL_MM1,     /* vision encoder, connector, decoder */
     MM1_MODEL_DECODER, /* a language model: takes no pictures */
     MM1_MODEL_ENCODER, /* a vision encoder: has no tokenizer and no text */
+    MM1_MODEL_CLIP,    /* a vision encoder and a text tower in a joint space: compares, writes nothing */
     MM1_MODEL_COUNT
 } mm1_model_kind;
 
@@ -34,6 +37,8 @@ typedef struct mm1_model_config {
     mm1_vision_config vision;
     mm1_connector_config connector;
     mm1_decoder_config decoder;
+    mm1_text_config text;
+    mm1_joint_config joint;
     mm1_image_config image;
 } mm1_model_config;
 
@@ -45,6 +50,11 @@ static inline bool mm1_model_config_has_vision(const mm1_model_config *c)
 }
 
 static inline bool mm1_model_config_has_decoder(const mm1_model_config *c)
+{
+    return c->kind == MM1_MODEL_MM1 || c->kind == MM1_MODEL_DECODER;
+}
+
+static inline bool mm1_model_config_has_tokenizer(const mm1_model_config *c)
 {
     return c->kind != MM1_MODEL_ENCODER;
 }

@@ -18,7 +18,7 @@ static int64_t padded(int64_t n)
 
 const char *mm1_param_group_name(mm1_param_group group)
 {
-    static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder"};
+    static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder", "text"};
     return (unsigned)group < MM1_GROUP_COUNT ? names[group] : "all";
 }
 
@@ -102,9 +102,10 @@ void mm1_params_init(mm1_params *p, uint64_t seed)
         const mm1_param *item = p->items[i];
         mm1_rng r = mm1_rng_make(seed, MM1_RNG_INIT, (uint64_t)i);
         for (int64_t j = 0; j < item->n; j++) {
-            item->tensor.data[j] = item->init == MM1_INIT_ONES     ? 1.0f
-                                   : item->init == MM1_INIT_NORMAL ? (float)(item->std * mm1_rng_normal(&r))
-                                                                   : 0.0f;
+            item->tensor.data[j] = item->init == MM1_INIT_ONES       ? 1.0f
+                                   : item->init == MM1_INIT_CONSTANT ? (float)item->std
+                                   : item->init == MM1_INIT_NORMAL   ? (float)(item->std * mm1_rng_normal(&r))
+                                                                     : 0.0f;
         }
     }
 }

@@ -15,13 +15,15 @@ typedef enum mm1_param_group {
     MM1_GROUP_VISION,
     MM1_GROUP_CONNECTOR,
     MM1_GROUP_DECODER,
+    MM1_GROUP_TEXT, /* text tower and joint space of contrastive training */
     MM1_GROUP_COUNT
 } mm1_param_group;
 
 typedef enum mm1_param_init {
     MM1_INIT_ZEROS,
     MM1_INIT_ONES,
-    MM1_INIT_NORMAL /* standard deviation `std` */
+    MM1_INIT_NORMAL,  /* standard deviation `std` */
+    MM1_INIT_CONSTANT /* `std` itself */
 } mm1_param_init;
 
 typedef struct mm1_param {
@@ -46,11 +48,11 @@ typedef struct mm1_params {
     bool failed;        /* memory ran out while the table was made */
 } mm1_params;
 
-/* Short name of a group: "vision", "connector", "decoder". */
+/* Short name of a group: "vision", "connector", "decoder", "text". */
 const char *mm1_param_group_name(mm1_param_group group);
 
 /* Adds an entry and returns its tensor, which stays where it is for the life of the table; NULL if memory is short,
- * which mm1_params_alloc() reports.  std counts for MM1_INIT_NORMAL. */
+ * which mm1_params_alloc() reports.  std counts for MM1_INIT_NORMAL and MM1_INIT_CONSTANT. */
 mm1_tensor *mm1_params_add(mm1_params *p, mm1_param_group group, mm1_param_init init, double std, bool decay, int rank,
                            const int64_t *dims, const char *name_format, ...) MM1_PRINTF(8, 9);
 

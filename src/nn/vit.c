@@ -99,17 +99,44 @@ static bool full_mask(mm1_tape *t, int64_t I, int64_t P, const int32_t **lo, con
     return true;
 }
 
+/* Embedded patches [I K, C] -> features, everybody sees everybody. */
+static mm1_tensor *encode(const mm1_vit *v, mm1_tape *t, mm1_tensor *x, int64_t I, int64_t K)
+{
+    mm1_attention_spec spec = mm1__block_spec(&v->block_config, I, K);
+    if (!full_mask(t, I, K, &spec.lo, &spec.hi)) {
+        return NULL;
+    }
+    x = mm1__blocks_forward(v->blocks, v->config.n_layers, &v->block_config, t, x, &spec, NULL);
+    return mm1_op_norm(t, x, MM1_NORM_LAYER, v->norm_w, v->norm_b, (float)v->config.norm_eps);
+}
+
 mm1_tensor *mm1_vit_forward(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I)
 {
     const mm1_vision_config *c = &v->config;
-    const int64_t P = mm1_vision_grid(c) * mm1_vision_grid(c);
-    mm1_attention_spec spec = mm1__block_spec(&v->block_config, I, P);
-    if (!full_mask(t, I, P, &spec.lo, &spec.hi)) {
-        return NULL;
-    }
     mm1_tensor *patches = mm1_op_patchify(t, pixels, I, c->image_size, c->patch_size);
     mm1_tensor *x = mm1_op_linear(t, patches, v->patch_w, v->patch_b, MM1_ACT_NONE, NULL);
-    x = mm1_op_add_rows(t, x, v->pos, I);
-    x = mm1__blocks_forward(v->blocks, c->n_layers, &v->block_config, t, x, &spec, NULL);
-    return mm1_op_norm(t, x, MM1_NORM_LAYER, v->norm_w, v->norm_b, (float)c->norm_eps);
+    return encode(v, t, mm1_op_add_rows(t, x, v->pos, I), I, mm1_vision_grid(c) * mm1_vision_grid(c));
+}
+
+mm1_tensor *mm1_vit_forward_some(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *patch,
+                                 int64_t K)
+{
+    const mm1_vision_config *c = &v->config;
+    const int64_t P = mm1_vision_grid(c) * mm1_vision_grid(c);
+    int32_t *row = (int32_t *)(void *)mm1__tape_floats(t, I * K);
+    if (row == NULL) {
+        return NULL;
+    }
+    for (int64_t i = 0; i < I * K && !t->dry; i++) {
+        row[i] = (int32_t)(i / K * P) + patch[i];
+    }
+    mm1_tensor *patches = mm1_op_patchify(t, pixels, I, c->image_size, c->patch_size);
+    mm1_tensor *x = mm1_op_embed(t, patches, row, I * K, NULL, NULL);
+    x = mm1_op_linear(t, x, v->patch_w, v->patch_b, MM1_ACT_NONE, NULL);
+    return encode(v, t, mm1_op_add(t, x, mm1_op_embed(t, v->pos, patch, I * K, NULL, NULL)), I, K);
+}
+
+mm1_tensor *mm1_vit_pool(mm1_tape *t, mm1_tensor *features, int64_t I, int64_t K)
+{
+    return mm1_op_pool(t, features, I, K, 1, 1, 1);
 }

@@ -36,6 +36,12 @@ MM1_NODISCARD mm1_status mm1_vit_init(mm1_vit *v, const mm1_vision_config *c, mm
 void mm1_vit_deinit(mm1_vit *v);
 /* pixels are borrowed until the tape is reset.  I may be 0. */
 mm1_tensor *mm1_vit_forward(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I);
+/* Some patches of each image alone: patch [I, K] names them, 0 to P - 1 -> features [I K, C].  In training on whole
+ * pictures this costs K / P and is a noise that helps (Li et al. 2023, FLIP).  Borrowed as the pixels. */
+mm1_tensor *mm1_vit_forward_some(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *patch,
+                                 int64_t K);
+/* The mean of the K patches of each image: [I K, C] -> [I, C]. */
+mm1_tensor *mm1_vit_pool(mm1_tape *t, mm1_tensor *features, int64_t I, int64_t K);
 
 /* Names for recipes: "relu", "gelu", "gelu_tanh", "quick_gelu", "silu", ... in the order of mm1_act. */
 extern const char *const mm1__act_names[];
