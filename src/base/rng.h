@@ -22,7 +22,8 @@ typedef enum mm1_rng_stream {
     MM1_RNG_CROP,  /* cut-outs of training pictures; index = (source, sample, picture) */
     MM1_RNG_DROP,  /* tokens hidden from the decoder; index = (source, sample, offset) */
     MM1_RNG_ROUND, /* moments to 16 bits; index = update, counter = (chunk, entry in the table) */
-    MM1_RNG_BENCH  /* made-up batches; index 0 */
+    MM1_RNG_BENCH, /* made-up batches; index 0 */
+    MM1_RNG_PATCH  /* patches that an encoder reads in training; index = (step, picture) */
 } mm1_rng_stream;
 
 typedef struct mm1_rng {

@@ -179,7 +179,7 @@ static void dtype_names(const subject *s, char *text, size_t cap)
 }
 
 typedef struct counts {
-    int64_t vision, connector, decoder, embeddings, bytes;
+    int64_t vision, connector, decoder, embeddings, text, all, bytes;
 } counts;
 
 static counts count(const subject *s)
@@ -188,7 +188,9 @@ static counts count(const subject *s)
     const mm1_decoder *d = &s->model.decoder;
     counts c = {.vision = mm1_params_count(p, MM1_GROUP_VISION),
                 .connector = mm1_params_count(p, MM1_GROUP_CONNECTOR),
-                .embeddings = mm1_decoder_n_embeddings(d)};
+                .embeddings = mm1_decoder_n_embeddings(d),
+                .text = mm1_params_count(p, MM1_GROUP_TEXT),
+                .all = mm1_params_count(p, MM1_GROUP_COUNT)};
     c.decoder = mm1_params_count(p, MM1_GROUP_DECODER) - c.embeddings;
     for (int64_t i = 0; i < p->n_items; i++) {
         c.bytes += (int64_t)s->tensors[i]->n_bytes;
@@ -225,6 +227,16 @@ static void print_decoder(const mm1_decoder_config *d)
                  (long long)d->vocab_size, d->tie_embeddings ? ", tied" : "");
 }
 
+static void print_text_tower(const mm1_model_config *c)
+{
+    const mm1_text_config *t = &c->text;
+    (void)printf(
+        "text tower %lld layers, width %lld, %lld heads, MLP %lld, positions up to %lld, %lld ids; %lld dimensions "
+        "in common\n",
+        (long long)t->n_layers, (long long)t->width, (long long)t->n_heads, (long long)t->mlp_width,
+        (long long)t->max_positions, (long long)t->vocab_size, (long long)c->joint.dim);
+}
+
 static void print_configuration(const mm1_model_config *c)
 {
     if (mm1_model_config_has_vision(c)) {
@@ -235,6 +247,9 @@ static void print_configuration(const mm1_model_config *c)
     }
     if (mm1_model_config_has_decoder(c)) {
         print_decoder(&c->decoder);
+    }
+    if (c->kind == MM1_MODEL_CLIP) {
+        print_text_tower(c);
     }
 }
 
@@ -284,7 +299,8 @@ static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
     print_count("connector", c.connector);
     print_count("decoder", c.decoder);
     print_count("embeddings", c.embeddings);
-    print_count("all", c.vision + c.connector + c.decoder + c.embeddings);
+    print_count("text tower", c.text);
+    print_count("all", c.all);
     (void)printf("weights    %s, %.1f MiB, %lld tensors\n", dtypes, (double)c.bytes / 1048576,
                  (long long)s->model.params.n_items);
     if (s->vocab_size >= 0) {
@@ -334,11 +350,11 @@ static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
     if (st == MM1_OK && (config = json_loadb(raw, len, 0, NULL)) == NULL) {
         config = json_null(); /* read once already, as YAML, which knows comments that JSON does not */
     }
-    json_t *root = json_pack("{s:o?, s:{s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "config", config, "parameters",
-                             "vision", (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder",
-                             (json_int_t)c.decoder, "embeddings", (json_int_t)c.embeddings, "all",
-                             (json_int_t)(c.vision + c.connector + c.decoder + c.embeddings), "dtype", dtypes,
-                             "weight_bytes", (json_int_t)c.bytes, "n_tensors", (json_int_t)s->model.params.n_items);
+    json_t *root =
+        json_pack("{s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "config", config, "parameters", "vision",
+                  (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder", (json_int_t)c.decoder,
+                  "embeddings", (json_int_t)c.embeddings, "text", (json_int_t)c.text, "all", (json_int_t)c.all, "dtype",
+                  dtypes, "weight_bytes", (json_int_t)c.bytes, "n_tensors", (json_int_t)s->model.params.n_items);
     (void)json_object_set_new(root, "vocab_size", s->vocab_size >= 0 ? json_integer(s->vocab_size) : json_null());
     if (s->training.step >= 0) {
         const training *t = &s->training;

@@ -70,14 +70,18 @@ static void print_step(void *ctx, const mm1_train_progress *p)
     if (!to->terminal && p->step % to->every != 0 && p->step != 1 && !last) {
         return;
     }
-    char eta[32], rate[32];
+    char eta[32], rate[32], more[256] = "";
+    for (int64_t i = 0, at = 0; i < p->report->n_values && at < (int64_t)sizeof more; i++) {
+        at += snprintf(more + at, sizeof more - (size_t)at, "  %s %.3g", p->report->values[i].name,
+                       p->report->values[i].value);
+    }
     mm1_cli_duration(eta, sizeof eta, p->eta_seconds);
     mm1_cli_count(rate, sizeof rate, p->tokens_per_second);
     (void)fprintf(
         stderr,
-        "%sstep %lld/%lld  loss %.3f  lr %.2e  gnorm %.2f  tok/s %s  img/s %.1f  mfu %.0f%%  wait %.1f%%  eta %s%s",
-        to->terminal ? "\r\033[K" : "", (long long)p->step, (long long)p->n_steps, p->loss, p->lr, p->grad_norm, rate,
-        p->images_per_second, 100 * p->mfu, 100 * p->wait_seconds / p->step_seconds, eta,
+        "%sstep %lld/%lld  loss %.3f%s  lr %.2e  gnorm %.2f  tok/s %s  img/s %.1f  mfu %.0f%%  wait %.1f%%  eta %s%s",
+        to->terminal ? "\r\033[K" : "", (long long)p->step, (long long)p->n_steps, p->loss, more, p->lr, p->grad_norm,
+        rate, p->images_per_second, 100 * p->mfu, 100 * p->wait_seconds / p->step_seconds, eta,
         to->terminal && !last ? "" : "\n");
     (void)fflush(stderr);
 }

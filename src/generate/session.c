@@ -92,7 +92,7 @@ mm1_status mm1_session_create(const mm1_model *m, int64_t n_positions, mm1_sessi
     const int64_t most = m->config.decoder.max_positions;
     *out = NULL;
     if (!mm1_model_config_has_decoder(&m->config)) {
-        return mm1_error_set(err, MM1_E_STATE, "a vision encoder alone has no text to give; it needs a decoder");
+        return mm1_error_set(err, MM1_E_STATE, "a model without a decoder has no text to give");
     }
     if (m->tokenizer == NULL || m->params.data == NULL) {
         return mm1_error_set(err, MM1_E_STATE, "a session needs a model with a tokenizer and values");

@@ -26,7 +26,7 @@ typedef struct bench {
     mm1_batch made;
     mm1_arena arena;
     mm1_tape tape;
-    float *nll;
+    mm1_objective *objective;
     double seconds[MM1_BENCH_MAX_STEPS], probes[MM1_BENCH_MAX_STEPS + 1];
 } bench;
 
@@ -140,9 +140,7 @@ static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
     if (st == MM1_OK && !out->made_up) {
         st = mm1_recipe_loader_create(r, &r->model, b->tokenizer, NULL, &b->loader, err);
     }
-    if (st == MM1_OK && (b->nll = mm1_calloc((size_t)(r->data.batch * r->data.seq_len), sizeof *b->nll)) == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the losses of a batch");
-    }
+    st = st != MM1_OK ? st : mm1_objective_create(r, &b->model, &b->objective, err);
     if (st == MM1_OK) {
         mm1_params_init(&b->model.params, (uint64_t)r->train.seed);
         mm1_train_freeze(&b->model, &r->train);
@@ -214,7 +212,7 @@ static void finish(bench *b)
 {
     mm1_loader_destroy(b->loader);
     mm1_batch_deinit(&b->made);
-    mm1_free(b->nll);
+    mm1_objective_destroy(b->objective);
     mm1_tape_deinit(&b->tape);
     mm1_arena_deinit(&b->arena);
     mm1_optimizer_deinit(&b->optimizer);
@@ -226,21 +224,12 @@ static void finish(bench *b)
 
 /* ---- steps ---- */
 
-static double mean_loss(const bench *b, const mm1_batch *batch)
-{
-    double sum = 0;
-    for (int64_t i = 0; i < batch->B * batch->T; i++) {
-        sum += b->nll[i]; /* 0 where there is no target */
-    }
-    return batch->n_targets > 0 ? sum / (double)batch->n_targets : 0;
-}
-
 static mm1_status run_model(bench *b, const mm1_batch *batch, mm1_error *err)
 {
     const mm1_train_config *c = &b->recipe.train;
     mm1_profile *p = b->tape.profile;
     const int64_t n = b->model.params.grad_total;
-    mm1_status st = mm1_train_gradients(&b->model, &b->tape, batch, c, b->nll, err);
+    mm1_status st = mm1_objective_gradients(b->objective, &b->tape, batch, b->optimizer.step + 1, err);
     if (st != MM1_OK) {
         return st;
     }
@@ -259,7 +248,6 @@ static mm1_status run_model(bench *b, const mm1_batch *batch, mm1_error *err)
 /* Adds one step to the sums of *out; seconds: of the step, waiting included. */
 static mm1_status one_step(bench *b, mm1_bench_step *out, double *seconds, double *waited, mm1_error *err)
 {
-    const mm1_train_config *c = &b->recipe.train;
     const mm1_batch *batch = &b->made;
     const double start = mm1_time_now();
     mm1_status st = MM1_OK;
@@ -283,10 +271,9 @@ static mm1_status one_step(bench *b, mm1_bench_step *out, double *seconds, doubl
     if (st == MM1_OK) {
         out->positions += (double)batch->n_tokens;
         out->images += (double)batch->I;
-        out->flops += mm1_flops_step(&b->model.config, batch,
-                                     (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0});
+        out->flops += b->objective->report.flops;
         if (out->loss == 0) {
-            out->loss = mean_loss(b, batch);
+            out->loss = b->objective->report.loss;
         }
         if (b->loader != NULL) {
             mm1_loader_release(b->loader);

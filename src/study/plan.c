@@ -345,6 +345,9 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     mem->products = (double)(mm1_alloc_bytes() - before);
     mem->program += THREAD_BYTES * (double)(mm1_threads() + r.data.workers + 1);
     st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
+    if (st == MM1_OK && r.train.objective != MM1_OBJECTIVE_TEXT) {
+        st = mm1_error_set(err, MM1_E_UNSUPPORTED, "train.objective: plans are made for text only");
+    }
     st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
     if (st == MM1_OK && picture_share(&r.data) > 0 &&
         mm1_model_config_n_visual(&r.model) > r.data.seq_len - MIN_EXAMPLE) {

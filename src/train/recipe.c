@@ -4,10 +4,14 @@
 #include <math.h>
 
 static const char *const activations_names[] = {"keep", "bf16", "recompute", NULL};
+static const char *const objective_names[] = {"text", "contrastive", NULL};
 static const char *const moments_names[] = {"f32", "bf16", NULL};
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_train_config, member, TYPE, __VA_ARGS__)
 static const mm1_field train_fields[] = {
+    F(objective, ENUM, .def.i = MM1_OBJECTIVE_TEXT, .names = objective_names,
+      .help = "what is learned; text: the next token; contrastive: which picture belongs to which caption (model.kind "
+              "clip)"),
     F(n_steps, I64, .def.i = 1000, .min.i = 1, .max.i = INT64_MAX / 2, .help = "optimiser steps"),
     F(max_minutes, F64, .def.f = 0, .min.f = 0, .max.f = 1e7, .unit = "min",
       .help = "if not 0, n_steps is lowered once, from the speed of the first steps, to what fits; "
@@ -31,6 +35,8 @@ static const mm1_field train_fields[] = {
     F(lr_vision, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the encoder; 0 freezes it"),
     F(lr_connector, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the connector; 0 freezes it"),
     F(lr_decoder, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the decoder; 0 freezes it"),
+    F(lr_text, F64, .def.f = 1, .min.f = 0, .max.f = 1000,
+      .help = "factor for the text tower and the joint space; 0 freezes them"),
     F(weight_decay, F64, .def.f = 0.1, .min.f = 0, .max.f = 10,
       .help = "decoupled, times the learning rate; matrices only, not norms, biases or positions"),
     F(beta1, F64, .def.f = 0.9, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),
@@ -38,6 +44,12 @@ static const mm1_field train_fields[] = {
     F(eps, F64, .def.f = 1e-8, .min.f = 0, .max.f = 1, .help = "of AdamW"),
     F(clip_norm, F64, .def.f = 1, .min.f = 0, .max.f = 1e9, .help = "bound on the norm of all gradients; 0: none"),
     F(z_loss, F64, .def.f = 0, .min.f = 0, .max.f = 1, .help = "coefficient of (log sum exp of the logits)^2"),
+    F(patch_keep, F64, .def.f = 1, .min.f = 0.01, .max.f = 1,
+      .help =
+          "contrastive: share of a picture's patches, drawn anew each time, that the encoder reads in training; the "
+          "cost goes down with it"),
+    F(view_temperature, F64, .def.f = 0.2, .min.f = 0.01, .max.f = 10,
+      .help = "contrastive: what cosines between two views of a picture are divided by"),
     F(checkpoint_every, I64, .def.i = 200, .min.i = 1, .max.i = INT64_MAX / 2, .unit = "steps"),
     F(keep_last, I64, .def.i = 2, .min.i = 1, .max.i = 1000000, .help = "checkpoints kept"),
     F(log_every, I64, .def.i = 10, .min.i = 1, .max.i = 1000000, .unit = "steps",
@@ -46,11 +58,22 @@ static const mm1_field train_fields[] = {
 };
 #undef F
 
+static const mm1_field init_fields[] = {
+    MM1_FIELD(mm1_init_config, vision, STR,
+              .help = "model folder whose encoder training begins with, of any kind that "
+                      "has one; read at the first step only"),
+    MM1_FIELD(mm1_init_config, connector, STR, .help = "the same of the connector"),
+    MM1_FIELD(mm1_init_config, decoder, STR,
+              .help = "the same of the decoder, with the tokenizer that it was made for"),
+    {0},
+};
+
 const mm1_field mm1__recipe_fields[] = {
     MM1_FIELD(mm1_recipe, name, STR, .def.s = "mm1", .help = "shown in reports"),
     MM1_FIELD(mm1_recipe, tokenizer, STR, .help = "path of tokenizer.json"),
     MM1_FIELD_GROUP_OF(mm1_recipe, build, mm1__build_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, model, mm1__model_fields),
+    MM1_FIELD_GROUP_OF(mm1_recipe, init, init_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, data, mm1__data_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, train, train_fields),
     {0},

@@ -12,7 +12,15 @@
 /* How the two moments of AdamW are stored. */
 typedef enum mm1_moments { MM1_MOMENTS_F32, MM1_MOMENTS_BF16, MM1_MOMENTS_COUNT } mm1_moments;
 
+/* What is learned (objective.h). */
+typedef enum mm1_objective_kind {
+    MM1_OBJECTIVE_TEXT,
+    MM1_OBJECTIVE_CONTRASTIVE,
+    MM1_OBJECTIVE_COUNT
+} mm1_objective_kind;
+
 typedef struct mm1_train_config {
+    int objective;       /* mm1_objective_kind */
     int64_t n_steps;     /* optimiser steps */
     double max_minutes;  /* 0: no bound; else n_steps is lowered once, early, to what fits */
     int64_t seed;        /* every stream of random numbers is derived from it */
@@ -20,21 +28,29 @@ typedef struct mm1_train_config {
     int64_t micro_batch; /* rows in one forward and backward pass; does not change what is learned */
     int activations;     /* mm1_activations: of blocks, until the backward pass */
     int moments;         /* mm1_moments */
-    double lr_peak;      /* of the decoder; NAN: the paper's law */
+    double lr_peak;      /* of what has factor 1; NAN: the paper's law for decoders */
     double lr_final;     /* share of the peak that is left at the end */
     int64_t lr_warmup_steps;
-    double lr_vision, lr_connector, lr_decoder; /* factor of lr_peak for each part; 0 freezes it */
+    double lr_vision, lr_connector, lr_decoder, lr_text; /* factor of lr_peak for each part; 0 freezes it */
     double weight_decay, beta1, beta2, eps;
-    double clip_norm; /* of all gradients together; 0: none */
-    double z_loss;    /* coefficient of (log sum exp)^2 */
+    double clip_norm;        /* of all gradients together; 0: none */
+    double z_loss;           /* coefficient of (log sum exp)^2 */
+    double patch_keep;       /* contrastive: share of a picture's patches that is read */
+    double view_temperature; /* contrastive: of the cosines between two views */
     int64_t checkpoint_every, keep_last, log_every;
 } mm1_train_config;
+
+/* Folders of models whose parts training begins with; NULL: drawn at random. */
+typedef struct mm1_init_config {
+    char *vision, *connector, *decoder;
+} mm1_init_config;
 
 typedef struct mm1_recipe {
     char *name;
     char *tokenizer; /* path of tokenizer.json */
     mm1_build_config build;
     mm1_model_config model;
+    mm1_init_config init;
     mm1_data_config data;
     mm1_train_config train;
 } mm1_recipe;

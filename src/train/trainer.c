@@ -6,9 +6,9 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "kernels/probe.h"
-#include "model/flops.h"
 #include "tensor/rows.h"
 #include "train/metrics_log.h"
+#include "train/part_init.h"
 #include "train/recipe_loader.h"
 #include "train/schedule.h"
 #include "train/tensorboard.h"
@@ -28,12 +28,11 @@ typedef struct trainer {
     mm1_loader *loader;
     mm1_arena arena;
     mm1_tape tape;
-    float *nll; /* [batch * seq_len] */
+    mm1_objective *objective;
     mm1_metrics_log *metrics;
     mm1_tensorboard *board;
     mm1_train_progress progress;
     mm1_train_result result;
-    mm1_trained_parts parts;
     double lr_peak;
 } trainer;
 
@@ -43,15 +42,21 @@ mm1_status mm1_recipe_model_config(const mm1_recipe *recipe, const mm1_tokenizer
                                    mm1_error *err)
 {
     *out = recipe->model;
+    if (!mm1_model_config_has_tokenizer(out)) {
+        return mm1_model_config_resolve(out, err);
+    }
+    const bool has_decoder = mm1_model_config_has_decoder(out);
     const int64_t n_ids = mm1_tokenizer_vocab_size(tokenizer);
-    if (out->decoder.vocab_size == 0) {
-        out->decoder.vocab_size = (n_ids + 63) / 64 * 64; /* whole tiles of the matrix product */
+    int64_t *vocab_size = has_decoder ? &out->decoder.vocab_size : &out->text.vocab_size;
+    if (*vocab_size == 0) {
+        *vocab_size = (n_ids + 63) / 64 * 64; /* whole tiles of the matrix product */
     }
-    if (out->decoder.vocab_size < n_ids) {
-        return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.vocab_size: %lld, but %s has %lld ids",
-                             (long long)out->decoder.vocab_size, recipe->tokenizer, (long long)n_ids);
+    if (*vocab_size < n_ids) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.%s.vocab_size: %lld, but %s has %lld ids",
+                             has_decoder ? "decoder" : "text", (long long)*vocab_size, recipe->tokenizer,
+                             (long long)n_ids);
     }
-    if (out->decoder.max_positions < recipe->data.seq_len) {
+    if (has_decoder && out->decoder.max_positions < recipe->data.seq_len) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.max_positions: %lld is less than data.seq_len %lld",
                              (long long)out->decoder.max_positions, (long long)recipe->data.seq_len);
     }
@@ -67,37 +72,6 @@ double mm1_recipe_lr_peak(const mm1_recipe *recipe, const mm1_model *m)
     return mm1_lr_law((double)(n > 1 ? n : 1));
 }
 
-/* Forward and backward of rows [row, row + n) on the tape. */
-static mm1_status run_rows(mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n, int64_t image,
-                           int64_t n_images, float *nll, const mm1_train_config *c, mm1_error *err)
-{
-    mm1_tape_reset(t, 0);
-    const float scale = t->dry || b->n_targets == 0 ? 1.0f : (float)(1.0 / (double)b->n_targets);
-    mm1_tensor *h = mm1_model_hidden_rows(m, t, b, row, n, image, n_images);
-    if (mm1_op_xent(t, h, m->decoder.head, b->target + row * b->T, nll + row * b->T, scale, (float)c->z_loss)) {
-        mm1_tape_backward(t);
-    }
-    return mm1_tape_status(t, err);
-}
-
-mm1_status mm1_train_gradients(mm1_model *m, mm1_tape *t, const mm1_batch *b, const mm1_train_config *c, float *nll,
-                               mm1_error *err)
-{
-    mm1_status st = MM1_OK;
-    mm1_params_zero_grad(&m->params);
-    mm1__tape_done(t, "zero gradients", m->params.grad_total, 0);
-    for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += c->micro_batch) {
-        const int64_t n = b->B - row < c->micro_batch ? b->B - row : c->micro_batch;
-        int64_t n_images = 0;
-        for (int64_t i = row; i < row + n; i++) {
-            n_images += b->row_images[i];
-        }
-        st = run_rows(m, t, b, row, n, image, n_images, nll, c, err);
-        image += n_images;
-    }
-    return st;
-}
-
 void mm1_train_freeze(mm1_model *m, const mm1_train_config *c)
 {
     for (int g = 0; g < MM1_GROUP_COUNT; g++) {
@@ -107,19 +81,9 @@ void mm1_train_freeze(mm1_model *m, const mm1_train_config *c)
 
 mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *bytes, mm1_error *err)
 {
-    const int64_t micro =
-        recipe->train.micro_batch < recipe->data.batch ? recipe->train.micro_batch : recipe->data.batch;
-    const mm1_batch shape = {.B = micro,
-                             .T = recipe->data.seq_len,
-                             .I = mm1_model_n_visual(m) > 0 ? micro * recipe->data.max_images : 0,
-                             .image_px = recipe->model.vision.image_size};
-    bool has_images = false;
-    for (size_t i = 0; i < recipe->data.n_sources; i++) {
-        has_images =
-            has_images || (recipe->data.sources[i].kind != MM1_DATA_TEXT && recipe->data.sources[i].weight > 0);
-    }
     mm1_arena dry;
     mm1_tape tape;
+    mm1_objective *objective = NULL;
     mm1_train_freeze(m, &recipe->train);
     mm1_status st = mm1_arena_init_dry(&dry, err);
     if (st != MM1_OK) {
@@ -129,8 +93,10 @@ mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *
     if (st == MM1_OK) {
         tape.recording = true;
         tape.activations = (mm1_activations)recipe->train.activations;
-        st = run_rows(m, &tape, &shape, 0, micro, 0, has_images ? shape.I : 0, NULL, &recipe->train, err);
+        st = mm1_objective_create(recipe, m, &objective, err);
+        st = st != MM1_OK ? st : objective->plan(objective, &tape, err);
         *bytes = dry.peak;
+        mm1_objective_destroy(objective);
         mm1_tape_deinit(&tape);
     }
     mm1_arena_deinit(&dry);
@@ -197,13 +163,12 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     mm1_threads_set((int)c->threads);
     mm1_status st = mm1_kernels_init(NULL, err);
     st = st != MM1_OK ? st : mm1_data_config_check(&t->recipe.data, err);
-    if (st == MM1_OK && !mm1_model_config_has_decoder(&t->recipe.model)) {
-        st = mm1_error_set(err, MM1_E_CONFIG, "model.kind: an encoder alone cannot be trained to predict text");
+    st = st != MM1_OK ? st : mm1_objective_check(&t->recipe, err);
+    if (st == MM1_OK && mm1_model_config_has_tokenizer(&t->recipe.model)) {
+        st = t->recipe.tokenizer == NULL
+                 ? mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`")
+                 : mm1_tokenizer_load(t->recipe.tokenizer, &tokenizer, err);
     }
-    if (st == MM1_OK && t->recipe.tokenizer == NULL) {
-        st = mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
-    }
-    st = st != MM1_OK ? st : mm1_tokenizer_load(t->recipe.tokenizer, &tokenizer, err);
     st = st != MM1_OK ? st : mm1_recipe_model_config(&t->recipe, tokenizer, &config, err);
     st = st != MM1_OK ? st : mm1_model_init(&t->model, &config, err);
     if (st != MM1_OK) {
@@ -219,12 +184,15 @@ static mm1_status prepare(trainer *t, mm1_error *err)
         return st;
     }
     mm1_params_init(&t->model.params, (uint64_t)c->seed);
-    t->parts = (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0};
     t->lr_peak = mm1_recipe_lr_peak(&t->recipe, &t->model);
 
     st = mm1_dir_make(t->options->run_dir, err);
     st = st != MM1_OK ? st : resume(t, err);
+    if (st == MM1_OK && t->state.step == 0) {
+        st = mm1_part_init(&t->model, &t->recipe.init, err);
+    }
     st = st != MM1_OK ? st : write_resolved(t, err);
+    st = st != MM1_OK ? st : mm1_objective_create(&t->recipe, &t->model, &t->objective, err);
     /* Fewer pictures than the plan's give buffers of sizes that are reused less well; room that is not touched costs
      * nothing. */
     st = st != MM1_OK ? st : mm1_arena_init(&t->arena, arena_bytes + arena_bytes / 2, err);
@@ -234,10 +202,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     }
     t->tape.recording = true;
     t->tape.activations = (mm1_activations)c->activations;
-    t->nll = mm1_calloc((size_t)(t->recipe.data.batch * t->recipe.data.seq_len), sizeof *t->nll);
-    if (t->nll == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the losses of a batch");
-    }
+    t->progress.report = &t->objective->report;
     char *metrics = mm1_path_join(t->options->run_dir, "metrics.jsonl");
     st = metrics == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for the log")
                          : mm1_metrics_log_open(&t->metrics, metrics, t->state.step, err);
@@ -261,7 +226,7 @@ static void finish(trainer *t)
     mm1_loader_destroy(t->loader);
     mm1_tensorboard_close(t->board);
     mm1_metrics_log_close(t->metrics);
-    mm1_free(t->nll);
+    mm1_objective_destroy(t->objective);
     mm1_tape_deinit(&t->tape);
     mm1_arena_deinit(&t->arena);
     mm1_optimizer_deinit(&t->optimizer);
@@ -269,24 +234,6 @@ static void finish(trainer *t)
 }
 
 /* ---- one step ---- */
-
-static void loss_by_source(trainer *t, const mm1_batch *b)
-{
-    mm1_train_progress *p = &t->progress;
-    double total = 0, sums[MM1_DATA_MAX_SOURCES] = {0};
-    memset(p->source_targets, 0, sizeof p->source_targets);
-    for (int64_t i = 0; i < b->B * b->T; i++) {
-        if (b->target[i] >= 0) {
-            total += t->nll[i];
-            sums[b->source[i]] += t->nll[i];
-            p->source_targets[b->source[i]]++;
-        }
-    }
-    for (int64_t s = 0; s < p->n_sources; s++) {
-        p->source_loss[s] = p->source_targets[s] > 0 ? sums[s] / (double)p->source_targets[s] : NAN;
-    }
-    p->loss = b->n_targets > 0 ? total / (double)b->n_targets : 0;
-}
 
 /* The first parameter that is not finite; else the first gradient that is not, on the way back from the loss. */
 static const char *first_bad_tensor(const mm1_params *p, const char **what)
@@ -338,11 +285,11 @@ static mm1_status train_step(trainer *t, const mm1_batch *b, mm1_error *err)
 {
     const mm1_train_config *c = &t->recipe.train;
     mm1_train_progress *p = &t->progress;
-    const mm1_status st = mm1_train_gradients(&t->model, &t->tape, b, c, t->nll, err);
+    const mm1_status st = mm1_objective_gradients(t->objective, &t->tape, b, t->state.step + 1, err);
     if (st != MM1_OK) {
         return st;
     }
-    loss_by_source(t, b);
+    p->loss = p->report->loss;
     p->grad_norm = mm1_optimizer_grad_norm(&t->model.params);
     if (!isfinite(p->loss) || !isfinite(p->grad_norm)) {
         return stop_on_bad_value(t, b, err);
@@ -350,6 +297,9 @@ static mm1_status train_step(trainer *t, const mm1_batch *b, mm1_error *err)
     /* The first update counts as step 1, so that a warm-up does not begin with a step of 0. */
     p->lr = t->lr_peak * mm1_lr_scale(c, t->state.step + 1);
     mm1_optimizer_step(&t->optimizer, &t->model.params, c, p->lr, p->grad_norm);
+    if (t->objective->settle != NULL) {
+        t->objective->settle(t->objective);
+    }
     return MM1_OK;
 }
 
@@ -362,10 +312,10 @@ static mm1_status add_scalar(trainer *t, const char *group, const char *name, do
     return mm1_tensorboard_add_scalar(t->board, tag, t->progress.step, value, 0, err);
 }
 
-static mm1_status log_step(trainer *t, double flops, int64_t tokens, int64_t images, mm1_error *err)
+static mm1_status log_step(trainer *t, int64_t tokens, int64_t images, mm1_error *err)
 {
     const mm1_train_progress *p = &t->progress;
-    const double rate = t->result.gemm_flops > 0 ? flops / p->step_seconds / t->result.gemm_flops : 0;
+    const double rate = t->result.gemm_flops > 0 ? p->report->flops / p->step_seconds / t->result.gemm_flops : 0;
     const struct {
         const char *name;
         double value;
@@ -386,12 +336,16 @@ static mm1_status log_step(trainer *t, double flops, int64_t tokens, int64_t ima
         mm1_metrics_log_f64(t->metrics, values[i].name, values[i].value);
         st = st != MM1_OK ? st : add_scalar(t, "train", values[i].name, values[i].value, err);
     }
+    for (int64_t i = 0; i < p->report->n_values; i++) {
+        mm1_metrics_log_f64(t->metrics, p->report->values[i].name, p->report->values[i].value);
+        st = st != MM1_OK ? st : add_scalar(t, "train", p->report->values[i].name, p->report->values[i].value, err);
+    }
     for (int64_t s = 0; s < p->n_sources; s++) {
-        if (p->source_targets[s] > 0) {
+        if (p->report->source_targets[s] > 0) {
             char name[80];
             (void)snprintf(name, sizeof name, "loss_%s", p->source_names[s]);
-            mm1_metrics_log_f64(t->metrics, name, p->source_loss[s]);
-            st = st != MM1_OK ? st : add_scalar(t, "loss", p->source_names[s], p->source_loss[s], err);
+            mm1_metrics_log_f64(t->metrics, name, p->report->source_loss[s]);
+            st = st != MM1_OK ? st : add_scalar(t, "loss", p->source_names[s], p->report->source_loss[s], err);
         }
     }
     return st != MM1_OK ? st : mm1_metrics_log_end(t->metrics, err);
@@ -448,7 +402,6 @@ static mm1_status loop(trainer *t, mm1_error *err)
         if (st != MM1_OK) {
             break;
         }
-        const double flops = mm1_flops_step(&t->model.config, b, t->parts);
         const int64_t tokens = b->n_tokens, images = b->I;
         mm1_loader_release(t->loader);
         t->state.step++;
@@ -460,7 +413,7 @@ static mm1_status loop(trainer *t, mm1_error *err)
         t->result.wait_seconds += p->wait_seconds;
 
         const bool first = t->state.step == first_step + 1;
-        flops_total += flops;
+        flops_total += p->report->flops;
         seconds_total += p->step_seconds;
         smooth(&step_seconds, p->step_seconds, first);
         smooth(&p->tokens_per_second, (double)tokens / p->step_seconds, first);
@@ -479,7 +432,7 @@ static mm1_status loop(trainer *t, mm1_error *err)
         p->images = t->state.images;
         p->seconds = t->state.seconds;
         p->eta_seconds = step_seconds * (double)(c->n_steps - t->state.step);
-        st = st != MM1_OK ? st : log_step(t, flops, tokens, images, err);
+        st = st != MM1_OK ? st : log_step(t, tokens, images, err);
         if (st == MM1_OK && t->options->on_step != NULL) {
             t->options->on_step(t->options->ctx, p);
         }

@@ -1,7 +1,7 @@
-/* trainer.h - the pre-training loop: batches in, checkpoints and metrics out.
+/* trainer.h - the pre-training loop: batches in, checkpoints and metrics out.  What is learned is the objective's
+ * (objective.h).
  *
- * The loss of a step is the sum of -log p over all live targets of the batch divided by their number, however the batch
- * is cut into micro-batches.  The same recipe, seed and thread count give the same bits; a run that is killed and
+ * The same recipe, seed and thread count give the same bits; a run that is killed and
  * resumed gives the same model.safetensors as one that was not.
  *
  * Threads: one training at a time in a process. */
@@ -9,12 +9,12 @@
 #define MM1_TRAIN_TRAINER_H
 
 #include "train/checkpoint.h"
-#include "train/recipe.h"
+#include "train/objective.h"
 #include <signal.h>
 
 typedef struct mm1_train_progress {
     int64_t step, n_steps; /* this step (from 1) and the last one */
-    double loss;           /* nats a target */
+    double loss;           /* nats, but for what the objective says */
     double lr, grad_norm;
     int64_t tokens, images;            /* of the run so far; tokens are positions, visual ones included, padding not */
     double seconds;                    /* of training so far */
@@ -24,8 +24,7 @@ typedef struct mm1_train_progress {
     double eta_seconds;
     int64_t n_sources;
     const char *source_names[MM1_DATA_MAX_SOURCES];
-    double source_loss[MM1_DATA_MAX_SOURCES]; /* NAN where the batch has none of this source */
-    int64_t source_targets[MM1_DATA_MAX_SOURCES];
+    const mm1_objective_report *report; /* of this step's batch */
 } mm1_train_progress;
 
 typedef enum mm1_resume { MM1_RESUME_AUTO, MM1_RESUME_NEVER, MM1_RESUME_FROM } mm1_resume;
@@ -54,16 +53,11 @@ MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_opt
 
 /* Marks the parameters that the recipe trains. */
 void mm1_train_freeze(mm1_model *m, const mm1_train_config *c);
-/* The gradients of one step, micro-batch by micro-batch, into the slab, which is zeroed first; the tape records.
- * nll [B, T] receives -log p of every target, 0 where there is none. */
-MM1_NODISCARD mm1_status mm1_train_gradients(mm1_model *m, mm1_tape *t, const mm1_batch *b, const mm1_train_config *c,
-                                             float *nll, mm1_error *err);
-
 /* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory
  * for its values (mm1_model_init() is enough); the parts that the recipe freezes are frozen in it. */
 MM1_NODISCARD mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *bytes, mm1_error *err);
 
-/* Model configuration of a recipe with the vocabulary of its tokenizer filled in. */
+/* Model configuration of a recipe with the vocabulary of its tokenizer filled in; NULL for a model without one. */
 MM1_NODISCARD mm1_status mm1_recipe_model_config(const mm1_recipe *recipe, const mm1_tokenizer *tokenizer,
                                                  mm1_model_config *out, mm1_error *err);
 /* train.lr_peak, or what the law gives for this decoder. */

@@ -36,3 +36,31 @@ expect 2 pretrain tiny.yaml --run blind --set model.kind=decoder
 says err "has pictures, but the model takes none"
 expect 2 pretrain tiny.yaml --run mute --set model.kind=encoder
 says err "model.kind"
+
+# An encoder is trained by contrast, and a whole model begins with it.
+cat >clip.yaml <<END
+extends: tiny.yaml
+model:
+  kind: clip
+  text: {width: 16, n_layers: 1, n_heads: 2, mlp_width: 32, max_positions: 32}
+  joint: {dim: 8}
+train: {objective: contrastive, lr_peak: 1e-3}
+END
+expect 0 pretrain clip.yaml --run clip
+says err "image_to_text" "logit_scale"
+dir=clip/checkpoints/latest
+says $dir/config.json '"kind": "clip"' '"text"' '"joint"'
+! grep -qE '"(decoder|connector)"' $dir/config.json || fail "config.json tells of parts that are not there"
+[ ! -e $dir/generation_config.json ] || fail "a model that writes nothing has no settings for it"
+expect 0 inspect $dir
+says out "text tower 1 layers"
+expect 1 generate -m $dir --prompt "The"
+says err "without a decoder"
+MM1_LOG=info expect 0 pretrain tiny.yaml --run whole --set init.vision=$dir
+says err "values from $dir"
+expect 2 pretrain clip.yaml --run mute --set train.objective=text
+says err "model.kind"
+expect 2 pretrain tiny.yaml --run mute --set train.objective=contrastive
+says err "set model.kind clip"
+expect 2 pretrain clip.yaml --run mute --set train.lr_peak=law
+says err "train.lr_peak"

@@ -1,0 +1,96 @@
+/* objective_text.c - the next token: the sum of -log p over all live targets of the batch divided by their number,
+ * however the batch is cut into micro-batches. */
+#include "train/objective.h"
+
+#include "base/alloc.h"
+#include "model/flops.h"
+
+typedef struct text_objective {
+    mm1_objective base;
+    float *nll; /* [batch * seq_len] */
+} text_objective;
+
+/* Forward and backward of rows [row, row + n) on the tape. */
+static mm1_status run_rows(mm1_objective *o, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n, int64_t image,
+                           int64_t n_images, float *nll, mm1_error *err)
+{
+    mm1_tape_reset(t, 0);
+    const float scale = t->dry || b->n_targets == 0 ? 1.0f : (float)(1.0 / (double)b->n_targets);
+    mm1_tensor *h = mm1_model_hidden_rows(o->model, t, b, row, n, image, n_images);
+    if (mm1_op_xent(t, h, o->model->decoder.head, b->target + row * b->T, nll, scale, (float)o->recipe->train.z_loss)) {
+        mm1_tape_backward(t);
+    }
+    return mm1_tape_status(t, err);
+}
+
+static void report(text_objective *o, const mm1_batch *b)
+{
+    const mm1_train_config *c = &o->base.recipe->train;
+    double sums[MM1_DATA_MAX_SOURCES] = {0};
+    int64_t counts[MM1_DATA_MAX_SOURCES] = {0};
+    for (int64_t i = 0; i < b->B * b->T; i++) {
+        if (b->target[i] >= 0) {
+            sums[b->source[i]] += o->nll[i];
+            counts[b->source[i]]++;
+        }
+    }
+    mm1__objective_by_source(&o->base, sums, counts);
+    o->base.report.flops = mm1_flops_step(
+        &o->base.model->config, b, (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0});
+}
+
+static mm1_status gradients(mm1_objective *base, mm1_tape *t, const mm1_batch *b, int64_t step, mm1_error *err)
+{
+    text_objective *o = (text_objective *)(void *)base;
+    const int64_t micro = base->recipe->train.micro_batch;
+    mm1_status st = MM1_OK;
+    (void)step; /* nothing is drawn at random here */
+    for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += micro) {
+        const int64_t n = b->B - row < micro ? b->B - row : micro;
+        int64_t n_images = 0;
+        for (int64_t i = row; i < row + n; i++) {
+            n_images += b->row_images[i];
+        }
+        st = run_rows(base, t, b, row, n, image, n_images, o->nll + row * b->T, err);
+        image += n_images;
+    }
+    if (st == MM1_OK) {
+        report(o, b);
+    }
+    return st;
+}
+
+static mm1_status plan(mm1_objective *base, mm1_tape *t, mm1_error *err)
+{
+    const mm1_recipe *r = base->recipe;
+    const int64_t micro = r->train.micro_batch < r->data.batch ? r->train.micro_batch : r->data.batch;
+    const mm1_batch shape = {.B = micro,
+                             .T = r->data.seq_len,
+                             .I = mm1_model_n_visual(base->model) > 0 ? micro * r->data.max_images : 0,
+                             .image_px = r->model.vision.image_size};
+    bool has_images = false;
+    for (size_t i = 0; i < r->data.n_sources; i++) {
+        has_images = has_images || (r->data.sources[i].kind != MM1_DATA_TEXT && r->data.sources[i].weight > 0);
+    }
+    return run_rows(base, t, &shape, 0, micro, 0, has_images ? shape.I : 0, NULL, err);
+}
+
+static void destroy(mm1_objective *base)
+{
+    text_objective *o = (text_objective *)(void *)base;
+    mm1_free(o->nll);
+    mm1_free(o);
+}
+
+mm1_status mm1__objective_text(const mm1_recipe *recipe, mm1_objective **out, mm1_error *err)
+{
+    text_objective *o = mm1_calloc(1, sizeof *o);
+    if (o == NULL ||
+        (o->nll = mm1_calloc((size_t)(recipe->data.batch * recipe->data.seq_len), sizeof *o->nll)) == NULL) {
+        mm1_free(o);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the losses of a batch");
+    }
+    o->base = (mm1_objective){.gradients = gradients, .plan = plan, .destroy = destroy};
+    *out = &o->base;
+    return MM1_OK;
+}
