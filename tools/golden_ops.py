@@ -157,6 +157,48 @@ def xent(variant, N, C, V, scale, z_coef, spread):
     c.finish(nll, scale * (nll.sum() + z_coef * logits.logsumexp(1)[target >= 0].pow(2).sum()))
 
 
+def moe(variant, N, K, Fh, M, E, k, a="silu", gated=True, normalize=True, capacity=0.0, coefs=(0.0, 0.0), T=0,
+        example=None, residual=True, steep=1.0):
+    """T: rows of a group; 0: as outside of training.  Every expert computes all rows; a mask picks what counts."""
+    c = Case("moe." + variant, k, ACT_NAMES.index(a), gated, normalize, T)
+    x, router = c.real("x", N, K), c.real("router", E, K, scale=steep * K ** -0.5)
+    up, down = c.real("up", E, (2 if gated else 1) * Fh, K, scale=K ** -0.5), c.real("down", E, M, Fh, scale=Fh ** -0.5)
+    real = np.ones(N, dtype=bool) if example is None else np.array(example) >= 0
+    if example is not None:
+        c.ints("example", example)
+    OUT[c.name + "/coefs"] = np.array([capacity, *coefs], dtype=np.float32)
+    logits = x @ router.T
+    p = logits.softmax(1)
+    gates, choice = p.topk(k, dim=1)
+    gates = gates / gates.sum(1, keepdim=True) if normalize else gates
+    taken, groups = np.zeros((N, k)), [range(i, min(i + T, N)) for i in range(0, N, T)] if T > 0 else [range(N)]
+    balance = torch.zeros((), dtype=torch.float64)
+    for rows in groups:
+        rows = [i for i in rows if real[i]]
+        room = [max(1, int(capacity * len(rows) / E)) if capacity > 0 else N] * E
+        for j in range(k):
+            for i in rows:
+                e = int(choice[i, j])
+                taken[i, j] = room[e] > 0
+                room[e] -= 1
+        if rows:
+            share = torch.bincount(choice[rows, 0], minlength=E).double() / len(rows)
+            balance = balance + len(rows) / real.sum() * E * (share * p[rows].mean(0)).sum()
+    z = logits[real].logsumexp(1).pow(2).mean()
+    y = torch.zeros(N, M, dtype=torch.float64)
+    for e in range(E):
+        u = x @ up[e].T
+        hidden = act(a)(u[:, :Fh]) * u[:, Fh:] if gated else act(a)(u)
+        weight = (gates * torch.tensor(taken) * (choice == e)).sum(1, keepdim=True)
+        y = y + weight * (hidden @ down[e].T)
+    y = y + c.real("residual", N, M) if residual else y
+    dy = c.rng.standard_normal((N, M)).astype(np.float32)
+    OUT[c.name + "/dy"] = dy
+    OUT[c.name + "/said"] = np.array([balance.item(), z.item(), real.sum() * k, real.sum() * k - taken.sum()],
+                                     dtype=np.float32)
+    c.finish(y, (y * torch.tensor(dy.astype(np.float64))).sum() + coefs[0] * balance + coefs[1] * z)
+
+
 def ops():
     for a in ACT_NAMES:
         linear(a, 7, 13, 11, a)
@@ -213,6 +255,15 @@ def ops():
     xent("plain", 17, 13, 29, 0.37, 0.0, 0.5)
     xent("z", 17, 13, 29, 0.37, 0.1, 0.5)
     xent("steep", 5, 8, 33, 1.0, 0.01, 8.0)
+    moe("top2", 29, 9, 7, 9, 5, 2)
+    moe("top8_of_64", 19, 5, 3, 5, 64, 8, normalize=False)
+    moe("plain_units", 17, 6, 10, 5, 4, 2, a="gelu", gated=False, residual=False)
+    moe("one", 13, 7, 6, 7, 1, 1)
+    moe("losses", 26, 9, 6, 9, 6, 2, coefs=(0.7, 0.3), T=8)
+    moe("padding", 24, 9, 6, 9, 4, 2, coefs=(0.7, 0.3), T=12, example=[0] * 7 + [1] * 3 + [-1] * 14, steep=2.0)
+    moe("capacity", 40, 9, 6, 9, 4, 2, coefs=(0.5, 0.1), T=20, capacity=1.0,
+        example=[0] * 19 + [-1] + [0] * 5 + [2] * 9 + [-1] * 6, steep=3.0)
+    moe("top1_full", 31, 8, 5, 8, 3, 1, a="relu", normalize=False, coefs=(0.2, 0.0), T=31, capacity=0.5, steep=2.0)
     c = Case("patchify.two", 2, 12, 3)
     pixels = c.rng.standard_normal((2, 3, 12, 12)).astype(np.float32)
     OUT[c.name + "/pixels"] = pixels

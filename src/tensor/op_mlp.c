@@ -64,18 +64,6 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
     }
 }
 
-static void gate(float *hidden, const float *u, int64_t N, int64_t F, mm1_act act)
-{
-    const mm1_kernels *k = mm1_kernels_get();
-    const int64_t chunk = mm1__rows_chunk(2 * F);
-#pragma omp parallel for schedule(static) if (N > chunk)
-    for (int64_t begin = 0; begin < N; begin += chunk) {
-        for (int64_t i = begin; i < N && i < begin + chunk; i++) {
-            k->glu_fwd(hidden + i * F, u + i * 2 * F, u + i * 2 * F + F, F, act);
-        }
-    }
-}
-
 mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tensor *residual)
 {
     if (x == NULL || mlp->up_w == NULL || mlp->down_w == NULL) {
@@ -114,7 +102,7 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
                                            .act = mlp->gated ? MM1_ACT_NONE : mlp->act,
                                            .pre = mlp->gated ? NULL : u});
         if (mlp->gated) {
-            gate(hidden, u, N, F, mlp->act);
+            mm1__rows_glu_fwd(hidden, u, N, F, mlp->act);
         }
         mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
                                            .N = M,

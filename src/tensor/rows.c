@@ -66,6 +66,18 @@ void mm1__rows_act_bwd(float *dx, const float *dy, const float *x, int64_t n, mm
     }
 }
 
+void mm1__rows_glu_fwd(float *hidden, const float *u, int64_t N, int64_t F, mm1_act act)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t chunk = mm1__rows_chunk(2 * F);
+#pragma omp parallel for schedule(static) if (N > chunk)
+    for (int64_t begin = 0; begin < N; begin += chunk) {
+        for (int64_t i = begin; i < N && i < begin + chunk; i++) {
+            k->glu_fwd(hidden + i * F, u + i * 2 * F, u + i * 2 * F + F, F, act);
+        }
+    }
+}
+
 void mm1__rows_sum(float *out, const float *x, int64_t ldx, int64_t N, int64_t C)
 {
     enum { COLS = 64 };

@@ -20,6 +20,8 @@ void mm1__rows_add(float *y, const float *a, const float *b, int64_t n);
 void mm1__rows_zero(float *y, int64_t n);
 void mm1__rows_act_fwd(float *y, const float *x, int64_t n, mm1_act act);
 void mm1__rows_act_bwd(float *dx, const float *dy, const float *x, int64_t n, mm1_act act, bool acc);
+/* hidden [N, F] = act(gate) * up, u [N, 2 F] = gate | up. */
+void mm1__rows_glu_fwd(float *hidden, const float *u, int64_t N, int64_t F, mm1_act act);
 /* out [C] += sum of the rows of x [N, C] with stride ldx. */
 void mm1__rows_sum(float *out, const float *x, int64_t ldx, int64_t N, int64_t C);
 /* y [N, width] = the first `width` columns of x [N, ldx]. */

@@ -56,9 +56,11 @@ static int64_t window_from(const mm1_tape *t, const mm1_tensor *x)
     return t->activations == MM1_ACTIVATIONS_BF16 ? mm1_tensor_size(x) / STATISTICS_SHARE + 1 : 0;
 }
 
-/* A window of the size that the first segment asks for, found by a dry run. */
-static mm1_window *window_create(mm1_tape *t, mm1_tensor *x, mm1_segment_body *body, const void *ctx)
+size_t mm1__segment_bytes(const mm1_tape *t, mm1_tensor *x, mm1_segment_body *body, const void *ctx)
 {
+    if (x == NULL || !t->recording || t->activations == MM1_ACTIVATIONS_KEEP) {
+        return 0;
+    }
     mm1_arena values = {.base = t->arena->base, .cap = SIZE_MAX / 2, .dry = true}, rest = values;
     mm1_tape probe = {.arena = &rest,
                       .meta = t->meta,
@@ -66,14 +68,23 @@ static mm1_window *window_create(mm1_tape *t, mm1_tensor *x, mm1_segment_body *b
                       .dry = true,
                       .window = &values,
                       .window_from = window_from(t, x)};
-    (void)body(&probe, x, ctx); /* what fails here fails again below */
-    mm1_window *w = mm1__tape_meta(t, sizeof *w);
-    float *base = mm1__tape_floats(t, (int64_t)(values.top / sizeof(float)));
-    if (w == NULL || base == NULL) {
-        return NULL;
+    (void)body(&probe, x, ctx); /* what fails here fails again when it is run */
+    return values.top;
+}
+
+bool mm1__tape_window(mm1_tape *t, mm1_window **window, size_t bytes)
+{
+    if (!t->recording || t->activations == MM1_ACTIVATIONS_KEEP) {
+        return true;
     }
-    w->memory = (mm1_arena){.base = (uint8_t *)base, .cap = values.top, .dry = t->dry};
-    return w;
+    mm1_window *w = mm1__tape_meta(t, sizeof *w);
+    float *base = mm1__tape_floats(t, (int64_t)(bytes / sizeof(float)));
+    if (w == NULL || base == NULL) {
+        return false;
+    }
+    w->memory = (mm1_arena){.base = (uint8_t *)base, .cap = bytes, .dry = t->dry};
+    *window = w;
+    return true;
 }
 
 static mm1_tensor *run(mm1_tape *t, mm1_window *w, mm1_tensor *x, mm1_segment_body *body, const void *ctx)
@@ -84,6 +95,7 @@ static mm1_tensor *run(mm1_tape *t, mm1_window *w, mm1_tensor *x, mm1_segment_bo
     t->window_from = window_from(t, x);
     mm1_tensor *y = body(t, x, ctx);
     t->window = NULL;
+    t->window_from = 0;
     return y;
 }
 
@@ -110,7 +122,9 @@ static void segment_backward(mm1_tape *t, mm1_node *base)
     mm1_window *w = n->window;
     const mm1_arena_mark mark = mm1_arena_mark_get(&t->meta);
     if (w->resident != n && n->packed == NULL) {
+        t->again = true;
         mm1_tensor *again = run(t, w, n->x, n->body, n->ctx);
+        t->again = false;
         if (again == NULL) {
             return;
         }
@@ -156,7 +170,7 @@ mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, m
     if (x == NULL || !t->recording || t->activations == MM1_ACTIVATIONS_KEEP) {
         return body(t, x, ctx);
     }
-    if (*window == NULL && (*window = window_create(t, x, body, ctx)) == NULL) {
+    if (*window == NULL && !mm1__tape_window(t, window, mm1__segment_bytes(t, x, body, ctx))) {
         return NULL;
     }
     mm1_window *w = *window;

@@ -74,6 +74,11 @@ float *mm1__tape_floats(mm1_tape *t, int64_t n)
                                                     : take(t, t->arena, (size_t)n * sizeof(float));
 }
 
+float *mm1__tape_exact(mm1_tape *t, int64_t n)
+{
+    return t->window_from > 0 ? take(t, t->arena, (size_t)n * sizeof(float)) : mm1__tape_floats(t, n);
+}
+
 void *mm1__tape_meta(mm1_tape *t, size_t bytes)
 {
     void *p = mm1_arena_calloc(&t->meta, 1, bytes);

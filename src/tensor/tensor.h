@@ -93,8 +93,10 @@ struct mm1_tape {
     bool recording;
     bool dry; /* allocate and record, compute nothing */
     mm1_activations activations;
-    mm1_arena *window;   /* of the segment that runs forward, takes its values; else NULL */
-    int64_t window_from; /* floats: what is smaller goes to the arena all the same */
+    mm1_arena *window;           /* of the segment that runs forward, takes its values; else NULL */
+    int64_t window_from;         /* floats: what is smaller goes to the arena all the same */
+    bool again;                  /* a segment is computed a second time: what it says of itself counts already */
+    struct mm1_routing *routing; /* borrowed; of the training step, NULL elsewhere: see mm1_op_moe() */
     mm1_node *last;
     struct {
         float *data;
@@ -121,6 +123,8 @@ void *mm1_tape_fail(mm1_tape *t, mm1_status status, const char *format, ...) MM1
 /* For operators: memory (NULL and a sticky error when full), a result, a node of `bytes` bytes, the gradient of a
  * tensor. */
 float *mm1__tape_floats(mm1_tape *t, int64_t n);
+/* The same for what no segment may round, as integers that steer the backward pass. */
+float *mm1__tape_exact(mm1_tape *t, int64_t n);
 mm1_tensor *mm1__tape_tensor(mm1_tape *t, int rank, const int64_t *dims, bool needs_grad);
 void *mm1__tape_node(mm1_tape *t, size_t bytes, mm1_tensor *out, void (*backward)(mm1_tape *, mm1_node *));
 /* The gradient buffer of x; *acc says whether it already holds something to be added to.  NULL if memory is short. */
@@ -140,9 +144,13 @@ void *mm1__tape_meta(mm1_tape *t, size_t bytes);
 typedef struct mm1_window mm1_window;
 /* y = body(x), out of operators.  It may be called more than once and must ask for the same memory each time. */
 typedef mm1_tensor *mm1_segment_body(mm1_tape *t, mm1_tensor *x, const void *ctx);
+/* Where the segments of a run differ: the window that this one asks for (0 if t->activations wants none), and a window
+ * of so many bytes, to be made before the first segment.  False on a sticky error. */
+size_t mm1__segment_bytes(const mm1_tape *t, mm1_tensor *x, mm1_segment_body *body, const void *ctx);
+bool mm1__tape_window(mm1_tape *t, mm1_window **window, size_t bytes);
 /* Runs body as a segment, treated as t->activations says; ctx (ctx_bytes, copied) must hold no address that dies before
- * the tape is reset.  *window is NULL for the first segment of a run, and is passed on to the next ones.  Segments do
- * not nest. */
+ * the tape is reset.  *window is NULL for the first segment of a run of equal ones, and is passed on to the next ones.
+ * Segments do not nest. */
 mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, mm1_segment_body *body, const void *ctx,
                               size_t ctx_bytes);
 
@@ -184,6 +192,46 @@ typedef struct mm1_mlp {
     bool gated;
 } mm1_mlp;
 mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tensor *residual);
+
+/* A mixture of experts in the place of an MLP (Shazeer et al. 2017; GShard, Lepikhin et al. 2020; ST-MoE, Zoph et al.
+ * 2022): y [N, M] = residual + sum over the top_k experts e of a row of gate_e mlp_e(x), with
+ *   p = softmax(x router^T)                       [N, E], in f32
+ *   gate_e = p_e, or p_e / (sum of the top_k)     if normalised; equal p: the lower e comes first
+ * and experts without biases.  In training (t->routing is not NULL) three things come to it.  All of them are counted
+ * in groups of T rows without their padding, n of them in a group, so that it does not matter how a batch is cut:
+ *   - padding goes to no expert;
+ *   - with a capacity, an expert takes max(1, floor(capacity n / E)) rows of a group, first choices first, then by
+ *     row, and adds 0 to the others;
+ *   - the gradient of balance_coef L_bal + z_coef L_z joins that of the loss.
+ *     L_bal = E sum_e f_e P_e, with f_e the share of rows whose first choice is e (dropped or not), P_e the mean of
+ *     p_e; its mean over groups, weighted by n.  L_z = mean over rows of (log sum exp of x router^T)^2. */
+enum { MM1_MAX_EXPERTS = 1024 };
+typedef struct mm1_moe {
+    mm1_tensor *router_w; /* [E, K], E at most MM1_MAX_EXPERTS */
+    mm1_tensor *up_w;     /* [E, n_up, K], see mm1_mlp */
+    mm1_tensor *down_w;   /* [E, M, F] */
+    mm1_act act;
+    bool gated, normalize;
+    int64_t top_k;
+    double capacity; /* 0: no expert is ever full */
+    double balance_coef, z_coef;
+    int64_t layer; /* its number in mm1_routing */
+} mm1_moe;
+mm1_tensor *mm1_op_moe(mm1_tape *t, mm1_tensor *x, const mm1_moe *moe, mm1_tensor *residual);
+
+/* What a training step tells its sparse layers, and what they add up until it is cleared. */
+typedef struct mm1_routing_layer {
+    double balance, z;           /* L_bal and L_z */
+    int64_t n_chosen, n_dropped; /* pairs of row and expert */
+} mm1_routing_layer;
+typedef struct mm1_routing {
+    const int32_t *example; /* [N] of the rows on the tape, -1 for padding; NULL: none is padding */
+    int64_t T;              /* rows of a group; the last one may be shorter */
+    double scale;           /* 1 / rows of the whole batch without padding: every row on the tape weighs as much */
+    int64_t n_layers, n_experts;
+    mm1_routing_layer *layers; /* [n_layers] */
+    int64_t *load;             /* [n_layers, n_experts] rows that chose it, dropped or not */
+} mm1_routing;
 
 typedef enum mm1_norm { MM1_NORM_RMS, MM1_NORM_LAYER, MM1_NORM_COUNT } mm1_norm;
 

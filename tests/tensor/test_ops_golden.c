@@ -7,7 +7,7 @@
 #include "base/thread.h"
 #include "tensor/tensor.h"
 
-enum { MAX_INPUTS = 4, ALL = -1 };
+enum { MAX_INPUTS = 5, ALL = -1 };
 
 /* What gradients of parameters hold before. */
 static const float BEFORE = 0.25f;
@@ -137,6 +137,55 @@ static mm1_tensor *glu(ctx *c)
     return mm1_op_mlp(&c->tape, x, &mlp, NULL);
 }
 
+/* Also checks what the layer says of itself. */
+static mm1_tensor *moe(ctx *c)
+{
+    const int32_t *d = c->dims;
+    const float *coefs = floats(c, "coefs");
+    mm1_tensor *x = value(c, "x");
+    mm1_moe m = {.router_w = weight(c, "router"),
+                 .up_w = weight(c, "up"),
+                 .down_w = weight(c, "down"),
+                 .top_k = d[0],
+                 .act = (mm1_act)d[1],
+                 .gated = d[2] != 0,
+                 .normalize = d[3] != 0,
+                 .capacity = coefs[0],
+                 .balance_coef = coefs[1],
+                 .z_coef = coefs[2],
+                 .layer = 1};
+    const int64_t N = mm1_tensor_rows(x), E = m.router_w->dims[0];
+    const int32_t *example = ints(c, "example");
+    mm1_routing_layer layers[2] = {0};
+    int64_t n = 0, *load = own(c, mm1_calloc((size_t)(2 * E), sizeof *load));
+    for (int64_t i = 0; i < N; i++) {
+        n += example == NULL || example[i] >= 0;
+    }
+    mm1_routing *routing = own(c, mm1_alloc(1, sizeof *routing));
+    *routing = (mm1_routing){.example = example,
+                             .T = d[4],
+                             .scale = 1.0 / (double)n,
+                             .n_layers = 2,
+                             .n_experts = E,
+                             .layers = layers,
+                             .load = load};
+    c->tape.routing = d[4] > 0 ? routing : NULL;
+    mm1_tensor *y = mm1_op_moe(&c->tape, x, &m, value(c, "residual"));
+    if (d[4] > 0) {
+        const float *said = floats(c, "said");
+        assert_true(fabs(layers[1].balance - said[0]) < 1e-5 && fabs(layers[1].z - said[1]) < 1e-4);
+        assert_int_equal(layers[1].n_chosen, (int64_t)said[2]);
+        assert_int_equal(layers[1].n_dropped, (int64_t)said[3]);
+        for (int64_t e = 0; e < E; e++) {
+            assert_int_equal(load[e], 0);
+            layers[1].n_chosen -= load[E + e];
+        }
+        assert_int_equal(layers[1].n_chosen, 0);
+    }
+    routing->layers = NULL; /* not read by the backward pass */
+    return y;
+}
+
 static mm1_tensor *add(ctx *c)
 {
     mm1_tensor *a = value(c, "a"), *b = value(c, "b");
@@ -218,11 +267,20 @@ static const struct {
     const char *name;
     mm1_tensor *(*run)(ctx *c);
     int n_cases;
-} OPERATORS[] = {
-    {"linear", linear, 11}, {"norm", norm, 4},         {"act", act, MM1_ACT_COUNT}, {"glu", glu, 4},
-    {"add", add, 2},        {"add_rows", add_rows, 2}, {"pool", pool, 4},           {"attention", attention, 7},
-    {"embed", embed, 2},    {"dwconv", dwconv, 4},     {"gate", gate, 1},           {"patchify", patchify, 1},
-    {"xent", xent, 3}};
+} OPERATORS[] = {{"linear", linear, 11},
+                 {"norm", norm, 4},
+                 {"act", act, MM1_ACT_COUNT},
+                 {"glu", glu, 4},
+                 {"add", add, 2},
+                 {"add_rows", add_rows, 2},
+                 {"pool", pool, 4},
+                 {"attention", attention, 7},
+                 {"embed", embed, 2},
+                 {"dwconv", dwconv, 4},
+                 {"gate", gate, 1},
+                 {"patchify", patchify, 1},
+                 {"xent", xent, 3},
+                 {"moe", moe, 8}};
 enum { N_OPERATORS = sizeof OPERATORS / sizeof *OPERATORS };
 
 /* ---- one case ---- */
@@ -272,6 +330,7 @@ static int run_case(ctx *c, mm1_tensor *(*run)(ctx *))
 {
     mm1_error err = {0};
     c->n_inputs = 0;
+    c->tape.routing = NULL;
     mm1_tape_reset(&c->tape, 0);
     poison(&c->arena);
     mm1_tensor *y = run(c);
