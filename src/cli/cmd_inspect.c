@@ -179,7 +179,7 @@ static void dtype_names(const subject *s, char *text, size_t cap)
 }
 
 typedef struct counts {
-    int64_t vision, connector, decoder, embeddings, text, all, bytes;
+    int64_t vision, connector, decoder, embeddings, text, all, active, bytes;
 } counts;
 
 static counts count(const subject *s)
@@ -192,6 +192,7 @@ static counts count(const subject *s)
                 .text = mm1_params_count(p, MM1_GROUP_TEXT),
                 .all = mm1_params_count(p, MM1_GROUP_COUNT)};
     c.decoder = mm1_params_count(p, MM1_GROUP_DECODER) - c.embeddings;
+    c.active = mm1_params_count(p, MM1_GROUP_COUNT) - mm1_decoder_idle_params(&d->config, d->config.moe.top_k);
     for (int64_t i = 0; i < p->n_items; i++) {
         c.bytes += (int64_t)s->tensors[i]->n_bytes;
     }
@@ -225,6 +226,11 @@ static void print_decoder(const mm1_decoder_config *d)
                  (long long)d->head_dim, d->gated ? "gated" : "plain", (long long)d->mlp_width, mm1__act_names[d->act],
                  d->positions == MM1_POSITIONS_ROPE ? "rotary" : "learned", (long long)d->max_positions,
                  (long long)d->vocab_size, d->tie_embeddings ? ", tied" : "");
+    if (d->moe.n_experts > 0) {
+        (void)printf("experts    %lld of width %lld in every %lld. layer, %lld for a position, gates %s\n",
+                     (long long)d->moe.n_experts, (long long)d->moe.mlp_width, (long long)d->moe.every,
+                     (long long)d->moe.top_k, d->moe.normalize ? "that add up to 1" : "as the softmax gives them");
+    }
 }
 
 static void print_text_tower(const mm1_model_config *c)
@@ -301,6 +307,9 @@ static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
     print_count("embeddings", c.embeddings);
     print_count("text tower", c.text);
     print_count("all", c.all);
+    if (c.active < c.all) {
+        print_count("active", c.active);
+    }
     (void)printf("weights    %s, %.1f MiB, %lld tensors\n", dtypes, (double)c.bytes / 1048576,
                  (long long)s->model.params.n_items);
     if (s->vocab_size >= 0) {
@@ -350,11 +359,11 @@ static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
     if (st == MM1_OK && (config = json_loadb(raw, len, 0, NULL)) == NULL) {
         config = json_null(); /* read once already, as YAML, which knows comments that JSON does not */
     }
-    json_t *root =
-        json_pack("{s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "config", config, "parameters", "vision",
-                  (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder", (json_int_t)c.decoder,
-                  "embeddings", (json_int_t)c.embeddings, "text", (json_int_t)c.text, "all", (json_int_t)c.all, "dtype",
-                  dtypes, "weight_bytes", (json_int_t)c.bytes, "n_tensors", (json_int_t)s->model.params.n_items);
+    json_t *root = json_pack(
+        "{s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "config", config, "parameters", "vision",
+        (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder", (json_int_t)c.decoder, "embeddings",
+        (json_int_t)c.embeddings, "text", (json_int_t)c.text, "all", (json_int_t)c.all, "active", (json_int_t)c.active,
+        "dtype", dtypes, "weight_bytes", (json_int_t)c.bytes, "n_tensors", (json_int_t)s->model.params.n_items);
     (void)json_object_set_new(root, "vocab_size", s->vocab_size >= 0 ? json_integer(s->vocab_size) : json_null());
     if (s->training.step >= 0) {
         const training *t = &s->training;

@@ -59,8 +59,12 @@ mm1_image_flops mm1_flops_image(const mm1_model_config *c)
 double mm1_flops_position(const mm1_model_config *c)
 {
     const mm1_decoder_config *d = &c->decoder;
-    return (double)d->n_layers * block_flops((double)d->width, (double)d->n_heads, (double)d->n_kv_heads,
-                                             (double)d->head_dim, (double)d->mlp_width, d->gated);
+    const mm1_moe_config *m = &d->moe;
+    const double W = (double)d->width, sparse = (double)mm1_moe_n_sparse(m, d->n_layers);
+    const double attention = block_flops(W, (double)d->n_heads, (double)d->n_kv_heads, (double)d->head_dim, 0, false);
+    const double up_and_down = 2 * (d->gated ? 3 : 2) * W;
+    return (double)d->n_layers * attention + ((double)d->n_layers - sparse) * up_and_down * (double)d->mlp_width +
+           sparse * ((double)m->top_k * up_and_down * (double)m->mlp_width + 2 * W * (double)m->n_experts);
 }
 
 double mm1_flops_causal_attention(const mm1_model_config *c, double n)

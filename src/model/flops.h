@@ -17,7 +17,7 @@ mm1_image_flops mm1_flops_image(const mm1_model_config *c);
  * texts are short). */
 double mm1_flops_vision(const mm1_vision_config *v, double K);
 double mm1_flops_text(const mm1_text_config *c, double N);
-/* Forward pass of one position through the decoder's matrices, head left out. */
+/* Forward pass of one position through the decoder's matrices, head left out; of experts those that it goes to. */
 double mm1_flops_position(const mm1_model_config *c);
 /* Forward pass of attention over an example of n positions, causal: only what is seen counts. */
 double mm1_flops_causal_attention(const mm1_model_config *c, double n);

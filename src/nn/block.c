@@ -41,6 +41,10 @@ void mm1__block_create(mm1_block *b, const mm1_block_config *c, mm1_params *p, m
     b->out_w = matrix(p, group, C, n_out, into_residual, prefix, "attn.out");
     b->out_b = bias(c->bias, p, group, C, prefix, "attn.out");
     mm1__norm_create(&b->norm2_w, &b->norm2_b, c->norm, C, p, group, prefix, "norm2");
+    if (c->moe != NULL) {
+        mm1__moe_create(&b->moe, c->moe, c->n_sparse, c->n_layers, C, c->act, c->gated, p, group, prefix);
+        return;
+    }
     b->up_w = matrix(p, group, n_up, C, 1, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
     b->up_b = bias(c->bias, p, group, n_up, prefix, c->gated ? "mlp.gate_up" : "mlp.up");
     b->down_w = matrix(p, group, C, c->mlp_width, into_residual, prefix, "mlp.down");
@@ -70,6 +74,9 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
         cache != NULL ? mm1_op_attention_cached(t, qkv, spec, cache) : mm1_op_attention(t, qkv, qkv, qkv, spec);
     mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, x);
     mm1_tensor *n2 = mm1_op_norm(t, h, c->norm, b->norm2_w, b->norm2_b, eps);
+    if (b->moe.router_w != NULL) {
+        return mm1_op_moe(t, n2, &b->moe, h);
+    }
     return mm1_op_mlp(t, n2,
                       &(mm1_mlp){.up_w = b->up_w,
                                  .up_b = b->up_b,
@@ -99,6 +106,15 @@ mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_bl
     /* All parameters of a block are trained, or none is. */
     if (x == NULL || (t->recording && n > 0 && (x->needs_grad || blocks[0].norm1_w->needs_grad))) {
         mm1_window *window = NULL;
+        size_t bytes = 0; /* sparse blocks want more than dense ones */
+        for (int64_t i = 0; i < n; i++) {
+            const block_call call = {&blocks[i], c, *spec, caches != NULL ? &caches[i] : NULL};
+            const size_t need = mm1__segment_bytes(t, x, call_block, &call);
+            bytes = need > bytes ? need : bytes;
+        }
+        if (x == NULL || !mm1__tape_window(t, &window, bytes)) {
+            return NULL;
+        }
         for (int64_t i = 0; i < n; i++) {
             const block_call call = {&blocks[i], c, *spec, caches != NULL ? &caches[i] : NULL};
             x = mm1__tape_segment(t, &window, x, call_block, &call, sizeof call);

@@ -2,11 +2,12 @@
  *
  *   h = x + Wo attention(norm1(x) Wqkv)        y = h + Wdown act(norm2(h) Wup)
  *
- * with grouped-query heads, and a gated unit in place of the plain activation if `gated`. */
+ * with grouped-query heads, a gated unit in place of the plain activation if `gated`, and in a sparse block a mixture
+ * of experts in place of the MLP. */
 #ifndef MM1_NN_BLOCK_H
 #define MM1_NN_BLOCK_H
 
-#include "nn/params.h"
+#include "nn/moe.h"
 
 typedef struct mm1_block_config {
     int64_t width, n_heads, n_kv_heads, head_dim, mlp_width, n_layers;
@@ -14,6 +15,8 @@ typedef struct mm1_block_config {
     mm1_act act;
     bool gated, bias, qkv_bias;
     double norm_eps;
+    const mm1_moe_config *moe; /* of a sparse block, read by mm1__block_create(); NULL: the block has an MLP */
+    int64_t n_sparse;          /* sparse blocks before it */
 } mm1_block_config;
 
 /* Tensors are borrowed from the parameter table; biases are NULL where the configuration has none. */
@@ -23,6 +26,7 @@ typedef struct mm1_block {
     mm1_tensor *out_w, *out_b;   /* [C, H D] */
     mm1_tensor *up_w, *up_b;     /* [F or 2F, C]: gate rows first */
     mm1_tensor *down_w, *down_b; /* [C, F] */
+    mm1_moe moe;                 /* in place of these four if it has a router */
 } mm1_block;
 
 /* Registers the parameters "<prefix>.*" of one block.  Matrices are drawn with standard deviation 1 / sqrt(fan in),

@@ -47,6 +47,7 @@ const mm1_field mm1__decoder_fields[] = {
     F(rope_theta, F64, .def.f = 10000, .min.f = 1, .max.f = 1e9, .help = "base of the rotary frequencies"),
     MM1_FIELD_GROUP_OF(mm1_decoder_config, rope_scaling, rope_scaling_fields),
     F(norm_eps, F64, .def.f = 1e-5, .min.f = 0, .max.f = 1, .help = "epsilon of the norms"),
+    MM1_FIELD_GROUP_OF(mm1_decoder_config, moe, mm1__moe_fields),
     {0},
 };
 #undef F
@@ -81,7 +82,12 @@ mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_error *err)
     if (c->vocab_size < 1) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.vocab_size: not set, and no tokenizer to take it from");
     }
-    return MM1_OK;
+    return mm1_moe_config_resolve(&c->moe, c->n_layers, c->mlp_width, c->bias, err);
+}
+
+int64_t mm1_decoder_idle_params(const mm1_decoder_config *c, int64_t n)
+{
+    return mm1_moe_expert_params(&c->moe, c->moe.n_experts - n, c->n_layers, c->width, c->gated);
 }
 
 mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm1_params *p, mm1_error *err)
@@ -117,6 +123,11 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
         }
         mm1_rope_table(d->rope_table, c->max_positions, c->head_dim, c->rope_theta, &c->rope_scaling);
     }
+    st = mm1_routing_init(&d->routing, mm1_moe_n_sparse(&c->moe, c->n_layers), c->moe.n_experts, err);
+    if (st != MM1_OK) {
+        mm1_decoder_deinit(d);
+        return st;
+    }
     d->embed = mm1_params_add(p, group, MM1_INIT_NORMAL, 1.0 / sqrt((double)c->width), true, 2,
                               (int64_t[]){c->vocab_size, c->width}, "decoder.embed.weight");
     d->pos = c->positions == MM1_POSITIONS_LEARNED
@@ -125,8 +136,11 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
                  : NULL;
     for (int64_t i = 0; i < c->n_layers; i++) {
         char prefix[64];
+        mm1_block_config block = d->block_config;
+        block.moe = mm1_moe_is_sparse(&c->moe, i) ? &c->moe : NULL;
+        block.n_sparse = mm1_moe_n_sparse(&c->moe, i);
         (void)snprintf(prefix, sizeof prefix, "decoder.layers.%lld", (long long)i);
-        mm1__block_create(&d->blocks[i], &d->block_config, p, group, prefix);
+        mm1__block_create(&d->blocks[i], &block, p, group, prefix);
     }
     mm1__norm_create(&d->norm_w, &d->norm_b, d->block_config.norm, c->width, p, group, "decoder", "norm");
     d->head = c->tie_embeddings ? d->embed
@@ -139,6 +153,7 @@ void mm1_decoder_deinit(mm1_decoder *d)
 {
     mm1_free(d->blocks);
     mm1_free(d->rope_table);
+    mm1_routing_deinit(&d->routing);
     *d = (mm1_decoder){0};
 }
 

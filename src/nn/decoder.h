@@ -4,6 +4,7 @@
 
 #include "base/fields.h"
 #include "nn/block.h"
+#include "nn/moe.h"
 
 typedef enum mm1_positions { MM1_POSITIONS_ROPE, MM1_POSITIONS_LEARNED, MM1_POSITIONS_COUNT } mm1_positions;
 
@@ -21,6 +22,7 @@ typedef struct mm1_decoder_config {
     double rope_theta;
     mm1_rope_scaling rope_scaling;
     double norm_eps;
+    mm1_moe_config moe;
 } mm1_decoder_config;
 
 extern const mm1_field mm1__decoder_fields[];
@@ -32,8 +34,9 @@ typedef struct mm1_decoder {
     mm1_tensor *pos;   /* [max_positions, C]; NULL for rotary ones */
     mm1_block *blocks;
     mm1_tensor *norm_w, *norm_b;
-    mm1_tensor *head;  /* [V, C]; the embedding if tied */
-    float *rope_table; /* [max_positions, D]; NULL for learned positions */
+    mm1_tensor *head;    /* [V, C]; the embedding if tied */
+    float *rope_table;   /* [max_positions, D]; NULL for learned positions */
+    mm1_routing routing; /* of the last training step; no layers if the decoder is dense */
 } mm1_decoder;
 
 /* What a forward pass reads: positions of B sequences of T, visual tokens where visual_row says so. */
@@ -46,6 +49,9 @@ typedef struct mm1_decoder_input {
 
 /* Fills in what 0 stands for and checks the rules. */
 MM1_NODISCARD mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_error *err);
+/* Parameters of the experts that a position does not go to, if it goes to n of each sparse layer; 0 if there is none.
+ */
+int64_t mm1_decoder_idle_params(const mm1_decoder_config *c, int64_t n);
 /* Registers "decoder.*". */
 MM1_NODISCARD mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *c, mm1_params *p, mm1_error *err);
 void mm1_decoder_deinit(mm1_decoder *d);

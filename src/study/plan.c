@@ -290,11 +290,12 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
 static double largest_part(const mm1_model *m)
 {
     const mm1_model_config *c = &m->config;
+    const double sparse = (double)m->decoder.routing.n_layers;
+    const double experts = (double)mm1_decoder_idle_params(&m->decoder.config, 0);
+    const double rest =
+        (double)(mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder)) - experts;
     const double block =
-        c->decoder.n_layers > 0
-            ? (double)(mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder)) /
-                  (double)c->decoder.n_layers
-            : 0;
+        (c->decoder.n_layers > 0 ? rest / (double)c->decoder.n_layers : 0) + (sparse > 0 ? experts / sparse : 0);
     const double seen = c->vision.n_layers > 0
                             ? (double)mm1_params_count(&m->params, MM1_GROUP_VISION) / (double)c->vision.n_layers
                             : 0;
@@ -316,6 +317,8 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         p->n_embeddings = mm1_decoder_n_embeddings(&m.decoder);
         p->n_decoder = mm1_params_count(&m.params, MM1_GROUP_DECODER) - p->n_embeddings;
         p->largest_gathered = 4 * largest_part(&m);
+        p->n_active = mm1_params_count(&m.params, MM1_GROUP_COUNT) -
+                      mm1_decoder_idle_params(&m.decoder.config, m.decoder.config.moe.top_k);
         p->vocab_size = m.config.decoder.vocab_size;
         p->lr_peak = mm1_recipe_lr_peak(r, &m);
         p->lr_by_law = isnan(r->train.lr_peak);

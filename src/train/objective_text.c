@@ -1,5 +1,7 @@
 /* objective_text.c - the next token: the sum of -log p over all live targets of the batch divided by their number,
- * however the batch is cut into micro-batches. */
+ * however the batch is cut into micro-batches.  The auxiliary losses of sparse layers are means over all positions of
+ * the batch that are no padding, each balance loss that of one row of the batch (tensor.h): they do not depend on the
+ * cut either.  They are in the gradients and in the logs, not in the loss that is reported. */
 #include "train/objective.h"
 
 #include "base/alloc.h"
@@ -15,6 +17,9 @@ static mm1_status run_rows(mm1_objective *o, mm1_tape *t, const mm1_batch *b, in
                            int64_t n_images, float *nll, mm1_error *err)
 {
     mm1_tape_reset(t, 0);
+    if (t->routing != NULL) {
+        t->routing->example = b->example + row * b->T;
+    }
     const float scale = t->dry || b->n_targets == 0 ? 1.0f : (float)(1.0 / (double)b->n_targets);
     mm1_tensor *h = mm1_model_hidden_rows(o->model, t, b, row, n, image, n_images);
     if (mm1_op_xent(t, h, o->model->decoder.head, b->target + row * b->T, nll, scale, (float)o->recipe->train.z_loss)) {
@@ -39,12 +44,33 @@ static void report(text_objective *o, const mm1_batch *b)
         &o->base.model->config, b, (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0});
 }
 
+/* What sparse layers are told of the batch, and what they have said. */
+static void begin_routing(mm1_routing *g, mm1_tape *t, const mm1_batch *b)
+{
+    mm1_routing_clear(g);
+    g->T = b->T;
+    g->scale = b->n_tokens > 0 ? 1.0 / (double)b->n_tokens : 0;
+    t->routing = g->n_layers > 0 ? g : NULL;
+}
+
+static void report_routing(mm1_objective *o, const mm1_routing *g)
+{
+    const mm1_routing_summary s = mm1_routing_summarize(g);
+    if (g->n_layers > 0) {
+        mm1__objective_value(o, "moe_balance", s.balance);
+        mm1__objective_value(o, "moe_z", s.z);
+        mm1__objective_value(o, "moe_load", s.load);
+        mm1__objective_value(o, "moe_dropped", s.dropped);
+    }
+}
+
 static mm1_status gradients(mm1_objective *base, mm1_tape *t, const mm1_batch *b, int64_t step, mm1_error *err)
 {
     text_objective *o = (text_objective *)(void *)base;
     const int64_t micro = base->recipe->train.micro_batch;
     mm1_status st = MM1_OK;
     (void)step; /* nothing is drawn at random here */
+    begin_routing(&base->model->decoder.routing, t, b);
     for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += micro) {
         const int64_t n = b->B - row < micro ? b->B - row : micro;
         int64_t n_images = 0;
@@ -54,8 +80,10 @@ static mm1_status gradients(mm1_objective *base, mm1_tape *t, const mm1_batch *b
         st = run_rows(base, t, b, row, n, image, n_images, o->nll + row * b->T, err);
         image += n_images;
     }
+    t->routing = NULL;
     if (st == MM1_OK) {
         report(o, b);
+        report_routing(base, &base->model->decoder.routing);
     }
     return st;
 }

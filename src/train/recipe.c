@@ -29,7 +29,8 @@ static const mm1_field train_fields[] = {
     F(moments, ENUM, .def.i = MM1_MOMENTS_F32, .names = moments_names,
       .help = "of AdamW, in memory and in checkpoints; bf16: half the memory, rounded at random"),
     F(lr_peak, F64, .def.f = NAN, .min.f = 0, .max.f = 1, .special = "law", .special_value.f = NAN,
-      .help = "after warm-up; law: exp(-0.4214 ln N - 0.5535), N the decoder's parameters without embeddings"),
+      .help = "after warm-up; law: exp(-0.4214 ln N - 0.5535), N the decoder's parameters without embeddings, "
+              "with one expert a sparse layer"),
     F(lr_final, F64, .def.f = 0.1, .min.f = 0, .max.f = 1, .help = "share of the peak left after the cosine"),
     F(lr_warmup_steps, I64, .def.i = 100, .min.i = 0, .max.i = INT64_MAX / 2, .help = "linear rise from 0"),
     F(lr_vision, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the encoder; 0 freezes it"),

@@ -68,7 +68,8 @@ double mm1_recipe_lr_peak(const mm1_recipe *recipe, const mm1_model *m)
     if (!isnan(recipe->train.lr_peak)) {
         return recipe->train.lr_peak;
     }
-    const int64_t n = mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder);
+    const int64_t n = mm1_params_count(&m->params, MM1_GROUP_DECODER) - mm1_decoder_n_embeddings(&m->decoder) -
+                      mm1_decoder_idle_params(&m->decoder.config, 1);
     return mm1_lr_law((double)(n > 1 ? n : 1));
 }
 

@@ -79,9 +79,12 @@ static void cached_logits_equal_the_full_forward_at_every_position(void **state)
 {
     (void)state;
     static const char *const plans[] = {"", "t", "i", "it", "ti", "itit", "iitt", "titi", "iii"};
-    for (int gpt2 = 0; gpt2 < 2; gpt2++) {
+    enum { ROTARY, GPT2, SPARSE, N_KINDS };
+    for (int kind = 0; kind < N_KINDS; kind++) {
         mm1_model m;
-        const mm1_model_config config = fixture_config(gpt2 == 1);
+        mm1_model_config config = fixture_config(kind == GPT2);
+        config.decoder.moe.n_experts = kind == SPARSE ? 5 : 0;
+        config.decoder.moe.capacity = 0.1; /* of training alone */
         fixture_model(&m, &config);
         for (size_t i = 0; i < sizeof plans / sizeof *plans; i++) {
             mm1_document d;

@@ -194,6 +194,15 @@ static void gradients_with_layer_norm_biases_learned_positions_untied_head(void 
     check_model(&c, "GPT-2 like");
 }
 
+/* All experts take all positions: a choice that a step changes would be a jump. */
+static void gradients_of_a_sparse_decoder(void **state)
+{
+    (void)state;
+    mm1_model_config c = tiny_config();
+    c.decoder.moe.n_experts = c.decoder.moe.top_k = 3;
+    check_model(&c, "sparse");
+}
+
 /* Each value is off by 2^-9 of itself at most; errors of a sum of many average out. */
 static void gradients_of_activations_in_bf16_or_computed_again(void **state)
 {
@@ -427,6 +436,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_with_every_connector),
         cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
+        cmocka_unit_test(gradients_of_a_sparse_decoder),
         cmocka_unit_test(gradients_of_activations_in_bf16_or_computed_again),
         cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
         cmocka_unit_test(changing_one_packed_example_never_changes_another),
