@@ -3,9 +3,11 @@
 
 #include "base/alloc.h"
 #include "base/fields.h"
+#include "base/file.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 int mm1_cli_finish(const char *command, mm1_status st, const mm1_error *err)
@@ -155,4 +157,35 @@ void mm1_cli_count(char *text, size_t cap, double n)
         u++;
     }
     (void)snprintf(text, cap, u == 0 ? "%.0f%s" : n < 9.995 ? "%.2f%s" : n < 99.95 ? "%.1f%s" : "%.0f%s", n, units[u]);
+}
+
+mm1_status mm1_cli_print_files(const char *dir, mm1_error *err)
+{
+    mm1_names names = {0};
+    mm1_status st = mm1_dir_list(dir, &names, err);
+    for (size_t i = 0; st == MM1_OK && i < names.n; i++) {
+        struct stat info;
+        char *path = mm1_path_join(dir, names.items[i]);
+        if (path != NULL && stat(path, &info) == 0) {
+            (void)printf("%12lld  %s\n", (long long)info.st_size, path);
+        }
+        mm1_free(path);
+    }
+    mm1_names_free(&names);
+    return st;
+}
+
+mm1_dtype mm1_cli_dtype(const struct argp_state *state, const char *text)
+{
+    static const struct {
+        const char *name;
+        mm1_dtype dtype;
+    } types[] = {{"f32", MM1_DTYPE_F32}, {"bf16", MM1_DTYPE_BF16}, {"f16", MM1_DTYPE_F16}};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(text, types[i].name) == 0) {
+            return types[i].dtype;
+        }
+    }
+    argp_error(state, "--dtype %s: one of f32, bf16, f16 is wanted", text);
+    return MM1_DTYPE_F32;
 }

@@ -3,6 +3,7 @@
 #ifndef MM1_CLI_CLI_H
 #define MM1_CLI_CLI_H
 
+#include "tensor/safetensors.h"
 #include <argp.h>
 #include <mm1/error.h>
 #include <stdbool.h>
@@ -51,6 +52,12 @@ typedef struct mm1_cli_list {
 } mm1_cli_list;
 void mm1_cli_list_add(const struct argp_state *state, mm1_cli_list *list, const char *item);
 void mm1_cli_list_free(mm1_cli_list *list);
+
+/* f32, bf16 or f16 of the option --dtype; prints what is wrong and exits with 2. */
+mm1_dtype mm1_cli_dtype(const struct argp_state *state, const char *text);
+
+/* Size and path of every file of a folder. */
+mm1_status mm1_cli_print_files(const char *dir, mm1_error *err);
 
 /* Standard error is a terminal that may be redrawn. */
 bool mm1_cli_is_terminal(void);
