@@ -33,6 +33,7 @@ int mm1_cmd_recipe(int argc, char **argv);
 int mm1_cmd_report(int argc, char **argv);
 int mm1_cmd_score(int argc, char **argv);
 int mm1_cmd_tokenizer(int argc, char **argv);
+int mm1_cmd_upcycle(int argc, char **argv);
 
 /* Prints "mm1 <command>: <message>" on failure; returns the exit code that belongs to st. */
 int mm1_cli_finish(const char *command, mm1_status st, const mm1_error *err);

@@ -96,16 +96,30 @@ mm1_status mm1_params_alloc(mm1_params *p, bool with_grad, mm1_error *err)
     return MM1_OK;
 }
 
+static void draw(mm1_params *p, int64_t i, uint64_t seed)
+{
+    const mm1_param *item = p->items[i];
+    mm1_rng r = mm1_rng_make(seed, MM1_RNG_INIT, (uint64_t)i);
+    for (int64_t j = 0; j < item->n; j++) {
+        item->tensor.data[j] = item->init == MM1_INIT_ONES       ? 1.0f
+                               : item->init == MM1_INIT_CONSTANT ? (float)item->std
+                               : item->init == MM1_INIT_NORMAL   ? (float)(item->std * mm1_rng_normal(&r))
+                                                                 : 0.0f;
+    }
+}
+
 void mm1_params_init(mm1_params *p, uint64_t seed)
 {
     for (int64_t i = 0; i < p->n_items; i++) {
-        const mm1_param *item = p->items[i];
-        mm1_rng r = mm1_rng_make(seed, MM1_RNG_INIT, (uint64_t)i);
-        for (int64_t j = 0; j < item->n; j++) {
-            item->tensor.data[j] = item->init == MM1_INIT_ONES       ? 1.0f
-                                   : item->init == MM1_INIT_CONSTANT ? (float)item->std
-                                   : item->init == MM1_INIT_NORMAL   ? (float)(item->std * mm1_rng_normal(&r))
-                                                                     : 0.0f;
+        draw(p, i, seed);
+    }
+}
+
+void mm1_params_draw(mm1_params *p, const mm1_tensor *t, uint64_t seed)
+{
+    for (int64_t i = 0; i < p->n_items; i++) {
+        if (&p->items[i]->tensor == t) {
+            draw(p, i, seed);
         }
     }
 }

@@ -60,6 +60,8 @@ mm1_tensor *mm1_params_add(mm1_params *p, mm1_param_group group, mm1_param_init 
 MM1_NODISCARD mm1_status mm1_params_alloc(mm1_params *p, bool with_grad, mm1_error *err);
 /* Draws all values; a function of (seed, position in the table) alone. */
 void mm1_params_init(mm1_params *p, uint64_t seed);
+/* The same for one of its tensors. */
+void mm1_params_draw(mm1_params *p, const mm1_tensor *t, uint64_t seed);
 void mm1_params_zero_grad(mm1_params *p);
 /* Whether the parameters of a group take gradients; all do until this says otherwise.  Called before
  * mm1_params_alloc() it saves their memory; afterwards only what has that memory can be switched off and on. */

@@ -44,6 +44,7 @@ options "plan" --set=KEY=VALUE --gflops=G --json
 options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
 options "inspect" --tensors --json
 options "export" --model=DIR --output=DIR "--dtype=f32|bf16|f16" --force
+options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
 options "doctor" --json
 expect 0 --version
 says out "mm1 "
