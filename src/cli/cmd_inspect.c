@@ -1,24 +1,27 @@
-/* cmd_inspect.c - mm1 inspect: what a model folder or checkpoint holds, without loading it.  Weights stay mapped; one
- * block of them at a time becomes f32. */
+/* cmd_inspect.c - mm1 inspect: what a model folder or checkpoint holds, ours or another's, without loading it.  Weights
+ * stay mapped; one tensor of them at a time becomes f32. */
 #include "cli/cli.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "model/import.h"
 #include "model/model.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK_ELEMS = 1 << 16, MAX_STATE_BYTES = 1 << 20 };
+enum { MAX_STATE_BYTES = 1 << 20 };
 
 static const char doc[] =
     "Describes the model in a folder: configuration, parameters by part, element type, tokenizer, and how far the "
-    "training had come if it is a checkpoint.\vExits with 3 if a weight is missing or has another shape than the "
-    "configuration says.";
+    "training had come if it is a checkpoint. A model of another maker is shown as mm1 understands it: under mm1's "
+    "names, with the tensors that each parameter comes from.\vExits with 3 if a weight is missing, is none of the "
+    "model, "
+    "or has another shape than the configuration says.";
 
 static const struct argp_option options[] = {
-    {"tensors", 't', NULL, 0, "list every tensor with shape, part, weight decay and root mean square", 0},
+    {"tensors", 't', NULL, 0, "list every parameter with shape, part, weight decay and root mean square", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 0},
     {0},
 };
@@ -58,9 +61,9 @@ typedef struct training {
 
 typedef struct subject {
     mm1_model model; /* the table alone, no values */
-    mm1_safetensors *weights;
-    const mm1_safetensors_tensor **tensors; /* [model.params.n_items], as the table */
-    int64_t vocab_size;                     /* ids of the tokenizer; -1: no tokenizer.json */
+    mm1_import import;
+    mm1_weights weights;
+    int64_t vocab_size; /* ids of the tokenizer; -1: no tokenizer.json */
     training training;
 } subject;
 
@@ -111,91 +114,114 @@ static mm1_status read_vocabulary(const char *dir, int64_t *n, mm1_error *err)
 
 static mm1_status subject_open(subject *s, const char *dir, mm1_error *err)
 {
-    mm1_model_config config;
-    char *path = mm1_path_join(dir, "model.safetensors");
-    mm1_status st =
-        path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir) : mm1_model_config_read(&config, dir, err);
     *s = (subject){.vocab_size = -1};
-    st = st != MM1_OK ? st : mm1_model_init(&s->model, &config, err);
-    st = st != MM1_OK ? st : mm1_safetensors_open(&s->weights, path, err);
-    const int64_t n = s->model.params.n_items;
-    if (st == MM1_OK && (s->tensors = mm1_calloc((size_t)n, sizeof *s->tensors)) == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir);
-    }
-    for (int64_t i = 0; st == MM1_OK && i < n; i++) {
-        const mm1_param *p = s->model.params.items[i];
-        st = mm1_safetensors_get(s->weights, p->name, p->tensor.rank, p->tensor.dims, &s->tensors[i], err);
-    }
+    mm1_status st = mm1_import_read(&s->import, dir, err);
+    st = st != MM1_OK ? st : mm1_model_init(&s->model, &s->import.config, err);
+    st = st != MM1_OK ? st : mm1_weights_open(&s->weights, dir, err);
+    st = st != MM1_OK ? st : mm1_import_check(&s->import, &s->model.params, &s->weights, err);
     st = st != MM1_OK ? st : read_vocabulary(dir, &s->vocab_size, err);
     st = st != MM1_OK ? st : read_training(dir, &s->training, err);
-    mm1_free(path);
     return st;
 }
 
 static void subject_close(subject *s)
 {
-    mm1_free(s->tensors);
-    mm1_safetensors_close(s->weights);
+    mm1_weights_close(&s->weights);
     mm1_model_deinit(&s->model);
 }
 
-/* Root mean square of all elements, a block at a time. */
-static mm1_status tensor_rms(const mm1_safetensors_tensor *t, double *rms, mm1_error *err)
+/* Whether the tensors of a file have other names or pieces than the parameters. */
+static bool is_foreign(const subject *s)
 {
-    float *block = mm1_alloc(CHUNK_ELEMS, sizeof *block);
-    double sum = 0;
-    mm1_status st = block == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", t->name) : MM1_OK;
-    for (int64_t at = 0; st == MM1_OK && at < t->n_elements; at += CHUNK_ELEMS) {
-        mm1_safetensors_tensor part = *t;
-        const size_t each = mm1_dtype_bytes(t->dtype);
-        part.n_elements = t->n_elements - at < CHUNK_ELEMS ? t->n_elements - at : CHUNK_ELEMS;
-        part.n_bytes = (size_t)part.n_elements * each;
-        part.data = t->data + (size_t)at * each;
-        st = mm1_safetensors_to_f32(&part, block, err);
-        for (int64_t i = 0; st == MM1_OK && i < part.n_elements; i++) {
-            sum += (double)block[i] * block[i];
-        }
+    return s->import.n_parts > 0;
+}
+
+enum { MAX_TYPES = 8 };
+
+/* What is said of the tensors of one parameter, or of all. */
+typedef struct summary {
+    const mm1_weights *weights;
+    const char *types[MAX_TYPES];
+    int n_types;
+    int64_t n_bytes, n_elements;
+    double sum_sq;
+    bool with_values; /* sum_sq is wanted */
+    json_t *names;    /* NULL: not wanted */
+} summary;
+
+static mm1_status add_tensor(void *ctx, const mm1_weight *from, mm1_error *err)
+{
+    summary *s = ctx;
+    size_t n = 1;
+    int type = 0;
+    while (type < s->n_types && strcmp(s->types[type], from->dtype) != 0) {
+        type++;
     }
-    mm1_free(block);
-    *rms = t->n_elements > 0 ? sqrt(sum / (double)t->n_elements) : 0;
+    if (type == s->n_types && type < MAX_TYPES) {
+        s->types[s->n_types++] = from->dtype;
+    }
+    for (int d = 0; d < from->n_dims; d++) {
+        n *= (size_t)from->shape[d];
+    }
+    s->n_bytes += (int64_t)from->n_bytes;
+    s->n_elements += (int64_t)n;
+    if (s->names != NULL) {
+        (void)json_array_append_new(s->names, json_string(from->name));
+    }
+    if (!s->with_values) {
+        return MM1_OK;
+    }
+    float *x = mm1_alloc(n, sizeof *x);
+    const mm1_status st = x != NULL
+                              ? s->weights->read(from, x, err)
+                              : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to read '%s'", from->path, from->name);
+    for (size_t i = 0; st == MM1_OK && i < n; i++) {
+        s->sum_sq += (double)x[i] * x[i];
+    }
+    mm1_free(x);
     return st;
 }
 
 /* "F32", or "BF16 and F32" for mixtures. */
-static void dtype_names(const subject *s, char *text, size_t cap)
+static void type_names(const summary *s, char *text, size_t cap)
 {
-    bool seen[MM1_DTYPE_COUNT] = {0};
     size_t len = 0;
-    for (int64_t i = 0; i < s->model.params.n_items; i++) {
-        seen[s->tensors[i]->dtype] = true;
-    }
     text[0] = '\0';
-    for (int d = 0; d < MM1_DTYPE_COUNT; d++) {
-        if (seen[d] && len < cap) {
-            const int n = snprintf(text + len, cap - len, "%s%s", len > 0 ? " and " : "", mm1_dtype_name((mm1_dtype)d));
-            len += n > 0 ? (size_t)n : 0;
-        }
+    for (int i = 0; i < s->n_types && len < cap; i++) {
+        len += (size_t)snprintf(text + len, cap - len, "%s%s", i > 0 ? " and " : "", s->types[i]);
     }
 }
 
+static double root_mean_square(const summary *s)
+{
+    return s->n_elements > 0 ? sqrt(s->sum_sq / (double)s->n_elements) : 0;
+}
+
+/* Of all parameters, without their values. */
+static mm1_status summarise(const subject *s, summary *all, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    *all = (summary){.weights = &s->weights};
+    for (int64_t i = 0; st == MM1_OK && i < s->model.params.n_items; i++) {
+        st = mm1_import_sources(&s->import, s->model.params.items[i], &s->weights, add_tensor, all, err);
+    }
+    return st;
+}
+
 typedef struct counts {
-    int64_t vision, connector, decoder, embeddings, text, all, active, bytes;
+    int64_t vision, connector, decoder, embeddings, text, all, active;
 } counts;
 
 static counts count(const subject *s)
 {
     const mm1_params *p = &s->model.params;
-    const mm1_decoder *d = &s->model.decoder;
     counts c = {.vision = mm1_params_count(p, MM1_GROUP_VISION),
                 .connector = mm1_params_count(p, MM1_GROUP_CONNECTOR),
-                .embeddings = mm1_decoder_n_embeddings(d),
+                .embeddings = mm1_decoder_n_embeddings(&s->model.decoder),
                 .text = mm1_params_count(p, MM1_GROUP_TEXT),
                 .all = mm1_params_count(p, MM1_GROUP_COUNT)};
     c.decoder = mm1_params_count(p, MM1_GROUP_DECODER) - c.embeddings;
-    c.active = mm1_params_count(p, MM1_GROUP_COUNT) - mm1_decoder_idle_params(&d->config, d->config.moe.top_k);
-    for (int64_t i = 0; i < p->n_items; i++) {
-        c.bytes += (int64_t)s->tensors[i]->n_bytes;
-    }
+    c.active = c.all - mm1_decoder_idle_params(&s->model.decoder.config, s->model.decoder.config.moe.top_k);
     return c;
 }
 
@@ -266,39 +292,54 @@ static void print_count(const char *name, int64_t n)
     (void)printf("  %-12s %14lld  %6s\n", name, (long long)n, text);
 }
 
-static void shape_text(const mm1_safetensors_tensor *t, char *text, size_t cap)
+static void shape_text(const mm1_tensor *t, char *text, size_t cap)
 {
     size_t len = 0;
     text[0] = '\0';
-    for (int d = 0; d < t->n_dims && len < cap; d++) {
-        const int n = snprintf(text + len, cap - len, "%s%lld", d > 0 ? " x " : "", (long long)t->shape[d]);
-        len += n > 0 ? (size_t)n : 0;
+    for (int d = 0; d < t->rank && len < cap; d++) {
+        len += (size_t)snprintf(text + len, cap - len, "%s%lld", d > 0 ? " x " : "", (long long)t->dims[d]);
     }
 }
 
-static mm1_status print_tensors(const subject *s, mm1_error *err)
+/* Our name and shape; then, if they differ, the tensors that it comes from. */
+static mm1_status print_tensor(const subject *s, const mm1_param *p, mm1_error *err)
 {
-    mm1_status st = MM1_OK;
-    (void)printf("\n%-56s %-20s %-5s %-10s %-6s %s\n", "tensor", "shape", "dtype", "part", "decay", "rms");
-    for (int64_t i = 0; st == MM1_OK && i < s->model.params.n_items; i++) {
-        const mm1_param *p = s->model.params.items[i];
-        char shape[160];
-        double rms = 0;
-        shape_text(s->tensors[i], shape, sizeof shape);
-        st = tensor_rms(s->tensors[i], &rms, err);
-        if (st == MM1_OK) {
-            (void)printf("%-56s %-20s %-5s %-10s %-6s %.4g\n", p->name, shape, mm1_dtype_name(s->tensors[i]->dtype),
-                         mm1_param_group_name(p->group), p->decay ? "yes" : "no", rms);
+    char shape[160], types[96];
+    const char *name;
+    size_t i;
+    json_t *value;
+    summary x = {.weights = &s->weights, .with_values = true, .names = json_array()};
+    const mm1_status st = mm1_import_sources(&s->import, p, &s->weights, add_tensor, &x, err);
+    if (st == MM1_OK) {
+        shape_text(&p->tensor, shape, sizeof shape);
+        type_names(&x, types, sizeof types);
+        (void)printf("%-56s %-20s %-5s %-10s %-6s %.4g\n", p->name, shape, types, mm1_param_group_name(p->group),
+                     p->decay ? "yes" : "no", root_mean_square(&x));
+        json_array_foreach(x.names, i, value)
+        {
+            name = json_string_value(value);
+            if (is_foreign(s) && name != NULL) {
+                (void)printf("    %s %s\n", i == 0 ? "from" : "    ", name);
+            }
         }
     }
+    json_decref(x.names);
     return st;
 }
 
 static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
 {
     const counts c = count(s);
-    char dtypes[96], time[32];
-    dtype_names(s, dtypes, sizeof dtypes);
+    char types[96], time[32];
+    summary all;
+    mm1_status st = summarise(s, &all, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    type_names(&all, types, sizeof types);
+    if (is_foreign(s)) {
+        (void)printf("source     model_type \"%s\", %zu tensors\n", s->import.architecture->model_type, s->weights.n);
+    }
     print_configuration(&s->model.config);
     (void)printf("parameters\n");
     print_count("vision", c.vision);
@@ -310,7 +351,7 @@ static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
     if (c.active < c.all) {
         print_count("active", c.active);
     }
-    (void)printf("weights    %s, %.1f MiB, %lld tensors\n", dtypes, (double)c.bytes / 1048576,
+    (void)printf("weights    %s, %.1f MiB, %lld tensors\n", types, (double)all.n_bytes / 1048576,
                  (long long)s->model.params.n_items);
     if (s->vocab_size >= 0) {
         (void)printf("tokenizer  %lld ids\n", (long long)s->vocab_size);
@@ -323,7 +364,13 @@ static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
                      (long long)s->training.n_steps, (long long)s->training.tokens, (long long)s->training.images,
                      time);
     }
-    return a->tensors ? print_tensors(s, err) : MM1_OK;
+    if (a->tensors) {
+        (void)printf("\n%-56s %-20s %-5s %-10s %-6s %s\n", "tensor", "shape", "dtype", "part", "decay", "rms");
+    }
+    for (int64_t i = 0; st == MM1_OK && a->tensors && i < s->model.params.n_items; i++) {
+        st = print_tensor(s, s->model.params.items[i], err);
+    }
+    return st;
 }
 
 static mm1_status tensors_json(const subject *s, json_t *list, mm1_error *err)
@@ -331,17 +378,19 @@ static mm1_status tensors_json(const subject *s, json_t *list, mm1_error *err)
     mm1_status st = MM1_OK;
     for (int64_t i = 0; st == MM1_OK && i < s->model.params.n_items; i++) {
         const mm1_param *p = s->model.params.items[i];
-        const mm1_safetensors_tensor *t = s->tensors[i];
+        char types[96];
         json_t *shape = json_array();
-        double rms = 0;
-        for (int d = 0; d < t->n_dims; d++) {
-            (void)json_array_append_new(shape, json_integer(t->shape[d]));
+        summary x = {.weights = &s->weights, .with_values = true, .names = json_array()};
+        for (int d = 0; d < p->tensor.rank; d++) {
+            (void)json_array_append_new(shape, json_integer(p->tensor.dims[d]));
         }
-        st = tensor_rms(t, &rms, err);
-        (void)json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:o}", "name", p->name, "shape", shape,
-                                                    "dtype", mm1_dtype_name(t->dtype), "group",
-                                                    mm1_param_group_name(p->group), "decay", (int)p->decay, "rms",
-                                                    isfinite(rms) ? json_real(rms) : json_null()));
+        st = mm1_import_sources(&s->import, p, &s->weights, add_tensor, &x, err);
+        type_names(&x, types, sizeof types);
+        const double rms = root_mean_square(&x);
+        (void)json_array_append_new(list, json_pack("{s:s, s:o, s:s, s:s, s:b, s:o, s:o}", "name", p->name, "shape",
+                                                    shape, "dtype", types, "group", mm1_param_group_name(p->group),
+                                                    "decay", (int)p->decay, "rms",
+                                                    isfinite(rms) ? json_real(rms) : json_null(), "source", x.names));
     }
     return st;
 }
@@ -349,21 +398,25 @@ static mm1_status tensors_json(const subject *s, json_t *list, mm1_error *err)
 static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
 {
     const counts c = count(s);
-    char dtypes[96], *text = NULL;
-    mm1_status st = MM1_OK;
+    char types[96], *text = NULL;
+    summary all;
     json_t *config = NULL;
     char *path = mm1_path_join(a->dir, "config.json"), *raw = NULL;
     size_t len = 0;
-    dtype_names(s, dtypes, sizeof dtypes);
-    st = path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory") : mm1_file_read(path, 1 << 20, &raw, &len, err);
+    mm1_status st = summarise(s, &all, err);
+    type_names(&all, types, sizeof types);
+    st = st != MM1_OK   ? st
+         : path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory")
+                        : mm1_file_read(path, 1 << 20, &raw, &len, err);
     if (st == MM1_OK && (config = json_loadb(raw, len, 0, NULL)) == NULL) {
         config = json_null(); /* read once already, as YAML, which knows comments that JSON does not */
     }
-    json_t *root = json_pack(
-        "{s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "config", config, "parameters", "vision",
-        (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder", (json_int_t)c.decoder, "embeddings",
-        (json_int_t)c.embeddings, "text", (json_int_t)c.text, "all", (json_int_t)c.all, "active", (json_int_t)c.active,
-        "dtype", dtypes, "weight_bytes", (json_int_t)c.bytes, "n_tensors", (json_int_t)s->model.params.n_items);
+    json_t *root = json_pack("{s:s, s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "model_type",
+                             s->import.architecture->model_type, "config", config, "parameters", "vision",
+                             (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder",
+                             (json_int_t)c.decoder, "embeddings", (json_int_t)c.embeddings, "text", (json_int_t)c.text,
+                             "all", (json_int_t)c.all, "active", (json_int_t)c.active, "dtype", types, "weight_bytes",
+                             (json_int_t)all.n_bytes, "n_tensors", (json_int_t)s->model.params.n_items);
     (void)json_object_set_new(root, "vocab_size", s->vocab_size >= 0 ? json_integer(s->vocab_size) : json_null());
     if (s->training.step >= 0) {
         const training *t = &s->training;

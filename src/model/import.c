@@ -433,3 +433,25 @@ mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm
     }
     return st;
 }
+
+typedef struct visit {
+    const mm1_weights *w;
+    mm1_import_visit *fn;
+    void *ctx;
+} visit;
+
+static mm1_status visit_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+{
+    const visit *v = ctx;
+    const mm1_weight *found = NULL;
+    (void)p;
+    const mm1_status st = mm1_weights_get(v->w, x->name, x->n_dims, x->shape, &found, err);
+    return st != MM1_OK ? st : v->fn(v->ctx, found, err);
+}
+
+mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1_weights *w, mm1_import_visit *fn,
+                              void *ctx, mm1_error *err)
+{
+    visit v = {.w = w, .fn = fn, .ctx = ctx};
+    return each_piece(i, p, visit_piece, &v, err);
+}

@@ -103,6 +103,10 @@ MM1_NODISCARD mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, co
 /* The values, after mm1_import_check() and mm1_params_alloc(). */
 MM1_NODISCARD mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm1_weights *w,
                                             mm1_error *err);
+/* Calls fn for each tensor that a parameter is made of, in the order of its rows; after mm1_import_check(). */
+typedef mm1_status mm1_import_visit(void *ctx, const mm1_weight *from, mm1_error *err);
+MM1_NODISCARD mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1_weights *w,
+                                            mm1_import_visit *fn, void *ctx, mm1_error *err);
 
 /* ---- for readers of configurations ---- */
 

@@ -66,7 +66,12 @@ static mm1_status list_tensors(mm1_weights *w, files *f, mm1_error *err)
         for (size_t j = 0; j < mm1_safetensors_n(f->open[i]); j++) {
             const mm1_safetensors_tensor *t = mm1_safetensors_at(f->open[i], j);
             mm1_weight *item = &w->items[at++];
-            *item = (mm1_weight){.name = t->name, .path = f->names.items[i], .n_dims = t->n_dims, .at = t};
+            *item = (mm1_weight){.name = t->name,
+                                 .path = f->names.items[i],
+                                 .n_dims = t->n_dims,
+                                 .dtype = mm1_dtype_name(t->dtype),
+                                 .n_bytes = t->n_bytes,
+                                 .at = t};
             memcpy(item->shape, t->shape, sizeof item->shape);
         }
     }

@@ -18,6 +18,8 @@ typedef struct mm1_weight {
     const char *path; /* of its file, for messages */
     int64_t shape[MM1_SAFETENSORS_MAX_DIMS];
     int n_dims;
+    const char *dtype; /* of the elements, as the format calls it: "BF16" */
+    size_t n_bytes;
     bool used;      /* has been asked for: mm1_weights_get() sets it */
     const void *at; /* for read() */
 } mm1_weight;

@@ -52,3 +52,12 @@ says out "28 px in patches of 14 (2 x 2)" "C-Abstractor to 4 visual tokens" "2 l
 expect 0 inspect bf16 --json --tensors
 says out '"dtype": "BF16"' '"vocab_size": 300' '"name": "decoder.embed.weight"'
 ! grep -q '"training"' out || fail "an exported model has a training"
+
+# A model of another maker, in several files: our names and shapes, and where each comes from.
+hf=$root/tests/data/model/hf
+expect 0 inspect "$hf/llama" --tensors
+says out 'source     model_type "llama"' "2 layers, width 24" "288 ids"
+grep -A 3 '^decoder.layers.1.attn.qkv.weight  *96 x 24 ' out >qkv || fail "the fused projection is not listed"
+says qkv model.layers.1.self_attn.q_proj.weight model.layers.1.self_attn.k_proj.weight v_proj.weight
+expect 0 inspect "$hf/llama_scaled" --json --tensors
+says out '"model_type": "llama"' '"dtype": "BF16"' '"model.embed_tokens.weight"'
