@@ -76,6 +76,18 @@ def norm(variant, N, C, kind, bias):
     c.finish(y)
 
 
+def qk_norm(variant, N, H, Hkv, D, rest, full):
+    wq, wk = H * D, Hkv * D
+    c = Case("qk_norm." + variant, wq, wk)
+    x = c.real("x", N, wq + wk + rest, mean=0.5)
+    weights = c.real("q_w", wq if full else D, mean=1, scale=0.3), c.real("k_w", wk if full else D, mean=1, scale=0.3)
+    parts = []
+    for part, w in zip(x.split([wq, wk, rest], 1), weights):
+        heads = part.reshape(N, -1, w.shape[0])
+        parts.append((heads * torch.rsqrt((heads * heads).mean(2, keepdim=True) + 1e-5) * w).reshape(N, -1))
+    c.finish(torch.cat([*parts, x[:, wq + wk:]], 1))
+
+
 def attention(variant, B, T, S, H, Hkv, D, lo, hi, fused=None, position=None, pad=(0, 0, 0)):
     """fused: the name of what is one tensor: "qkv", "kv" or "same" (q, k and v are the same columns)."""
     wq, wk = H * D, Hkv * D
@@ -212,6 +224,9 @@ def ops():
     norm("rms_one", 1, 5, 0, False)
     norm("layer", 35, 19, 1, True)
     norm("layer_no_bias", 3, 41, 1, False)
+    qk_norm("head", 19, 3, 1, 6, 7, False)
+    qk_norm("full", 18, 2, 1, 5, 3, True)
+    qk_norm("no_values", 1, 2, 2, 3, 0, False)
     for a in ("silu", "gelu", "gelu_tanh", "relu"):
         c = Case("glu." + a, ACT_NAMES.index(a))
         gate, up = c.real("x", 5, 26).chunk(2, 1)

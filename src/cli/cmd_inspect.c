@@ -246,12 +246,17 @@ static void print_connector(const mm1_connector_config *n)
 
 static void print_decoder(const mm1_decoder_config *d)
 {
+    char window[48] = "";
+    if (d->sliding_window > 0) {
+        (void)snprintf(window, sizeof window, ", window %lld", (long long)d->sliding_window);
+    }
     (void)printf("decoder    %lld layers, width %lld, %lld heads (%lld for keys) of %lld, %s MLP %lld, %s, %s "
-                 "positions up to %lld, %lld ids%s\n",
+                 "positions up to %lld%s%s, %lld ids%s\n",
                  (long long)d->n_layers, (long long)d->width, (long long)d->n_heads, (long long)d->n_kv_heads,
                  (long long)d->head_dim, d->gated ? "gated" : "plain", (long long)d->mlp_width, mm1__act_names[d->act],
-                 d->positions == MM1_POSITIONS_ROPE ? "rotary" : "learned", (long long)d->max_positions,
-                 (long long)d->vocab_size, d->tie_embeddings ? ", tied" : "");
+                 d->positions == MM1_POSITIONS_ROPE ? "rotary" : "learned", (long long)d->max_positions, window,
+                 d->qk_norm != MM1_QK_NORM_NONE ? ", queries and keys normalised" : "", (long long)d->vocab_size,
+                 d->tie_embeddings ? ", tied" : "");
     if (d->moe.n_experts > 0) {
         (void)printf("experts    %lld of width %lld in every %lld. layer, %lld for a position, gates %s\n",
                      (long long)d->moe.n_experts, (long long)d->moe.mlp_width, (long long)d->moe.every,

@@ -70,7 +70,8 @@ double mm1_flops_position(const mm1_model_config *c)
 double mm1_flops_causal_attention(const mm1_model_config *c, double n)
 {
     const mm1_decoder_config *d = &c->decoder;
-    return (double)d->n_layers * 4 * (double)d->n_heads * (double)d->head_dim * n * (n + 1) / 2;
+    const double w = d->sliding_window > 0 ? fmin(n, (double)d->sliding_window) : n;
+    return (double)d->n_layers * 4 * (double)d->n_heads * (double)d->head_dim * (w * (w + 1) / 2 + (n - w) * w);
 }
 
 double mm1_flops_head(const mm1_model_config *c)

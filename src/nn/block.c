@@ -38,6 +38,14 @@ void mm1__block_create(mm1_block *b, const mm1_block_config *c, mm1_params *p, m
     mm1__norm_create(&b->norm1_w, &b->norm1_b, c->norm, C, p, group, prefix, "norm1");
     b->qkv_w = matrix(p, group, n_qkv, C, 1, prefix, "attn.qkv");
     b->qkv_b = bias(c->bias || c->qkv_bias, p, group, n_qkv, prefix, "attn.qkv");
+    if (c->qk_norm != MM1_QK_NORM_NONE) {
+        const bool full = c->qk_norm == MM1_QK_NORM_FULL;
+        mm1_tensor *none;
+        mm1__norm_create(&b->q_norm, &none, MM1_NORM_RMS, (full ? c->n_heads : 1) * c->head_dim, p, group, prefix,
+                         "attn.q_norm");
+        mm1__norm_create(&b->k_norm, &none, MM1_NORM_RMS, (full ? c->n_kv_heads : 1) * c->head_dim, p, group, prefix,
+                         "attn.k_norm");
+    }
     b->out_w = matrix(p, group, C, n_out, into_residual, prefix, "attn.out");
     b->out_b = bias(c->bias, p, group, C, prefix, "attn.out");
     mm1__norm_create(&b->norm2_w, &b->norm2_b, c->norm, C, p, group, prefix, "norm2");
@@ -70,6 +78,9 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
     const float eps = (float)c->norm_eps;
     mm1_tensor *n1 = mm1_op_norm(t, x, c->norm, b->norm1_w, b->norm1_b, eps);
     mm1_tensor *qkv = mm1_op_linear(t, n1, b->qkv_w, b->qkv_b, MM1_ACT_NONE, NULL);
+    if (b->q_norm != NULL) {
+        qkv = mm1_op_qk_norm(t, qkv, spec->k_col, spec->v_col - spec->k_col, b->q_norm, b->k_norm, eps);
+    }
     mm1_tensor *o =
         cache != NULL ? mm1_op_attention_cached(t, qkv, spec, cache) : mm1_op_attention(t, qkv, qkv, qkv, spec);
     mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, x);

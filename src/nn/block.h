@@ -2,18 +2,26 @@
  *
  *   h = x + Wo attention(norm1(x) Wqkv)        y = h + Wdown act(norm2(h) Wup)
  *
- * with grouped-query heads, a gated unit in place of the plain activation if `gated`, and in a sparse block a mixture
- * of experts in place of the MLP. */
+ * with grouped-query heads, queries and keys normalised before they are rotated if `qk_norm` says so, a gated unit in
+ * place of the plain activation if `gated`, and in a sparse block a mixture of experts in place of the MLP. */
 #ifndef MM1_NN_BLOCK_H
 #define MM1_NN_BLOCK_H
 
 #include "nn/moe.h"
+
+typedef enum mm1_qk_norm {
+    MM1_QK_NORM_NONE,
+    MM1_QK_NORM_HEAD, /* each head by itself, all with the same weights */
+    MM1_QK_NORM_FULL, /* all heads of a position together */
+    MM1_QK_NORM_COUNT
+} mm1_qk_norm;
 
 typedef struct mm1_block_config {
     int64_t width, n_heads, n_kv_heads, head_dim, mlp_width, n_layers;
     mm1_norm norm;
     mm1_act act;
     bool gated, bias, qkv_bias;
+    mm1_qk_norm qk_norm;
     double norm_eps;
     const mm1_moe_config *moe; /* of a sparse block, read by mm1__block_create(); NULL: the block has an MLP */
     int64_t n_sparse;          /* sparse blocks before it */
@@ -23,6 +31,7 @@ typedef struct mm1_block_config {
 typedef struct mm1_block {
     mm1_tensor *norm1_w, *norm1_b, *norm2_w, *norm2_b;
     mm1_tensor *qkv_w, *qkv_b;   /* [(H + 2 Hkv) D, C]: q rows, then k, then v */
+    mm1_tensor *q_norm, *k_norm; /* [D], or [H D] and [Hkv D]; NULL if queries and keys stay as they are */
     mm1_tensor *out_w, *out_b;   /* [C, H D] */
     mm1_tensor *up_w, *up_b;     /* [F or 2F, C]: gate rows first */
     mm1_tensor *down_w, *down_b; /* [C, F] */

@@ -9,6 +9,7 @@
 static const char *const norm_names[] = {"rmsnorm", "layernorm", NULL};
 static const char *const position_names[] = {"rope", "learned", NULL};
 
+static const char *const qk_norm_names[] = {"none", "head", "full", NULL};
 static const char *const rope_names[] = {"none", "linear", "llama3", NULL};
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_rope_scaling, member, TYPE, __VA_ARGS__)
@@ -41,6 +42,10 @@ const mm1_field mm1__decoder_fields[] = {
     F(gated, BOOL, .def.i = 1, .help = "gated MLP (with silu: SwiGLU)"),
     F(bias, BOOL, .def.i = 0, .help = "biases in the linear layers"),
     F(qkv_bias, BOOL, .def.i = 0, .help = "biases in the projection to queries, keys and values, if not in all"),
+    F(qk_norm, ENUM, .def.i = MM1_QK_NORM_NONE, .names = qk_norm_names,
+      .help = "queries and keys are divided by their root mean square, each head by itself or all of a position"),
+    F(sliding_window, I64, .def.i = 0, .min.i = 0, .max.i = 1 << 24,
+      .help = "positions that a position sees, itself included; 0: all before it"),
     F(tie_embeddings, BOOL, .def.i = 1, .help = "the head is the embedding"),
     F(positions, ENUM, .def.i = MM1_POSITIONS_ROPE, .names = position_names, .help = "how positions are told"),
     F(max_positions, I64, .def.i = 4096, .min.i = 1, .max.i = 1 << 24, .help = "longest sequence"),
@@ -110,6 +115,7 @@ mm1_status mm1_decoder_init(mm1_decoder *d, const mm1_decoder_config *config, mm
                                          .gated = c->gated,
                                          .bias = c->bias,
                                          .qkv_bias = c->qkv_bias,
+                                         .qk_norm = (mm1_qk_norm)c->qk_norm,
                                          .norm_eps = c->norm_eps};
     d->blocks = mm1_calloc((size_t)c->n_layers, sizeof *d->blocks);
     if (d->blocks == NULL) {
@@ -162,6 +168,23 @@ int64_t mm1_decoder_n_embeddings(const mm1_decoder *d)
     return d->embed == NULL ? 0 : mm1_tensor_size(d->embed) + (d->head != d->embed ? mm1_tensor_size(d->head) : 0);
 }
 
+/* The first keys that N queries see: no more than a window of them.  False on a sticky error. */
+static bool first_keys(const mm1_decoder_config *c, mm1_tape *t, const mm1_decoder_input *in, int64_t N,
+                       const int32_t **out)
+{
+    *out = in->lo;
+    if (c->sliding_window == 0) {
+        return true;
+    }
+    int32_t *lo = (int32_t *)(void *)mm1__tape_floats(t, N);
+    for (int64_t i = 0; lo != NULL && i < N && !t->dry; i++) {
+        const int64_t least = in->hi[i] - c->sliding_window;
+        lo[i] = in->lo[i] > least ? in->lo[i] : (int32_t)least;
+    }
+    *out = lo;
+    return lo != NULL;
+}
+
 mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_decoder_input *in, mm1_kv_cache *caches)
 {
     const mm1_decoder_config *c = &d->config;
@@ -173,7 +196,9 @@ mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_dec
         }
     }
     mm1_attention_spec spec = mm1__block_spec(&d->block_config, in->B, in->T);
-    spec.lo = in->lo;
+    if (!first_keys(c, t, in, N, &spec.lo)) {
+        return NULL;
+    }
     spec.hi = in->hi;
     if (d->rope_table != NULL) {
         spec.position = in->position;

@@ -17,8 +17,10 @@ typedef struct mm1_decoder_config {
     int norm; /* mm1_norm */
     int act;  /* mm1_act */
     bool gated, bias, qkv_bias, tie_embeddings;
-    int positions;         /* mm1_positions */
-    int64_t max_positions; /* longest sequence */
+    int qk_norm;            /* mm1_qk_norm */
+    int64_t sliding_window; /* positions that one sees, itself included; 0: all before it */
+    int positions;          /* mm1_positions */
+    int64_t max_positions;  /* longest sequence */
     double rope_theta;
     mm1_rope_scaling rope_scaling;
     double norm_eps;

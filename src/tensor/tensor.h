@@ -238,6 +238,12 @@ typedef enum mm1_norm { MM1_NORM_RMS, MM1_NORM_LAYER, MM1_NORM_COUNT } mm1_norm;
 /* Over the last dimension; w [C], b [C] or NULL (RMS takes none). */
 mm1_tensor *mm1_op_norm(mm1_tape *t, mm1_tensor *x, mm1_norm kind, mm1_tensor *w, mm1_tensor *b, float eps);
 
+/* Rows of queries, keys and others, n_q + n_k + any columns of qkv [N, *]: each group of as many queries as q_w has
+ * weights (one head, or all of a row), and of keys as k_w, is normalised by its root mean square; the others stay.
+ * Dehghani et al. 2023 ("Scaling Vision Transformers to 22 Billion Parameters"); a head: Qwen3, all: OLMoE. */
+mm1_tensor *mm1_op_qk_norm(mm1_tape *t, mm1_tensor *qkv, int64_t n_q, int64_t n_k, mm1_tensor *q_w, mm1_tensor *k_w,
+                           float eps);
+
 mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act);
 /* Same shapes. */
 mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);

@@ -203,6 +203,18 @@ static void gradients_of_a_sparse_decoder(void **state)
     check_model(&c, "sparse");
 }
 
+static void gradients_with_normalised_queries_and_a_sliding_window(void **state)
+{
+    (void)state;
+    for (int kind = MM1_QK_NORM_HEAD; kind < MM1_QK_NORM_COUNT; kind++) {
+        mm1_model_config c = tiny_config();
+        c.decoder.qk_norm = kind;
+        c.decoder.qkv_bias = true;
+        c.decoder.sliding_window = 5;
+        check_model(&c, kind == MM1_QK_NORM_HEAD ? "each head" : "all heads");
+    }
+}
+
 /* Each value is off by 2^-9 of itself at most; errors of a sum of many average out. */
 static void gradients_of_activations_in_bf16_or_computed_again(void **state)
 {
@@ -437,6 +449,7 @@ int main(void)
         cmocka_unit_test(gradients_with_every_connector),
         cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
         cmocka_unit_test(gradients_of_a_sparse_decoder),
+        cmocka_unit_test(gradients_with_normalised_queries_and_a_sliding_window),
         cmocka_unit_test(gradients_of_activations_in_bf16_or_computed_again),
         cmocka_unit_test(frozen_parts_take_no_gradient_and_the_others_keep_theirs),
         cmocka_unit_test(changing_one_packed_example_never_changes_another),

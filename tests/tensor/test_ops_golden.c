@@ -112,6 +112,12 @@ static mm1_tensor *norm(ctx *c)
     return mm1_op_norm(&c->tape, x, (mm1_norm)c->dims[0], w, b, 1e-5f);
 }
 
+static mm1_tensor *qk_norm(ctx *c)
+{
+    mm1_tensor *x = value(c, "x"), *q_w = weight(c, "q_w"), *k_w = weight(c, "k_w");
+    return mm1_op_qk_norm(&c->tape, x, c->dims[0], c->dims[1], q_w, k_w, 1e-5f);
+}
+
 static mm1_tensor *act(ctx *c)
 {
     return mm1_op_act(&c->tape, value(c, "x"), (mm1_act)c->dims[0]);
@@ -267,20 +273,11 @@ static const struct {
     const char *name;
     mm1_tensor *(*run)(ctx *c);
     int n_cases;
-} OPERATORS[] = {{"linear", linear, 11},
-                 {"norm", norm, 4},
-                 {"act", act, MM1_ACT_COUNT},
-                 {"glu", glu, 4},
-                 {"add", add, 2},
-                 {"add_rows", add_rows, 2},
-                 {"pool", pool, 4},
-                 {"attention", attention, 7},
-                 {"embed", embed, 2},
-                 {"dwconv", dwconv, 4},
-                 {"gate", gate, 1},
-                 {"patchify", patchify, 1},
-                 {"xent", xent, 3},
-                 {"moe", moe, 8}};
+} OPERATORS[] = {{"linear", linear, 11},      {"norm", norm, 4},     {"qk_norm", qk_norm, 3},
+                 {"act", act, MM1_ACT_COUNT}, {"glu", glu, 4},       {"add", add, 2},
+                 {"add_rows", add_rows, 2},   {"pool", pool, 4},     {"attention", attention, 7},
+                 {"embed", embed, 2},         {"dwconv", dwconv, 4}, {"gate", gate, 1},
+                 {"patchify", patchify, 1},   {"xent", xent, 3},     {"moe", moe, 8}};
 enum { N_OPERATORS = sizeof OPERATORS / sizeof *OPERATORS };
 
 /* ---- one case ---- */

@@ -341,6 +341,8 @@ static void operators_on_nothing_give_nothing(void **state)
         mm1_op_linear(t, none, &n.params[UP], NULL, MM1_ACT_GELU, NULL),
         mm1_op_norm(t, none, MM1_NORM_LAYER, &n.params[NORM_W], &n.params[NORM_B], 1e-5f),
         mm1_op_norm(t, none, MM1_NORM_RMS, &n.params[NORM_W], NULL, 1e-5f),
+        mm1_op_qk_norm(t, none, 2, 2, mm1_tensor_borrow(t, meet_weights, 1, (int64_t[]){2}),
+                       mm1_tensor_borrow(t, meet_weights, 1, (int64_t[]){1}), 1e-5f),
         mm1_op_act(t, none, MM1_ACT_GELU),
         mm1_op_mlp(t, none,
                    &(mm1_mlp){.up_w = &n.params[UP], .down_w = &n.params[DOWN], .act = MM1_ACT_SILU, .gated = true},
@@ -458,7 +460,7 @@ static void wrong_shapes_are_named_and_null_goes_through(void **state)
     mm1_tensor *x = &n.params[EMBED], *w = &n.params[DOWN]; /* [13, 9] and [9, 5] */
     const int32_t bad_id[] = {0, V}, bad_row[] = {-1, 2};
     const mm1_attention_spec spec = {.B = 1, .T = V, .S = V, .H = 2, .Hkv = 2, .D = 5, .lo = n.lo, .hi = n.hi};
-    enum { N = 14 };
+    enum { N = 15 };
     for (int i = 0; i < N; i++) {
         mm1_error err = {0};
         mm1_tensor *y = NULL;
@@ -477,6 +479,7 @@ static void wrong_shapes_are_named_and_null_goes_through(void **state)
         case 10: y = mm1_op_attention(t, x, x, x, &spec); break;
         case 11: y = mm1_op_dwconv(t, x, &n.params[CONV], 2, 2, 3); break;
         case 12: y = mm1_op_pool(t, x, 1, 3, 4, 2, 2); break;
+        case 13: y = mm1_op_qk_norm(t, x, 9, 0, w, w, 0); break;
         default: y = mm1_op_gate(t, x, w, 2); break;
         }
         assert_null(y);
