@@ -61,7 +61,9 @@ def sizes(**more):
 
 def cases():
     """name -> configuration, element type, largest file"""
-    llama = transformers.LlamaConfig
+    llama, mistral, gpt2 = transformers.LlamaConfig, transformers.MistralConfig, transformers.GPT2Config
+    qwen2, qwen3 = transformers.Qwen2Config, transformers.Qwen3Config
+    small = {"vocab_size": 288, "n_positions": 32, "n_embd": 24, "n_layer": 2, "bos_token_id": 0, "eos_token_id": 0}
     return {
         "llama": (llama(**sizes(num_key_value_heads=2, head_dim=12, rope_parameters=rope(10000.0))), "float32", "40KB"),
         "llama_scaled": (llama(**sizes(num_key_value_heads=1, tie_word_embeddings=True, rms_norm_eps=1e-5,
@@ -70,6 +72,14 @@ def cases():
                                                             original_max_position_embeddings=16))), "bfloat16", None),
         "llama_biased": (llama(**sizes(attention_bias=True, mlp_bias=True, hidden_act="gelu_pytorch_tanh",
                                        rope_parameters=rope(100.0, rope_type="linear", factor=2.5))), "float16", None),
+        "mistral": (mistral(**sizes(num_key_value_heads=2, head_dim=10, sliding_window=6,
+                                    rope_parameters=rope(10000.0))), "bfloat16", None),
+        "qwen2": (qwen2(**sizes(num_key_value_heads=2, tie_word_embeddings=True, sliding_window=8,
+                                rope_parameters=rope(1e6))), "bfloat16", None),
+        "qwen3": (qwen3(**sizes(num_key_value_heads=1, head_dim=8, tie_word_embeddings=True,
+                                rope_parameters=rope(1e6))), "bfloat16", None),
+        "gpt2": (gpt2(n_head=4, **small), "float16", None),
+        "gpt2_bare": (gpt2(n_head=3, n_inner=40, activation_function="gelu", **small), "float16", None),
     }
 
 
@@ -78,6 +88,7 @@ def make(out, name, config, dtype, shard):
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     model = transformers.AutoModelForCausalLM.from_config(config)
+    model = model.base_model if name.endswith("_bare") else model  # names without prefix
     draw(model, sum(map(ord, name)))
     model.to(getattr(torch, dtype)).save_pretrained(folder, **({"max_shard_size": shard} if shard else {}))
     byte_level_tokenizer(folder / "tokenizer.json", 288)

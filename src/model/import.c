@@ -9,7 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static const mm1_architecture *const architectures[] = {&mm1__architecture_mm1, &mm1__architecture_llama};
+static const mm1_architecture *const architectures[] = {&mm1__architecture_mm1,     &mm1__architecture_llama,
+                                                        &mm1__architecture_mistral, &mm1__architecture_qwen2,
+                                                        &mm1__architecture_qwen3,   &mm1__architecture_gpt2};
 enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures, MAX_CONFIG_BYTES = 1 << 20 };
 
 static const char head_name[] = "decoder.head.weight", embed_name[] = "decoder.embed.weight";
@@ -59,7 +61,7 @@ void mm1__import_drop_idle(mm1_yaml_node *map)
         "repetition_penalty", "return_dict_in_generate", "suppress_tokens", "temperature", "top_k", "top_p",
         "typical_p"};
     static const char *const idle_if_false[] = {"add_cross_attention", "is_encoder_decoder", "rope_interleaved",
-                                                "tie_encoder_decoder"};
+                                                "tie_encoder_decoder", "use_mrope"};
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
         (void)mm1_yaml_take(map, idle[i]);
     }

@@ -91,7 +91,8 @@ struct mm1_architecture {
 };
 
 /* The rows. */
-extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama;
+extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama, mm1__architecture_mistral,
+    mm1__architecture_qwen2, mm1__architecture_qwen3, mm1__architecture_gpt2;
 
 /* "mm1, llama, ..." of all rows. */
 void mm1_import_list(char *text, size_t cap);

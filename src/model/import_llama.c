@@ -1,4 +1,5 @@
-/* import_llama.c - the decoders of the LLaMA family as Hugging Face transformers stores them: LLaMA 1 to 3, SmolLM2.
+/* import_llama.c - the decoders of the LLaMA family as Hugging Face transformers stores them: LLaMA 1 to 3 and SmolLM2,
+ * Mistral, Qwen 1.5 to 3.
  *
  * All keys are read that change what such a model computes; the rest is refused or, in mm1__import_drop_idle(), known
  * to be harmless.  Where a key is absent, the default is that of transformers' class. */
@@ -19,6 +20,10 @@ typedef struct hf_decoder {
     double rms_norm_eps, rope_theta;
     hf_rope rope_parameters, rope_scaling;
     bool tie_word_embeddings, attention_bias, mlp_bias;
+    int64_t sliding_window, max_window_layers;
+    bool use_sliding_window;
+    char **layer_types;
+    size_t n_layer_types;
 } hf_decoder;
 
 #define R(member, TYPE, ...) MM1_FIELD(hf_rope, member, TYPE, __VA_ARGS__)
@@ -35,26 +40,57 @@ static const mm1_field rope_fields[] = {
 #undef R
 
 #define F(member, TYPE, ...) MM1_FIELD(hf_decoder, member, TYPE, __VA_ARGS__)
-#define COMMON_FIELDS(eps, theta)                                                                                      \
-    F(vocab_size, I64, .def.i = 32000, .min.i = 1, .max.i = 1 << 24),                                                  \
+#define COMMON_FIELDS(ids, mlp, kv_heads, head, positions, eps, theta)                                                 \
+    F(vocab_size, I64, .def.i = (ids), .min.i = 1, .max.i = 1 << 24),                                                  \
         F(hidden_size, I64, .def.i = 4096, .min.i = 1, .max.i = 65536),                                                \
-        F(intermediate_size, I64, .def.i = 11008, .min.i = 1, .max.i = 1 << 20),                                       \
+        F(intermediate_size, I64, .def.i = (mlp), .min.i = 1, .max.i = 1 << 20),                                       \
         F(num_hidden_layers, I64, .def.i = 32, .max.i = 1024),                                                         \
         F(num_attention_heads, I64, .def.i = 32, .min.i = 1, .max.i = 1024),                                           \
-        F(num_key_value_heads, I64, .max.i = 1024), F(head_dim, I64, .max.i = 1024),                                   \
-        F(max_position_embeddings, I64, .def.i = 2048, .min.i = 1, .max.i = 1 << 24),                                  \
+        F(num_key_value_heads, I64, .def.i = (kv_heads), .max.i = 1024),                                               \
+        F(head_dim, I64, .def.i = (head), .max.i = 1024),                                                              \
+        F(max_position_embeddings, I64, .def.i = (positions), .min.i = 1, .max.i = 1 << 24),                           \
         F(hidden_act, STR, .def.s = "silu"), F(rms_norm_eps, F64, .def.f = (eps), .max.f = 1),                         \
         F(rope_theta, F64, .def.f = (theta), .min.f = 1, .max.f = 1e9), F(tie_word_embeddings, BOOL),                  \
         MM1_FIELD_GROUP_OF(hf_decoder, rope_parameters, rope_fields),                                                  \
         MM1_FIELD_GROUP_OF(hf_decoder, rope_scaling, rope_fields)
+#define WINDOW_FIELD F(sliding_window, I64, .def.i = 4096, .max.i = 1 << 24)
+#define QWEN_FIELDS                                                                                                    \
+    WINDOW_FIELD, F(use_sliding_window, BOOL), F(max_window_layers, I64, .def.i = 28, .max.i = 1024),                  \
+        MM1_FIELD_ITEMS_OF(hf_decoder, layer_types, n_layer_types, STR)
 
 static const mm1_field llama_fields[] = {
-    COMMON_FIELDS(1e-6, 10000),
+    COMMON_FIELDS(32000, 11008, 0, 0, 2048, 1e-6, 10000),
     F(attention_bias, BOOL),
     F(mlp_bias, BOOL),
     {0},
 };
+
+static const mm1_field mistral_fields[] = {
+    COMMON_FIELDS(32000, 14336, 8, 0, 131072, 1e-6, 10000),
+    WINDOW_FIELD,
+    {0},
+};
+
+static const mm1_field qwen2_fields[] = {
+    COMMON_FIELDS(151936, 22016, 32, 0, 32768, 1e-6, 10000),
+    QWEN_FIELDS,
+    {0},
+};
+
+static const mm1_field qwen3_fields[] = {
+    COMMON_FIELDS(151936, 22016, 32, 128, 32768, 1e-6, 10000),
+    QWEN_FIELDS,
+    F(attention_bias, BOOL),
+    {0},
+};
 #undef F
+
+/* What one architecture does in its own way. */
+typedef struct family {
+    const mm1_field *fields;
+    bool qkv_bias;
+    mm1_qk_norm qk_norm;
+} family;
 
 /* rope_parameters (transformers 5) or rope_scaling (before); both may be absent.  Takes the type, which is a word or,
  * under an older key, the same word. */
@@ -104,8 +140,28 @@ static mm1_status read_rope(mm1_decoder_config *out, const hf_decoder *d, int ne
     return MM1_OK;
 }
 
+/* Windows that only some layers have are not supported. */
+static mm1_status read_window(mm1_decoder_config *out, const hf_decoder *d, const family *f, const mm1_yaml_node *map,
+                              mm1_error *err)
+{
+    if (f->fields == mistral_fields) {
+        out->sliding_window = d->sliding_window;
+    }
+    if (d->use_sliding_window) {
+        return mm1__import_refuse(map, err, "use_sliding_window is not supported");
+    }
+    for (size_t i = 0; i < d->n_layer_types; i++) {
+        if (strcmp(d->layer_types[i], "full_attention") != 0) {
+            return mm1__import_refuse(map, err, "layer_types: \"%.40s\" is not supported; full_attention is",
+                                      d->layer_types[i]);
+        }
+    }
+    return MM1_OK;
+}
+
 /* What all of the family have in common. */
-static mm1_status to_decoder(mm1_import *out, const hf_decoder *d, const mm1_yaml_node *map, mm1_error *err)
+static mm1_status to_decoder(mm1_import *out, const hf_decoder *d, const family *f, const mm1_yaml_node *map,
+                             mm1_error *err)
 {
     mm1_decoder_config *c = &out->config.decoder;
     out->config.kind = MM1_MODEL_DECODER;
@@ -122,6 +178,8 @@ static mm1_status to_decoder(mm1_import *out, const hf_decoder *d, const mm1_yam
     c->positions = MM1_POSITIONS_ROPE;
     c->max_positions = d->max_position_embeddings;
     c->norm_eps = d->rms_norm_eps;
+    c->qkv_bias = f->qkv_bias;
+    c->qk_norm = f->qk_norm;
     c->bias = d->attention_bias && d->mlp_bias;
     if (d->attention_bias != d->mlp_bias) {
         return mm1__import_refuse(map, err, "%s without %s is not supported",
@@ -139,6 +197,8 @@ static const mm1_import_map llama_maps[] = {
                   LAYER "self_attn.v_proj.weight"),
     MM1_MAP_HEADS("decoder.layers.*.attn.qkv.bias", LAYER "self_attn.q_proj.bias", LAYER "self_attn.k_proj.bias",
                   LAYER "self_attn.v_proj.bias"),
+    MM1_MAP("decoder.layers.*.attn.q_norm.weight", LAYER "self_attn.q_norm.weight"),
+    MM1_MAP("decoder.layers.*.attn.k_norm.weight", LAYER "self_attn.k_norm.weight"),
     MM1_MAP("decoder.layers.*.attn.out.weight", LAYER "self_attn.o_proj.weight"),
     MM1_MAP("decoder.layers.*.attn.out.bias", LAYER "self_attn.o_proj.bias"),
     MM1_MAP("decoder.layers.*.norm2.weight", LAYER "post_attention_layernorm.weight"),
@@ -154,26 +214,63 @@ static const mm1_import_map llama_maps[] = {
 static const char *const llama_idle[] = {LAYER "self_attn.rotary_emb.inv_freq", NULL};
 #undef LAYER
 
-static mm1_status read_family(mm1_import *out, const mm1_field *fields, mm1_yaml_node *map, mm1_error *err)
+/* Null where absent would stand for a number. */
+static void null_is_none(const mm1_yaml_node *map, const char *key)
+{
+    mm1_yaml_node *node = mm1_yaml_get(map, key);
+    if (node != NULL && mm1_yaml_is_null(node)) {
+        node->text = "0";
+    }
+}
+
+static mm1_status read_family(mm1_import *out, const family *f, mm1_yaml_node *map, mm1_error *err)
 {
     hf_decoder d = {0};
     int new_type = 0, old_type = 0;
+    null_is_none(map, "num_key_value_heads");
+    null_is_none(map, "sliding_window");
     mm1__import_drop_idle(map);
     mm1_status st = read_rope_type(map, "rope_parameters", &new_type, err);
     st = st != MM1_OK ? st : read_rope_type(map, "rope_scaling", &old_type, err);
-    st = st != MM1_OK ? st : mm1__import_fields(fields, &d, map, err);
-    st = st != MM1_OK ? st : to_decoder(out, &d, map, err);
+    st = st != MM1_OK ? st : mm1__import_fields(f->fields, &d, map, err);
+    st = st != MM1_OK ? st : to_decoder(out, &d, f, map, err);
     st = st != MM1_OK ? st : read_rope(&out->config.decoder, &d, new_type, old_type, map, err);
+    st = st != MM1_OK ? st : read_window(&out->config.decoder, &d, f, map, err);
     out->n_parts = 1;
     out->parts[0] = (mm1_import_part){.maps = llama_maps};
-    mm1_fields_deinit(fields, &d);
+    mm1_fields_deinit(f->fields, &d);
     return st;
 }
 
 static mm1_status read_llama(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
 {
+    static const family f = {.fields = llama_fields};
     (void)dir;
-    return read_family(out, llama_fields, map, err);
+    return read_family(out, &f, map, err);
+}
+
+static mm1_status read_mistral(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    static const family f = {.fields = mistral_fields};
+    (void)dir;
+    return read_family(out, &f, map, err);
+}
+
+static mm1_status read_qwen2(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    static const family f = {.fields = qwen2_fields, .qkv_bias = true};
+    (void)dir;
+    return read_family(out, &f, map, err);
+}
+
+static mm1_status read_qwen3(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    static const family f = {.fields = qwen3_fields, .qk_norm = MM1_QK_NORM_HEAD};
+    (void)dir;
+    return read_family(out, &f, map, err);
 }
 
 const mm1_architecture mm1__architecture_llama = {.model_type = "llama", .read = read_llama, .idle = llama_idle};
+const mm1_architecture mm1__architecture_mistral = {.model_type = "mistral", .read = read_mistral, .idle = llama_idle};
+const mm1_architecture mm1__architecture_qwen2 = {.model_type = "qwen2", .read = read_qwen2, .idle = llama_idle};
+const mm1_architecture mm1__architecture_qwen3 = {.model_type = "qwen3", .read = read_qwen3, .idle = llama_idle};

@@ -10,7 +10,8 @@
 
 #define HF MM1_TEST_DATA "/model/hf/"
 
-static const char *const CASES[] = {"llama", "llama_scaled", "llama_biased"};
+static const char *const CASES[] = {"llama", "llama_scaled", "llama_biased", "mistral",
+                                    "qwen2", "qwen3",        "gpt2",         "gpt2_bare"};
 enum { N_CASES = sizeof CASES / sizeof *CASES, MAX_T = 64 };
 
 /* ---- logits ---- */
@@ -219,7 +220,7 @@ static void what_is_not_understood_is_named(void **state)
         const char *said;
     } cases[] = {
         {"llama", "\"llama\"", "\"lama\"", MM1_E_UNSUPPORTED,
-         "model_type \"lama\" is not supported; known are mm1, llama"},
+         "model_type \"lama\" is not supported; known are mm1, llama, mistral"},
         {"llama", "\"use_cache\"", "\"logit_softcap\": 30.0, \"use_cache\"", MM1_E_UNSUPPORTED, "\"logit_softcap\""},
         {"llama", "\"use_cache\"", "\"quantization_config\": {}, \"use_cache\"", MM1_E_UNSUPPORTED,
          "\"quantization_config\""},
@@ -248,6 +249,20 @@ static void what_is_not_understood_is_named(void **state)
          "'lm_head.weight' is not the embedding"},
         {"llama_scaled", "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", MM1_E_FORMAT,
          "'lm_head.weight' is missing"},
+        {"mistral", "\"sliding_window\": 6", "\"sliding_window\": -6", MM1_E_FORMAT, "sliding_window"},
+        {"qwen2", "\"use_sliding_window\": false", "\"use_sliding_window\": true", MM1_E_UNSUPPORTED,
+         "use_sliding_window"},
+        {"qwen2", "\"full_attention\"", "\"sliding_attention\"", MM1_E_UNSUPPORTED, "\"sliding_attention\""},
+        {"qwen2", "\"qwen2\"", "\"qwen3\"", MM1_E_SHAPE, "self_attn.q_proj.weight"},
+        {"qwen3", "\"attention_bias\": false", "\"attention_bias\": true", MM1_E_UNSUPPORTED, "attention_bias"},
+        {"qwen3", "\"head_dim\": 8", "\"head_dim\": 6", MM1_E_SHAPE, "[32, 24], expected [24, 24]"},
+        {"gpt2", "\"scale_attn_weights\": true", "\"scale_attn_weights\": false", MM1_E_UNSUPPORTED,
+         "scale_attn_weights"},
+        {"gpt2", "\"scale_attn_by_inverse_layer_idx\": false", "\"scale_attn_by_inverse_layer_idx\": true",
+         MM1_E_UNSUPPORTED, "scale_attn_by_inverse_layer_idx"},
+        {"gpt2", "\"n_inner\": null", "\"n_inner\": 48", MM1_E_SHAPE,
+         "mlp.c_fc.weight' has the shape [24, 96], expected [24, 48]"},
+        {"gpt2_bare", "\"n_layer\": 2", "\"n_layer\": 3", MM1_E_FORMAT, "'h.2.ln_1.weight' is missing"},
         {"llama", "\"model_type\"", "\"extends\": \"/etc/passwd\", \"model_type\"", MM1_E_UNSUPPORTED, "\"extends\""},
     };
     (void)state;
@@ -318,12 +333,30 @@ static void older_configurations_say_the_same(void **state)
     assert_int_equal(b.config.decoder.rope_scaling.type, MM1_ROPE_LLAMA3);
 }
 
+/* Mistral's window is 4096 where the file says nothing, and none where it says null. */
+static void a_window_that_is_null_is_none(void **state)
+{
+    static const struct {
+        const char *to;
+        int64_t window;
+    } cases[] = {{"\"sliding_window\": null,", 0}, {"", 4096}, {"\"sliding_window\": 9,", 9}};
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mm1_error err = {0};
+        mm1_import import;
+        copy_case("mistral");
+        copy_file("mistral", "config.json", "\"sliding_window\": 6,", cases[i].to, SIZE_MAX);
+        check_ok(mm1_import_read(&import, tmp, &err), &err);
+        assert_int_equal(import.config.decoder.sliding_window, cases[i].window);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits_are_those_of_transformers),  cmocka_unit_test(logits_with_a_cache_are_the_same),
         cmocka_unit_test(what_is_not_understood_is_named),   cmocka_unit_test(broken_files_are_named),
-        cmocka_unit_test(older_configurations_say_the_same),
+        cmocka_unit_test(older_configurations_say_the_same), cmocka_unit_test(a_window_that_is_null_is_none),
     };
     mm1_threads_set(2);
     return cmocka_run_group_tests(tests, make_tmp, remove_tmp);
