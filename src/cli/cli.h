@@ -20,10 +20,10 @@ typedef struct mm1_command {
 } mm1_command;
 
 int mm1_cmd_bench(int argc, char **argv);
+int mm1_cmd_convert(int argc, char **argv);
 int mm1_cmd_data(int argc, char **argv);
 int mm1_cmd_doctor(int argc, char **argv);
 int mm1_cmd_eval(int argc, char **argv);
-int mm1_cmd_export(int argc, char **argv);
 int mm1_cmd_generate(int argc, char **argv);
 int mm1_cmd_inspect(int argc, char **argv);
 int mm1_cmd_metrics(int argc, char **argv);

@@ -17,7 +17,7 @@ static const mm1_command commands[] = {
     {"generate", "go on from a prompt of text and images", mm1_cmd_generate},
     {"score", "log-probability of every token of a document", mm1_cmd_score},
     {"inspect", "describe a model folder or checkpoint", mm1_cmd_inspect},
-    {"export", "write a model folder out of a checkpoint, as f32, bf16 or f16", mm1_cmd_export},
+    {"convert", "write a model in another form: mm1's or Hugging Face's; as f32, bf16 or f16", mm1_cmd_convert},
     {"upcycle", "make a mixture of experts out of a dense model", mm1_cmd_upcycle},
     {"bench", "how fast this machine trains: matrix product, attention, a step by operator", mm1_cmd_bench},
     {"doctor", "look at this machine and this build, and say what is missing", mm1_cmd_doctor},

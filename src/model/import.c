@@ -16,6 +16,11 @@ enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures, MAX_CONFI
 
 static const char head_name[] = "decoder.head.weight", embed_name[] = "decoder.embed.weight";
 
+const mm1_architecture *mm1_import_architecture(int i)
+{
+    return i < N_ARCHITECTURES ? architectures[i] : NULL;
+}
+
 void mm1_import_list(char *text, size_t cap)
 {
     size_t len = 0;
@@ -101,26 +106,49 @@ mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_nod
     return st != MM1_OK ? st : mm1_fields_check(table, object, err);
 }
 
+/* The first name of an activation is the one to write. */
+static const struct {
+    const char *name;
+    mm1_act act;
+} acts[] = {{"silu", MM1_ACT_SILU},
+            {"swish", MM1_ACT_SILU},
+            {"gelu", MM1_ACT_GELU},
+            {"gelu_pytorch_tanh", MM1_ACT_GELU_TANH},
+            {"gelu_new", MM1_ACT_GELU_TANH},
+            {"gelu_fast", MM1_ACT_GELU_TANH},
+            {"quick_gelu", MM1_ACT_QUICK_GELU},
+            {"relu", MM1_ACT_RELU}};
+enum { N_ACTS = sizeof acts / sizeof *acts };
+
+const char *mm1__import_act_name(int act)
+{
+    for (size_t i = 0; i < N_ACTS; i++) {
+        if ((int)acts[i].act == act) {
+            return acts[i].name;
+        }
+    }
+    return NULL;
+}
+
 mm1_status mm1__import_act(const mm1_yaml_node *map, const char *key, const char *name, int *act, mm1_error *err)
 {
-    static const struct {
-        const char *name;
-        mm1_act act;
-    } acts[] = {{"silu", MM1_ACT_SILU},
-                {"swish", MM1_ACT_SILU},
-                {"gelu", MM1_ACT_GELU},
-                {"gelu_new", MM1_ACT_GELU_TANH},
-                {"gelu_fast", MM1_ACT_GELU_TANH},
-                {"gelu_pytorch_tanh", MM1_ACT_GELU_TANH},
-                {"quick_gelu", MM1_ACT_QUICK_GELU},
-                {"relu", MM1_ACT_RELU}};
-    for (size_t i = 0; name != NULL && i < sizeof acts / sizeof *acts; i++) {
+    for (size_t i = 0; name != NULL && i < N_ACTS; i++) {
         if (strcmp(acts[i].name, name) == 0) {
             *act = acts[i].act;
             return MM1_OK;
         }
     }
     return mm1__import_refuse(map, err, "%s \"%.40s\" is not supported", key, name != NULL ? name : "(none)");
+}
+
+mm1_status mm1__import_rules(const mm1_import_rule *rules, size_t n, mm1_error *err)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (!rules[i].holds) {
+            return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s", rules[i].key);
+        }
+    }
+    return MM1_OK;
 }
 
 static mm1_status read_root(mm1_import *out, mm1_yaml_node *root, const char *path, const char *dir, mm1_error *err)
@@ -245,31 +273,19 @@ static void choose_naming(mm1_import_part *part, const mm1_weights *w)
 
 /* ---- pieces ---- */
 
-/* Rows [row, row + rows) of each of `outer` matrices [all, cols] of a parameter, and the tensor they come from. */
-typedef struct piece {
-    char name[MM1_IMPORT_NAME_BYTES];
-    mm1_layout layout;
-    int64_t first; /* element of the parameter where the first matrix begins */
-    int64_t outer, all, cols, row, rows;
-    int n_dims; /* of the tensor */
-    int64_t shape[MM1_MAX_DIMS];
-} piece;
-
-typedef mm1_status piece_fn(void *ctx, const mm1_param *p, const piece *piece, mm1_error *err);
-
 static int64_t piece_rows(const mm1_import *i, const mm1_import_map *m, int k, int n, int64_t all)
 {
     const mm1_decoder_config *c = &i->config.decoder;
     return m->split == MM1_SPLIT_HEADS ? (k == 0 ? c->n_heads : c->n_kv_heads) * c->head_dim : all / n;
 }
 
-/* Calls fn for each piece of a parameter. */
-static mm1_status each_piece(const mm1_import *i, const mm1_param *p, piece_fn *fn, void *ctx, mm1_error *err)
+mm1_status mm1_import_pieces(const mm1_import *i, const mm1_param *p, mm1_import_piece_fn *fn, void *ctx,
+                             mm1_error *err)
 {
     const mm1_tensor *t = &p->tensor;
     const mm1_import_part *part = NULL;
     int64_t star = 0;
-    piece x = {.outer = 1, .cols = 1, .n_dims = t->rank};
+    mm1_import_piece x = {.outer = 1, .cols = 1, .n_dims = t->rank};
     memcpy(x.shape, t->dims, sizeof x.shape);
     if (i->n_parts == 0) { /* our own names */
         (void)snprintf(x.name, sizeof x.name, "%s", p->name);
@@ -305,7 +321,7 @@ static mm1_status each_piece(const mm1_import *i, const mm1_param *p, piece_fn *
         x.first = hash * x.all * x.cols;
         x.row = 0;
         for (int k = 0; st == MM1_OK && k < n; k++) {
-            piece y = x;
+            mm1_import_piece y = x;
             y.rows = piece_rows(i, m, k, n, x.all);
             y.shape[shape_row] = y.rows;
             if (m->layout == MM1_LAYOUT_COLUMNS && y.n_dims > shape_row + 1) {
@@ -324,7 +340,22 @@ static mm1_status each_piece(const mm1_import *i, const mm1_param *p, piece_fn *
     return st;
 }
 
-static mm1_status check_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+void mm1_import_piece_copy(const mm1_import_piece *x, const mm1_param *p, float *values, bool in)
+{
+    float *ours = mm1_import_piece_data(x, p);
+    for (int64_t e = 0; e < x->outer; e++, ours += x->all * x->cols) {
+        for (int64_t r = 0; r < x->rows; r++) {
+            for (int64_t c = 0; c < x->cols; c++) {
+                float *a = ours + r * x->cols + c;
+                float *b = values + e * x->rows * x->cols +
+                           (x->layout == MM1_LAYOUT_COLUMNS ? c * x->rows + r : r * x->cols + c);
+                *(in ? a : b) = *(in ? b : a);
+            }
+        }
+    }
+}
+
+static mm1_status check_piece(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err)
 {
     const mm1_weight *found = NULL;
     (void)p;
@@ -367,7 +398,7 @@ mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weight
         choose_naming(&i->parts[k], w);
     }
     for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
-        st = each_piece(i, p->items[k], check_piece, (void *)(uintptr_t)w, err);
+        st = mm1_import_pieces(i, p->items[k], check_piece, (void *)(uintptr_t)w, err);
     }
     mm1_weight *spare = spare_head(i, w);
     if (st == MM1_OK && spare != NULL) {
@@ -385,30 +416,19 @@ mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weight
     return st;
 }
 
-static mm1_status read_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+static mm1_status read_piece(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err)
 {
     const mm1_weights *w = ctx;
     const mm1_weight *found = NULL;
     mm1_status st = mm1_weights_get(w, x->name, x->n_dims, x->shape, &found, err);
-    float *to = p->tensor.data + x->first + x->row * x->cols;
-    if (st != MM1_OK || (x->layout == MM1_LAYOUT_ROWS && (x->outer == 1 || x->rows == x->all))) {
-        return st != MM1_OK ? st : w->read(found, to, err);
+    if (st != MM1_OK || mm1_import_piece_is_whole(x)) {
+        return st != MM1_OK ? st : w->read(found, mm1_import_piece_data(x, p), err);
     }
-    const int64_t n = x->rows * x->cols, step = x->all * x->cols;
-    float *values = mm1_alloc((size_t)(x->outer * n), sizeof *values);
+    float *values = mm1_alloc((size_t)(x->outer * x->rows * x->cols), sizeof *values);
     st = values != NULL ? w->read(found, values, err)
                         : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to read '%s'", found->path, found->name);
-    for (int64_t e = 0; st == MM1_OK && e < x->outer; e++, to += step) {
-        const float *from = values + e * n;
-        if (x->layout == MM1_LAYOUT_ROWS) {
-            memcpy(to, from, (size_t)n * sizeof *to);
-            continue;
-        }
-        for (int64_t r = 0; r < x->rows; r++) {
-            for (int64_t c = 0; c < x->cols; c++) {
-                to[r * x->cols + c] = from[c * x->rows + r];
-            }
-        }
+    if (st == MM1_OK) {
+        mm1_import_piece_copy(x, p, values, true);
     }
     mm1_free(values);
     return st;
@@ -418,7 +438,7 @@ mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm
 {
     mm1_status st = MM1_OK;
     for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
-        st = each_piece(i, p->items[k], read_piece, (void *)(uintptr_t)w, err);
+        st = mm1_import_pieces(i, p->items[k], read_piece, (void *)(uintptr_t)w, err);
     }
     const mm1_weight *spare = spare_head(i, w);
     if (st == MM1_OK && spare != NULL) {
@@ -442,7 +462,7 @@ typedef struct visit {
     void *ctx;
 } visit;
 
-static mm1_status visit_piece(void *ctx, const mm1_param *p, const piece *x, mm1_error *err)
+static mm1_status visit_piece(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err)
 {
     const visit *v = ctx;
     const mm1_weight *found = NULL;
@@ -455,5 +475,5 @@ mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1
                               void *ctx, mm1_error *err)
 {
     visit v = {.w = w, .fn = fn, .ctx = ctx};
-    return each_piece(i, p, visit_piece, &v, err);
+    return mm1_import_pieces(i, p, visit_piece, &v, err);
 }

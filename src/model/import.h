@@ -8,6 +8,8 @@
  * tensor that no parameter takes, a parameter without a tensor.  The shapes of all tensors are checked before any
  * memory is taken.
  *
+ * The same maps, walked backwards, write such folders: export.h.
+ *
  * A new architecture is one mm1_architecture in import_<family>.c and one line in the table of import.c.  A format
  * other than a folder of safetensors fills mm1_weights and an mm1_import, and then calls mm1_import_check() and
  * mm1_import_weights().  Model type "mm1" is a row as any other, whose names are ours.
@@ -86,6 +88,11 @@ struct mm1_architecture {
     /* Fills config (which has its defaults) and parts from the keys of `map`, and refuses what is left of them.  dir is
      * the folder, for other files. */
     mm1_status (*read)(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err);
+    /* The way back, for export.h: the keys of `map` (model_type, ids and types of tokens and tensors left out) and the
+     * parts of i, from i->config.  MM1_E_UNSUPPORTED naming what this architecture does not have.  NULL: is not
+     * written. */
+    mm1_status (*write)(mm1_import *i, json_t *map, mm1_error *err);
+    const char *class_name; /* of transformers, for "architectures" */
     /* Tensors that may be in a file and say nothing, as patterns with "*"; ended by NULL, or NULL. */
     const char *const *idle;
 };
@@ -94,6 +101,8 @@ struct mm1_architecture {
 extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama, mm1__architecture_mistral,
     mm1__architecture_qwen2, mm1__architecture_qwen3, mm1__architecture_gpt2;
 
+/* Row i, in the order in which they are tried; NULL after the last. */
+const mm1_architecture *mm1_import_architecture(int i);
 /* "mm1, llama, ..." of all rows. */
 void mm1_import_list(char *text, size_t cap);
 
@@ -109,7 +118,38 @@ typedef mm1_status mm1_import_visit(void *ctx, const mm1_weight *from, mm1_error
 MM1_NODISCARD mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1_weights *w,
                                             mm1_import_visit *fn, void *ctx, mm1_error *err);
 
-/* ---- for readers of configurations ---- */
+/* ---- pieces ---- */
+
+/* Rows [row, row + rows) of each of `outer` matrices [all, cols] of a parameter, and the tensor that holds them. */
+typedef struct mm1_import_piece {
+    char name[MM1_IMPORT_NAME_BYTES];
+    mm1_layout layout;
+    int64_t first; /* element of the parameter where the first matrix begins */
+    int64_t outer, all, cols, row, rows;
+    int n_dims; /* of the tensor */
+    int64_t shape[MM1_MAX_DIMS];
+} mm1_import_piece;
+
+/* Calls fn for each piece of a parameter, in the order of its rows. */
+typedef mm1_status mm1_import_piece_fn(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err);
+MM1_NODISCARD mm1_status mm1_import_pieces(const mm1_import *i, const mm1_param *p, mm1_import_piece_fn *fn, void *ctx,
+                                           mm1_error *err);
+
+/* The tensor lies in the parameter as it does in the file, from mm1_import_piece_data() on. */
+static inline bool mm1_import_piece_is_whole(const mm1_import_piece *x)
+{
+    return x->layout == MM1_LAYOUT_ROWS && (x->outer == 1 || x->rows == x->all);
+}
+
+static inline float *mm1_import_piece_data(const mm1_import_piece *x, const mm1_param *p)
+{
+    return p->tensor.data + x->first + x->row * x->cols;
+}
+
+/* From the elements of the tensor into the parameter, or out of it. */
+void mm1_import_piece_copy(const mm1_import_piece *x, const mm1_param *p, float *values, bool in);
+
+/* ---- for readers and writers of configurations ---- */
 
 /* Takes away what every config.json may hold and no model computes with (names, versions, ids of tokens, what training
  * and generation would do), and every key that is null. */
@@ -118,8 +158,17 @@ void mm1__import_drop_idle(mm1_yaml_node *map);
 MM1_NODISCARD mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_node *map, mm1_error *err);
 /* "path:line: key: " and the rest as MM1_E_UNSUPPORTED. */
 mm1_status mm1__import_refuse(const mm1_yaml_node *map, mm1_error *err, const char *format, ...) MM1_PRINTF(3, 4);
-/* Our activation of this name. */
+/* Our activation of this name; and the name that transformers gives to ours, NULL if it has none. */
 MM1_NODISCARD mm1_status mm1__import_act(const mm1_yaml_node *map, const char *key, const char *name, int *act,
                                          mm1_error *err);
+const char *mm1__import_act_name(int act);
+
+/* What an architecture asks of a configuration that it is to hold. */
+typedef struct mm1_import_rule {
+    bool holds;
+    const char *key; /* "model.decoder.norm" */
+} mm1_import_rule;
+/* MM1_E_UNSUPPORTED with the key of the first of n that does not hold. */
+MM1_NODISCARD mm1_status mm1__import_rules(const mm1_import_rule *rules, size_t n, mm1_error *err);
 
 #endif

@@ -98,4 +98,37 @@ static mm1_status read_gpt2(mm1_import *out, mm1_yaml_node *map, const char *dir
     return st;
 }
 
-const mm1_architecture mm1__architecture_gpt2 = {.model_type = "gpt2", .read = read_gpt2, .idle = gpt2_idle};
+static mm1_status write_gpt2(mm1_import *i, json_t *map, mm1_error *err)
+{
+    const mm1_decoder_config *c = &i->config.decoder;
+    const char *act = c->act == MM1_ACT_GELU_TANH ? "gelu_new" : mm1__import_act_name(c->act);
+    const mm1_import_rule rules[] = {
+        {i->config.kind == MM1_MODEL_DECODER, "model.kind"},
+        {c->positions == MM1_POSITIONS_LEARNED, "model.decoder.positions"},
+        {c->norm == MM1_NORM_LAYER, "model.decoder.norm"},
+        {act != NULL, "model.decoder.act"},
+        {!c->gated, "model.decoder.gated"},
+        {c->bias, "model.decoder.bias"},
+        {c->qk_norm == MM1_QK_NORM_NONE, "model.decoder.qk_norm"},
+        {c->n_kv_heads == c->n_heads, "model.decoder.n_kv_heads"},
+        {c->n_heads * c->head_dim == c->width, "model.decoder.head_dim"},
+        {c->sliding_window == 0, "model.decoder.sliding_window"},
+    };
+    const mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    json_t *keys = json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:b}", "vocab_size", (json_int_t)c->vocab_size,
+                             "n_positions", (json_int_t)c->max_positions, "n_embd", (json_int_t)c->width, "n_layer",
+                             (json_int_t)c->n_layers, "n_head", (json_int_t)c->n_heads, "n_inner",
+                             (json_int_t)c->mlp_width, "activation_function", act, "layer_norm_epsilon", c->norm_eps,
+                             "tie_word_embeddings", (int)c->tie_embeddings);
+    i->n_parts = 1;
+    i->parts[0] = (mm1_import_part){.maps = gpt2_maps};
+    const int failed = keys == NULL ? -1 : json_object_update(map, keys);
+    json_decref(keys);
+    return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
+}
+
+const mm1_architecture mm1__architecture_gpt2 = {
+    .model_type = "gpt2", .class_name = "GPT2LMHeadModel", .read = read_gpt2, .write = write_gpt2, .idle = gpt2_idle};

@@ -242,35 +242,85 @@ static mm1_status read_family(mm1_import *out, const family *f, mm1_yaml_node *m
     return st;
 }
 
-static mm1_status read_llama(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+/* ---- and back ---- */
+
+static json_t *rope_to_json(const mm1_rope_scaling *s)
 {
-    static const family f = {.fields = llama_fields};
-    (void)dir;
-    return read_family(out, &f, map, err);
+    if (s->type == MM1_ROPE_LINEAR) {
+        return json_pack("{s:s, s:f}", "rope_type", "linear", "factor", s->factor);
+    }
+    return s->type != MM1_ROPE_LLAMA3
+               ? json_null()
+               : json_pack("{s:s, s:f, s:f, s:f, s:I}", "rope_type", "llama3", "factor", s->factor, "low_freq_factor",
+                           s->low_freq_factor, "high_freq_factor", s->high_freq_factor,
+                           "original_max_position_embeddings", (json_int_t)s->original_positions);
 }
 
-static mm1_status read_mistral(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+static mm1_status write_family(mm1_import *i, const family *f, json_t *map, mm1_error *err)
 {
-    static const family f = {.fields = mistral_fields};
-    (void)dir;
-    return read_family(out, &f, map, err);
+    const mm1_decoder_config *c = &i->config.decoder;
+    const char *act = mm1__import_act_name(c->act);
+    const bool is_llama = f->fields == llama_fields, has_window = f->fields == mistral_fields;
+    const mm1_import_rule rules[] = {
+        {i->config.kind == MM1_MODEL_DECODER, "model.kind"},
+        {c->norm == MM1_NORM_RMS, "model.decoder.norm"},
+        {act != NULL, "model.decoder.act"},
+        {c->gated, "model.decoder.gated"},
+        {!c->bias || is_llama, "model.decoder.bias"},
+        {c->bias || c->qkv_bias == f->qkv_bias, "model.decoder.qkv_bias"},
+        {c->qk_norm == (int)f->qk_norm, "model.decoder.qk_norm"},
+        {c->sliding_window == 0 || has_window, "model.decoder.sliding_window"},
+        {c->positions == MM1_POSITIONS_ROPE, "model.decoder.positions"},
+    };
+    const mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    /* rope_theta and rope_scaling stand where every version of transformers reads them. */
+    json_t *keys = json_pack(
+        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:o, s:b}", "vocab_size", (json_int_t)c->vocab_size,
+        "hidden_size", (json_int_t)c->width, "intermediate_size", (json_int_t)c->mlp_width, "num_hidden_layers",
+        (json_int_t)c->n_layers, "num_attention_heads", (json_int_t)c->n_heads, "num_key_value_heads",
+        (json_int_t)c->n_kv_heads, "head_dim", (json_int_t)c->head_dim, "max_position_embeddings",
+        (json_int_t)c->max_positions, "hidden_act", act, "rms_norm_eps", c->norm_eps, "rope_theta", c->rope_theta,
+        "rope_scaling", rope_to_json(&c->rope_scaling), "tie_word_embeddings", (int)c->tie_embeddings);
+    if (keys != NULL && is_llama) {
+        (void)json_object_set_new(keys, "attention_bias", json_boolean(c->bias));
+        (void)json_object_set_new(keys, "mlp_bias", json_boolean(c->bias));
+    } else if (keys != NULL && has_window) {
+        (void)json_object_set_new(keys, "sliding_window",
+                                  c->sliding_window > 0 ? json_integer(c->sliding_window) : json_null());
+    } else if (keys != NULL) {
+        (void)json_object_set_new(keys, "use_sliding_window", json_false());
+    }
+    i->n_parts = 1;
+    i->parts[0] = (mm1_import_part){.maps = llama_maps};
+    const int failed = keys == NULL ? -1 : json_object_update(map, keys);
+    json_decref(keys);
+    return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
 }
 
-static mm1_status read_qwen2(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
-{
-    static const family f = {.fields = qwen2_fields, .qkv_bias = true};
-    (void)dir;
-    return read_family(out, &f, map, err);
-}
+/* ---- the rows ---- */
 
-static mm1_status read_qwen3(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
-{
-    static const family f = {.fields = qwen3_fields, .qk_norm = MM1_QK_NORM_HEAD};
-    (void)dir;
-    return read_family(out, &f, map, err);
-}
+static const family llama = {.fields = llama_fields};
+static const family mistral = {.fields = mistral_fields};
+static const family qwen2 = {.fields = qwen2_fields, .qkv_bias = true};
+static const family qwen3 = {.fields = qwen3_fields, .qk_norm = MM1_QK_NORM_HEAD};
 
-const mm1_architecture mm1__architecture_llama = {.model_type = "llama", .read = read_llama, .idle = llama_idle};
-const mm1_architecture mm1__architecture_mistral = {.model_type = "mistral", .read = read_mistral, .idle = llama_idle};
-const mm1_architecture mm1__architecture_qwen2 = {.model_type = "qwen2", .read = read_qwen2, .idle = llama_idle};
-const mm1_architecture mm1__architecture_qwen3 = {.model_type = "qwen3", .read = read_qwen3, .idle = llama_idle};
+#define ROW(name, class)                                                                                               \
+    static mm1_status read_##name(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)                \
+    {                                                                                                                  \
+        (void)dir;                                                                                                     \
+        return read_family(out, &name, map, err);                                                                      \
+    }                                                                                                                  \
+    static mm1_status write_##name(mm1_import *i, json_t *map, mm1_error *err)                                         \
+    {                                                                                                                  \
+        return write_family(i, &name, map, err);                                                                       \
+    }                                                                                                                  \
+    const mm1_architecture mm1__architecture_##name = {                                                                \
+        .model_type = #name, .class_name = class, .read = read_##name, .write = write_##name, .idle = llama_idle}
+
+ROW(llama, "LlamaForCausalLM");
+ROW(mistral, "MistralForCausalLM");
+ROW(qwen2, "Qwen2ForCausalLM");
+ROW(qwen3, "Qwen3ForCausalLM");

@@ -80,6 +80,7 @@ mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_err
     st = st != MM1_OK ? st : mm1_weights_open(&weights, dir, err);
     st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
     mm1_weights_close(&weights);
+    m->model_type = st == MM1_OK ? import.architecture->model_type : NULL;
     if (st != MM1_OK || !mm1_model_config_has_tokenizer(&m->config)) {
         goto out;
     }
@@ -121,27 +122,38 @@ static mm1_status save_weights(const mm1_model *m, const char *path, mm1_dtype d
     return st;
 }
 
-mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err)
+mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char *dir, mm1_error *err)
 {
-    char *weights = mm1_path_join(dir, "model.safetensors"), *tokenizer = mm1_path_join(dir, "tokenizer.json");
-    char *generation = mm1_path_join(dir, "generation_config.json");
-    mm1_status st = weights == NULL || tokenizer == NULL || generation == NULL
-                        ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir)
-                        : mm1_model_config_write(&m->config, dir, err);
-    st = st != MM1_OK ? st : save_weights(m, weights, dtype, err);
-    if (st == MM1_OK && m->tokenizer != NULL) {
+    char text[160], pad_text[48] = "";
+    char *tokenizer = mm1_path_join(dir, "tokenizer.json"), *generation = mm1_path_join(dir, "generation_config.json");
+    mm1_status st = MM1_OK;
+    if (tokenizer == NULL || generation == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir);
+    } else if (m->tokenizer != NULL) {
         st = mm1_tokenizer_save(m->tokenizer, tokenizer, err);
-        if (st == MM1_OK && mm1_model_config_has_decoder(&m->config)) {
-            char text[160];
-            const int end = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END);
-            const int len = snprintf(text, sizeof text,
-                                     "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d,\n  \"pad_token_id\": %d\n}\n",
-                                     end, end, mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_PAD));
-            st = mm1_file_write_atomic(generation, text, (size_t)len, err);
+    }
+    if (st == MM1_OK && m->tokenizer != NULL && mm1_model_config_has_decoder(&m->config)) {
+        const int end = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END);
+        const int pad = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_PAD);
+        if (pad >= 0) {
+            (void)snprintf(pad_text, sizeof pad_text, ",\n  \"pad_token_id\": %d", pad);
         }
+        const int len = snprintf(text, sizeof text, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d%s\n}\n", end,
+                                 end, pad_text);
+        st = mm1_file_write_atomic(generation, text, (size_t)len, err);
     }
     mm1_free(generation);
     mm1_free(tokenizer);
+    return st;
+}
+
+mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err)
+{
+    char *weights = mm1_path_join(dir, "model.safetensors");
+    mm1_status st = weights == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir)
+                                    : mm1_model_config_write(&m->config, dir, err);
+    st = st != MM1_OK ? st : save_weights(m, weights, dtype, err);
+    st = st != MM1_OK ? st : mm1_model_save_tokenizer(m, dir, err);
     mm1_free(weights);
     return st;
 }

@@ -21,6 +21,7 @@ typedef struct mm1_model {
     mm1_text_tower text;
     mm1_joint joint;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
+    const char *model_type;   /* as which it was read: a row of import.h; NULL if it was made here */
 } mm1_model;
 
 /* The parameter table alone, no memory for values: for planning.  config is resolved in the copy that the model keeps.
@@ -35,6 +36,8 @@ MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with
 /* The same four files into an existing folder, and generation_config.json for what has a decoder; weights as dtype
  * (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);
+/* The last two of them, if the model has a tokenizer. */
+MM1_NODISCARD mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char *dir, mm1_error *err);
 /* Weights alone, from a file with the names of the table. */
 MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err);
 

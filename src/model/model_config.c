@@ -91,7 +91,7 @@ static json_t *to_json(const mm1_field *table, const void *object)
     return map;
 }
 
-static mm1_status write_json(json_t *root, const char *dir, const char *name, mm1_error *err)
+mm1_status mm1__model_write_json(json_t *root, const char *dir, const char *name, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     char *path = mm1_path_join(dir, name);
@@ -129,7 +129,7 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
         (void)json_object_set_new(root, "architectures", json_pack("[s]", "MM1ForConditionalGeneration"));
         (void)json_object_set_new(root, "model_type", json_string("mm1"));
     }
-    mm1_status st = write_json(root, dir, "config.json", err);
+    mm1_status st = mm1__model_write_json(root, dir, "config.json", err);
     if (st != MM1_OK || !mm1_model_config_has_vision(c)) {
         return st;
     }
@@ -141,7 +141,7 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
                      (json_int_t)c->vision.image_size, "width", (json_int_t)c->vision.image_size, "image_mean",
                      i->mean.r, i->mean.g, i->mean.b, "image_std", i->std.r, i->std.g, i->std.b, "fit",
                      fit_names[i->fit], "max_images", (json_int_t)i->max_images);
-    return write_json(root, dir, "preprocessor_config.json", err);
+    return mm1__model_write_json(root, dir, "preprocessor_config.json", err);
 }
 
 static mm1_status read_image_config(mm1_model_config *c, const char *path, mm1_error *err)

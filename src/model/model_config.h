@@ -8,6 +8,7 @@
 #include "nn/joint.h"
 #include "nn/text_tower.h"
 #include "nn/vit.h"
+#include <jansson.h>
 #include <mm1/image.h>
 
 /* Which parts there are.  Only those are registered, saved, and named in config.json. */
@@ -71,5 +72,7 @@ MM1_NODISCARD mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error
  * <dir>/preprocessor_config.json.  Ours are written. */
 MM1_NODISCARD mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error *err);
 MM1_NODISCARD mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm1_error *err);
+/* <dir>/<name>; gives root up, which may be NULL for want of memory. */
+MM1_NODISCARD mm1_status mm1__model_write_json(json_t *root, const char *dir, const char *name, mm1_error *err);
 
 #endif

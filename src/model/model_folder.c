@@ -56,7 +56,7 @@ static mm1_status move_into_place(const char *tmp, const char *output, mm1_error
     return mm1_error_set(err, MM1_E_IO, "%s cannot be renamed to %s: %s", tmp, output, strerror(errno));
 }
 
-mm1_status mm1_model_folder_write(const mm1_model *m, const char *path, mm1_dtype dtype, mm1_error *err)
+mm1_status mm1_model_folder_make(const char *path, mm1_folder_fill *fill, void *ctx, mm1_error *err)
 {
     /* "out/" is "out": the temporary folder stands beside it. */
     char *output = mm1_strdup(path);
@@ -70,7 +70,7 @@ mm1_status mm1_model_folder_write(const mm1_model *m, const char *path, mm1_dtyp
         (void)snprintf(tmp, len, "%s.tmp", output);
         st = mm1_path_remove(tmp, err);
         st = st != MM1_OK ? st : mm1_dir_make(tmp, err);
-        st = st != MM1_OK ? st : mm1_model_save(m, tmp, dtype, err);
+        st = st != MM1_OK ? st : fill(ctx, tmp, err);
         st = st != MM1_OK ? st : mm1_dir_sync(tmp, err);
         st = st != MM1_OK ? st : move_into_place(tmp, output, err);
         st = st != MM1_OK ? st : mm1_dir_sync(parent, err);
@@ -83,4 +83,21 @@ mm1_status mm1_model_folder_write(const mm1_model *m, const char *path, mm1_dtyp
     mm1_free(parent);
     mm1_free(tmp);
     return st;
+}
+
+typedef struct save_call {
+    const mm1_model *model;
+    mm1_dtype dtype;
+} save_call;
+
+static mm1_status save(void *ctx, const char *dir, mm1_error *err)
+{
+    const save_call *call = ctx;
+    return mm1_model_save(call->model, dir, call->dtype, err);
+}
+
+mm1_status mm1_model_folder_write(const mm1_model *m, const char *path, mm1_dtype dtype, mm1_error *err)
+{
+    save_call call = {.model = m, .dtype = dtype};
+    return mm1_model_folder_make(path, save, &call, err);
 }

@@ -19,7 +19,7 @@ says err none.json
 expect 4 pretrain tiny.yaml --run run3 --set 'data.sources.captions.path=nowhere/*.tar'
 says err "data.sources.captions" "nowhere/*.tar"
 expect 4 data inspect tiny.yaml --set 'data.sources.captions.path=nowhere/*.tar'
-expect 4 export -m nowhere -o exported
+expect 4 convert nowhere exported
 says err nowhere
 
 # Weights: cut, without a tensor, of another shape, garbage in the header's length.
@@ -31,7 +31,7 @@ size=$(wc -c <$model/model.safetensors)
 for n in 0 7 100 $((size - 1)); do
     bad
     head -c "$n" $model/model.safetensors >bad/model.safetensors
-    for command in "inspect bad" "export -m bad -o exported"; do
+    for command in "inspect bad" "convert bad exported"; do
         expect 3 $command
         says err bad/model.safetensors
     done
@@ -62,15 +62,15 @@ bad
 echo '{"model": {"type": "BPE", "vocab": {}}}' >bad/tokenizer.json
 expect 3 inspect bad
 says err bad/tokenizer.json
-expect 3 export -m bad -o exported
+expect 3 convert bad exported
 says err bad/tokenizer.json
 bad
 sed -i 's/<|endoftext|>/<|endoftexx|>/g' bad/tokenizer.json
-expect 3 export -m bad -o exported
+expect 3 convert bad exported
 says err endoftext
 bad
 head -c 300 tokenizer.json >bad/tokenizer.json
-expect 3 export -m bad -o exported
+expect 3 convert bad exported
 expect 3 pretrain tiny.yaml --run run3 --set tokenizer=bad/tokenizer.json
 says err bad/tokenizer.json
 

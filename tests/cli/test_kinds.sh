@@ -31,6 +31,17 @@ expect 0 score -m $dir --document document.json --json
 expect 3 generate -m $dir --image "$(ls "$root"/tests/data/drawn/*.png | head -n 1)" --prompt "The"
 says err "takes no pictures"
 
+# It is a LLaMA to others, and scores as before when it comes back.
+expect 0 score -m $dir --document document.json --json
+mv out scores
+expect 0 convert $dir llama --to hf
+expect 0 score -m llama --document document.json --json
+cmp -s scores out || fail "scores change on the way to Hugging Face's form"
+expect 0 pretrain decoder.yaml --run run2 --set model.decoder.qk_norm=head --set model.decoder.sliding_window=24
+expect 0 inspect run2/checkpoints/latest
+says out "window 24, queries and keys normalised"
+expect 0 score -m run2/checkpoints/latest --document document.json --json
+
 # Captions cannot be trained on without eyes.
 expect 2 pretrain tiny.yaml --run blind --set model.kind=decoder
 says err "has pictures, but the model takes none"

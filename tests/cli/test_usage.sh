@@ -4,7 +4,7 @@
 
 # Help of everything, found by walking the lists of commands; every option that a command's own help lists is spelt out.
 expect 0 --help
-says out Usage: data tokenizer recipe plan pretrain inspect export doctor
+says out Usage: data tokenizer recipe plan pretrain inspect convert doctor
 cp out commands
 sed -n 's/^  \([a-z]*\)  *.*/\1/p' commands >names
 [ "$(wc -l <names)" -ge 8 ] || fail "the list of commands is short"
@@ -43,7 +43,7 @@ options "recipe get" --set=KEY=VALUE
 options "plan" --set=KEY=VALUE --gflops=G --json
 options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
 options "inspect" --tensors --json
-options "export" --model=DIR --output=DIR "--dtype=f32|bf16|f16" --force
+options "convert" "--to=mm1|hf" "--dtype=f32|bf16|f16" --force
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
 options "doctor" --json
 expect 0 --version
@@ -64,10 +64,14 @@ expect 2 plan "$root/recipes/smoke.yaml" --gflops many
 says err "--gflops many"
 expect 2 data inspect "$root/recipes/smoke.yaml" --n 0
 says err "--n 0" "from 1 to"
-expect 2 export -m somewhere
-says err "--output is wanted"
-expect 2 export -m a -o b --dtype int8
+expect 2 convert somewhere
+says err "DIR is wanted"
+expect 2 convert a b --dtype int8
 says err "--dtype int8" "bf16"
+expect 2 convert a b --to onnx
+says err "--to onnx" "hf"
+expect 2 convert a b c
+says err '"c" is one more'
 expect 2 recipe get "$root/recipes/smoke.yaml" train.n_stepz
 says err "n_steps"
 expect 2 pretrain "$root/recipes/smoke.yaml" --set train.n_steps=0

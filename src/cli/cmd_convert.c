@@ -1,0 +1,110 @@
+/* cmd_convert.c - mm1 convert: a model in another form and element type. */
+#include "cli/cli.h"
+
+#include "base/thread.h"
+#include "model/export.h"
+#include "model/model_folder.h"
+#include <string.h>
+
+static const char doc[] =
+    "Loads the model in the folder SOURCE (a checkpoint is one, and so is a model of another maker that mm1 "
+    "understands) and writes it to the folder DIR: configuration, tokenizer and weights, without the state of a "
+    "training.\vSOURCE is not changed. DIR appears only when it is complete. As f32 it holds the same numbers; bf16 "
+    "and "
+    "f16 halve it and round.";
+
+typedef struct args {
+    const char *source, *output;
+    int to; /* row of forms */
+    mm1_dtype dtype;
+    bool force;
+} args;
+
+/* ---- the forms that a model can be written in ---- */
+
+/* What fills a folder. */
+typedef struct call {
+    const mm1_model *model;
+    mm1_dtype dtype;
+    const char *model_type; /* what it became; NULL: ours */
+} call;
+
+static mm1_status fill_mm1(void *ctx, const char *dir, mm1_error *err)
+{
+    const call *c = ctx;
+    return mm1_model_save(c->model, dir, c->dtype, err);
+}
+
+static mm1_status fill_hf(void *ctx, const char *dir, mm1_error *err)
+{
+    call *c = ctx;
+    return mm1_export_hf(c->model, dir, c->dtype, &c->model_type, err);
+}
+
+static const struct form {
+    const char *name;
+    mm1_folder_fill *fill;
+} forms[] = {{"mm1", fill_mm1}, {"hf", fill_hf}};
+enum { N_FORMS = sizeof forms / sizeof *forms };
+
+/* ---- options ---- */
+
+static const struct argp_option options[] = {
+    {"to", 'T', "mm1|hf", 0,
+     "form: mm1's own (default), or that of Hugging Face transformers, in the architecture that SOURCE has or that can "
+     "hold its decoder",
+     0},
+    {"dtype", 'd', "f32|bf16|f16", 0, "element type of the weights (default: f32)", 0},
+    {"force", 'f', NULL, 0, "replace DIR if it holds a model that is no checkpoint", 0},
+    {0},
+};
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    args *a = state->input;
+    switch (key) {
+    case 'T':
+        for (a->to = 0; a->to < N_FORMS && strcmp(arg, forms[a->to].name) != 0; a->to++) {
+        }
+        if (a->to == N_FORMS) {
+            argp_error(state, "--to %s: one of mm1, hf is wanted", arg);
+        }
+        break;
+    case 'd': a->dtype = mm1_cli_dtype(state, arg); break;
+    case 'f': a->force = true; break;
+    case ARGP_KEY_ARG:
+        if (a->source != NULL && a->output != NULL) {
+            argp_error(state, "SOURCE and DIR are wanted, \"%s\" is one more", arg);
+        }
+        *(a->source == NULL ? &a->source : &a->output) = arg;
+        break;
+    case ARGP_KEY_END:
+        if (a->output == NULL) {
+            argp_error(state, "%s is wanted", a->source == NULL ? "SOURCE" : "DIR");
+        }
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+int mm1_cmd_convert(int argc, char **argv)
+{
+    const struct argp argp = {options, parse, "SOURCE DIR", doc, NULL, NULL, NULL};
+    args a = {.dtype = MM1_DTYPE_F32};
+    mm1_error err = {0};
+    mm1_model model = {0};
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
+
+    mm1_threads_set(0);
+    call c = {.model = &model, .dtype = a.dtype};
+    mm1_status st = mm1_model_folder_check(a.output, a.force, &err);
+    st = st != MM1_OK ? st : mm1_model_load(&model, a.source, false, &err);
+    st = st != MM1_OK ? st : mm1_model_folder_make(a.output, forms[a.to].fill, &c, &err);
+    st = st != MM1_OK ? st : mm1_cli_print_files(a.output, &err);
+    if (st == MM1_OK && c.model_type != NULL) {
+        (void)printf("model_type %s\n", c.model_type);
+    }
+    mm1_model_deinit(&model);
+    return mm1_cli_finish("convert", st, &err);
+}
