@@ -63,6 +63,7 @@ def cases():
     """name -> configuration, element type, largest file"""
     llama, mistral, gpt2 = transformers.LlamaConfig, transformers.MistralConfig, transformers.GPT2Config
     qwen2, qwen3 = transformers.Qwen2Config, transformers.Qwen3Config
+    mixtral, olmoe = transformers.MixtralConfig, transformers.OlmoeConfig
     small = {"vocab_size": 288, "n_positions": 32, "n_embd": 24, "n_layer": 2, "bos_token_id": 0, "eos_token_id": 0}
     return {
         "llama": (llama(**sizes(num_key_value_heads=2, head_dim=12, rope_parameters=rope(10000.0))), "float32", "40KB"),
@@ -78,6 +79,10 @@ def cases():
                                 rope_parameters=rope(1e6))), "bfloat16", None),
         "qwen3": (qwen3(**sizes(num_key_value_heads=1, head_dim=8, tie_word_embeddings=True,
                                 rope_parameters=rope(1e6))), "bfloat16", None),
+        "mixtral": (mixtral(**sizes(num_key_value_heads=2, num_local_experts=4, num_experts_per_tok=2,
+                                    rope_parameters=rope(1e6))), "bfloat16", None),
+        "olmoe": (olmoe(**sizes(num_key_value_heads=2, num_experts=6, num_experts_per_tok=3, intermediate_size=16,
+                                rope_parameters=rope(10000.0))), "bfloat16", None),
         "gpt2": (gpt2(n_head=4, **small), "float16", None),
         "gpt2_bare": (gpt2(n_head=3, n_inner=40, activation_function="gelu", **small), "float16", None),
     }

@@ -30,7 +30,7 @@ KNOWN = {
     "vision": "image_size patch_size width n_layers n_heads mlp_width act norm_eps",
     "connector": "kind n_tokens hidden depth n_heads",
     "decoder": "vocab_size width n_layers n_heads n_kv_heads head_dim mlp_width norm act gated bias qkv_bias qk_norm "
-               "sliding_window tie_embeddings positions max_positions rope_theta rope_scaling norm_eps",
+               "sliding_window tie_embeddings positions max_positions rope_theta rope_scaling norm_eps moe",
 }
 
 
@@ -125,12 +125,30 @@ class Model:
             q, k = turn(q), turn(k)
         x = x + self.linear(self.attention(q, k, v, mask), name + ".attn.out")
         h = self.norm(x, name + ".norm2", eps)
-        if c.get("gated", False):
-            gate, up = self.linear(h, name + ".mlp.gate_up").chunk(2, -1)
-            h = ACTS[c["act"]](gate) * up
-        else:
-            h = ACTS[c["act"]](self.linear(h, name + ".mlp.up"))
-        return x + self.linear(h, name + ".mlp.down")
+        if name + ".moe.router.weight" in self.w:
+            return x + self.experts(h, name + ".moe", c)
+        up = name + (".mlp.gate_up" if c.get("gated", False) else ".mlp.up")
+        return x + self.linear(self.unit(self.linear(h, up), c), name + ".mlp.down")
+
+    @staticmethod
+    def unit(u, c):
+        if not c.get("gated", False):
+            return ACTS[c["act"]](u)
+        gate, up = u.chunk(2, -1)
+        return ACTS[c["act"]](gate) * up
+
+    def experts(self, h, name, c):
+        """A mixture of experts; every expert computes all rows here, and the gates choose."""
+        p = self.linear(h, name + ".router").softmax(-1)
+        gates, choice = p.topk(c["moe"]["top_k"], -1)
+        if c["moe"]["normalize"]:
+            gates = gates / gates.sum(-1, keepdim=True)
+        gates = torch.zeros_like(p).scatter(-1, choice, gates)
+        up = self.w[name + (".gate_up.weight" if c.get("gated", False) else ".up.weight")]
+        y = torch.zeros_like(h)
+        for e, down in enumerate(self.w[name + ".down.weight"]):
+            y += gates[..., e:e + 1] * F.linear(self.unit(F.linear(h, up[e]), c), down)
+        return y
 
     # ---- the encoder and the connector ----
 

@@ -113,6 +113,7 @@ static mm1_status write_gpt2(mm1_import *i, json_t *map, mm1_error *err)
         {c->n_kv_heads == c->n_heads, "model.decoder.n_kv_heads"},
         {c->n_heads * c->head_dim == c->width, "model.decoder.head_dim"},
         {c->sliding_window == 0, "model.decoder.sliding_window"},
+        {c->moe.n_experts == 0, "model.decoder.moe.n_experts"},
     };
     const mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
     if (st != MM1_OK) {

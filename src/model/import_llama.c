@@ -1,5 +1,5 @@
 /* import_llama.c - the decoders of the LLaMA family as Hugging Face transformers stores them: LLaMA 1 to 3 and SmolLM2,
- * Mistral, Qwen 1.5 to 3.
+ * Mistral and Mixtral, Qwen 1.5 to 3, OLMoE.
  *
  * All keys are read that change what such a model computes; the rest is refused or, in mm1__import_drop_idle(), known
  * to be harmless.  Where a key is absent, the default is that of transformers' class. */
@@ -21,6 +21,9 @@ typedef struct hf_decoder {
     hf_rope rope_parameters, rope_scaling;
     bool tie_word_embeddings, attention_bias, mlp_bias;
     int64_t sliding_window, max_window_layers;
+    int64_t num_local_experts, num_experts; /* two names of one thing */
+    int64_t num_experts_per_tok;
+    bool norm_topk_prob;
     bool use_sliding_window;
     char **layer_types;
     size_t n_layer_types;
@@ -40,12 +43,13 @@ static const mm1_field rope_fields[] = {
 #undef R
 
 #define F(member, TYPE, ...) MM1_FIELD(hf_decoder, member, TYPE, __VA_ARGS__)
-#define COMMON_FIELDS(ids, mlp, kv_heads, head, positions, eps, theta)                                                 \
+/* Defaults that differ from one class to the next. */
+#define COMMON_FIELDS(ids, width, mlp, layers, heads, kv_heads, head, positions, eps, theta)                           \
     F(vocab_size, I64, .def.i = (ids), .min.i = 1, .max.i = 1 << 24),                                                  \
-        F(hidden_size, I64, .def.i = 4096, .min.i = 1, .max.i = 65536),                                                \
+        F(hidden_size, I64, .def.i = (width), .min.i = 1, .max.i = 65536),                                             \
         F(intermediate_size, I64, .def.i = (mlp), .min.i = 1, .max.i = 1 << 20),                                       \
-        F(num_hidden_layers, I64, .def.i = 32, .max.i = 1024),                                                         \
-        F(num_attention_heads, I64, .def.i = 32, .min.i = 1, .max.i = 1024),                                           \
+        F(num_hidden_layers, I64, .def.i = (layers), .max.i = 1024),                                                   \
+        F(num_attention_heads, I64, .def.i = (heads), .min.i = 1, .max.i = 1024),                                      \
         F(num_key_value_heads, I64, .def.i = (kv_heads), .max.i = 1024),                                               \
         F(head_dim, I64, .def.i = (head), .max.i = 1024),                                                              \
         F(max_position_embeddings, I64, .def.i = (positions), .min.i = 1, .max.i = 1 << 24),                           \
@@ -53,34 +57,51 @@ static const mm1_field rope_fields[] = {
         F(rope_theta, F64, .def.f = (theta), .min.f = 1, .max.f = 1e9), F(tie_word_embeddings, BOOL),                  \
         MM1_FIELD_GROUP_OF(hf_decoder, rope_parameters, rope_fields),                                                  \
         MM1_FIELD_GROUP_OF(hf_decoder, rope_scaling, rope_fields)
-#define WINDOW_FIELD F(sliding_window, I64, .def.i = 4096, .max.i = 1 << 24)
 #define QWEN_FIELDS                                                                                                    \
-    WINDOW_FIELD, F(use_sliding_window, BOOL), F(max_window_layers, I64, .def.i = 28, .max.i = 1024),                  \
+    F(sliding_window, I64, .def.i = 4096, .max.i = 1 << 24), F(use_sliding_window, BOOL),                              \
+        F(max_window_layers, I64, .def.i = 28, .max.i = 1024),                                                         \
         MM1_FIELD_ITEMS_OF(hf_decoder, layer_types, n_layer_types, STR)
 
 static const mm1_field llama_fields[] = {
-    COMMON_FIELDS(32000, 11008, 0, 0, 2048, 1e-6, 10000),
+    COMMON_FIELDS(32000, 4096, 11008, 32, 32, 0, 0, 2048, 1e-6, 10000),
     F(attention_bias, BOOL),
     F(mlp_bias, BOOL),
     {0},
 };
 
 static const mm1_field mistral_fields[] = {
-    COMMON_FIELDS(32000, 14336, 8, 0, 131072, 1e-6, 10000),
-    WINDOW_FIELD,
+    COMMON_FIELDS(32000, 4096, 14336, 32, 32, 8, 0, 131072, 1e-6, 10000),
+    F(sliding_window, I64, .def.i = 4096, .max.i = 1 << 24),
     {0},
 };
 
 static const mm1_field qwen2_fields[] = {
-    COMMON_FIELDS(151936, 22016, 32, 0, 32768, 1e-6, 10000),
+    COMMON_FIELDS(151936, 4096, 22016, 32, 32, 32, 0, 32768, 1e-6, 10000),
     QWEN_FIELDS,
     {0},
 };
 
 static const mm1_field qwen3_fields[] = {
-    COMMON_FIELDS(151936, 22016, 32, 128, 32768, 1e-6, 10000),
+    COMMON_FIELDS(151936, 4096, 22016, 32, 32, 32, 128, 32768, 1e-6, 10000),
     QWEN_FIELDS,
     F(attention_bias, BOOL),
+    {0},
+};
+
+static const mm1_field mixtral_fields[] = {
+    COMMON_FIELDS(32000, 4096, 14336, 32, 32, 8, 0, 131072, 1e-5, 1e6),
+    F(sliding_window, I64, .max.i = 1 << 24),
+    F(num_local_experts, I64, .def.i = 8, .min.i = 1, .max.i = MM1_MAX_EXPERTS),
+    F(num_experts_per_tok, I64, .def.i = 2, .min.i = 1, .max.i = MM1_MAX_EXPERTS),
+    {0},
+};
+
+static const mm1_field olmoe_fields[] = {
+    COMMON_FIELDS(50304, 2048, 2048, 16, 16, 0, 0, 4096, 1e-5, 10000),
+    F(attention_bias, BOOL),
+    F(num_experts, I64, .def.i = 64, .min.i = 1, .max.i = MM1_MAX_EXPERTS),
+    F(num_experts_per_tok, I64, .def.i = 8, .min.i = 1, .max.i = MM1_MAX_EXPERTS),
+    F(norm_topk_prob, BOOL),
     {0},
 };
 #undef F
@@ -88,8 +109,11 @@ static const mm1_field qwen3_fields[] = {
 /* What one architecture does in its own way. */
 typedef struct family {
     const mm1_field *fields;
-    bool qkv_bias;
+    const mm1_import_map *experts; /* NULL: it is dense */
+    const char *n_experts;         /* key of their number */
     mm1_qk_norm qk_norm;
+    bool has_bias, has_window, qkv_bias;
+    bool gates_add_up; /* always; else norm_topk_prob says whether */
 } family;
 
 /* rope_parameters (transformers 5) or rope_scaling (before); both may be absent.  Takes the type, which is a word or,
@@ -144,7 +168,7 @@ static mm1_status read_rope(mm1_decoder_config *out, const hf_decoder *d, int ne
 static mm1_status read_window(mm1_decoder_config *out, const hf_decoder *d, const family *f, const mm1_yaml_node *map,
                               mm1_error *err)
 {
-    if (f->fields == mistral_fields) {
+    if (f->has_window) {
         out->sliding_window = d->sliding_window;
     }
     if (d->use_sliding_window) {
@@ -181,6 +205,13 @@ static mm1_status to_decoder(mm1_import *out, const hf_decoder *d, const family 
     c->qkv_bias = f->qkv_bias;
     c->qk_norm = f->qk_norm;
     c->bias = d->attention_bias && d->mlp_bias;
+    if (f->experts != NULL) {
+        c->moe.n_experts = d->num_local_experts + d->num_experts;
+        c->moe.top_k = d->num_experts_per_tok;
+        c->moe.every = 1;
+        c->moe.mlp_width = d->intermediate_size;
+        c->moe.normalize = f->gates_add_up || d->norm_topk_prob;
+    }
     if (d->attention_bias != d->mlp_bias) {
         return mm1__import_refuse(map, err, "%s without %s is not supported",
                                   d->attention_bias ? "attention_bias" : "mlp_bias",
@@ -211,8 +242,32 @@ static const mm1_import_map llama_maps[] = {
     {0},
 };
 
+static const mm1_import_map mixtral_experts[] = {
+    MM1_MAP("decoder.layers.*.moe.router.weight", LAYER "block_sparse_moe.gate.weight"),
+    MM1_MAP("decoder.layers.*.moe.gate_up.weight", LAYER "block_sparse_moe.experts.#.w1.weight",
+            LAYER "block_sparse_moe.experts.#.w3.weight"),
+    MM1_MAP("decoder.layers.*.moe.down.weight", LAYER "block_sparse_moe.experts.#.w2.weight"),
+    {0},
+};
+
+static const mm1_import_map olmoe_experts[] = {
+    MM1_MAP("decoder.layers.*.moe.router.weight", LAYER "mlp.gate.weight"),
+    MM1_MAP("decoder.layers.*.moe.gate_up.weight", LAYER "mlp.experts.#.gate_proj.weight",
+            LAYER "mlp.experts.#.up_proj.weight"),
+    MM1_MAP("decoder.layers.*.moe.down.weight", LAYER "mlp.experts.#.down_proj.weight"),
+    {0},
+};
+
 static const char *const llama_idle[] = {LAYER "self_attn.rotary_emb.inv_freq", NULL};
 #undef LAYER
+
+static void set_parts(mm1_import *i, const family *f)
+{
+    i->parts[i->n_parts++] = (mm1_import_part){.maps = llama_maps};
+    if (f->experts != NULL) {
+        i->parts[i->n_parts++] = (mm1_import_part){.maps = f->experts};
+    }
+}
 
 /* Null where absent would stand for a number. */
 static void null_is_none(const mm1_yaml_node *map, const char *key)
@@ -225,19 +280,22 @@ static void null_is_none(const mm1_yaml_node *map, const char *key)
 
 static mm1_status read_family(mm1_import *out, const family *f, mm1_yaml_node *map, mm1_error *err)
 {
+    static const char *const of_training[] = {"output_router_logits", "router_aux_loss_coef", "router_jitter_noise"};
     hf_decoder d = {0};
     int new_type = 0, old_type = 0;
     null_is_none(map, "num_key_value_heads");
     null_is_none(map, "sliding_window");
     mm1__import_drop_idle(map);
+    for (size_t i = 0; f->experts != NULL && i < sizeof of_training / sizeof *of_training; i++) {
+        (void)mm1_yaml_take(map, of_training[i]);
+    }
     mm1_status st = read_rope_type(map, "rope_parameters", &new_type, err);
     st = st != MM1_OK ? st : read_rope_type(map, "rope_scaling", &old_type, err);
     st = st != MM1_OK ? st : mm1__import_fields(f->fields, &d, map, err);
     st = st != MM1_OK ? st : to_decoder(out, &d, f, map, err);
     st = st != MM1_OK ? st : read_rope(&out->config.decoder, &d, new_type, old_type, map, err);
     st = st != MM1_OK ? st : read_window(&out->config.decoder, &d, f, map, err);
-    out->n_parts = 1;
-    out->parts[0] = (mm1_import_part){.maps = llama_maps};
+    set_parts(out, f);
     mm1_fields_deinit(f->fields, &d);
     return st;
 }
@@ -260,41 +318,50 @@ static mm1_status write_family(mm1_import *i, const family *f, json_t *map, mm1_
 {
     const mm1_decoder_config *c = &i->config.decoder;
     const char *act = mm1__import_act_name(c->act);
-    const bool is_llama = f->fields == llama_fields, has_window = f->fields == mistral_fields;
+    const bool sparse = f->experts != NULL;
     const mm1_import_rule rules[] = {
         {i->config.kind == MM1_MODEL_DECODER, "model.kind"},
         {c->norm == MM1_NORM_RMS, "model.decoder.norm"},
         {act != NULL, "model.decoder.act"},
         {c->gated, "model.decoder.gated"},
-        {!c->bias || is_llama, "model.decoder.bias"},
+        {!c->bias || f->has_bias, "model.decoder.bias"},
         {c->bias || c->qkv_bias == f->qkv_bias, "model.decoder.qkv_bias"},
         {c->qk_norm == (int)f->qk_norm, "model.decoder.qk_norm"},
-        {c->sliding_window == 0 || has_window, "model.decoder.sliding_window"},
+        {c->sliding_window == 0 || f->has_window, "model.decoder.sliding_window"},
         {c->positions == MM1_POSITIONS_ROPE, "model.decoder.positions"},
+        {sparse == (c->moe.n_experts > 0), "model.decoder.moe.n_experts"},
+        {!sparse || c->moe.every == 1, "model.decoder.moe.every"},
+        {!sparse || c->moe.normalize || !f->gates_add_up, "model.decoder.moe.normalize"},
     };
     const mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
     if (st != MM1_OK) {
         return st;
     }
     /* rope_theta and rope_scaling stand where every version of transformers reads them. */
-    json_t *keys = json_pack(
-        "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:o, s:b}", "vocab_size", (json_int_t)c->vocab_size,
-        "hidden_size", (json_int_t)c->width, "intermediate_size", (json_int_t)c->mlp_width, "num_hidden_layers",
-        (json_int_t)c->n_layers, "num_attention_heads", (json_int_t)c->n_heads, "num_key_value_heads",
-        (json_int_t)c->n_kv_heads, "head_dim", (json_int_t)c->head_dim, "max_position_embeddings",
-        (json_int_t)c->max_positions, "hidden_act", act, "rms_norm_eps", c->norm_eps, "rope_theta", c->rope_theta,
-        "rope_scaling", rope_to_json(&c->rope_scaling), "tie_word_embeddings", (int)c->tie_embeddings);
-    if (keys != NULL && is_llama) {
+    json_t *keys =
+        json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f, s:f, s:o, s:b}", "vocab_size",
+                  (json_int_t)c->vocab_size, "hidden_size", (json_int_t)c->width, "intermediate_size",
+                  (json_int_t)(sparse ? c->moe.mlp_width : c->mlp_width), "num_hidden_layers", (json_int_t)c->n_layers,
+                  "num_attention_heads", (json_int_t)c->n_heads, "num_key_value_heads", (json_int_t)c->n_kv_heads,
+                  "head_dim", (json_int_t)c->head_dim, "max_position_embeddings", (json_int_t)c->max_positions,
+                  "hidden_act", act, "rms_norm_eps", c->norm_eps, "rope_theta", c->rope_theta, "rope_scaling",
+                  rope_to_json(&c->rope_scaling), "tie_word_embeddings", (int)c->tie_embeddings);
+    if (keys != NULL && f->has_bias) {
         (void)json_object_set_new(keys, "attention_bias", json_boolean(c->bias));
         (void)json_object_set_new(keys, "mlp_bias", json_boolean(c->bias));
-    } else if (keys != NULL && has_window) {
+    }
+    if (keys != NULL && f->has_window) {
         (void)json_object_set_new(keys, "sliding_window",
                                   c->sliding_window > 0 ? json_integer(c->sliding_window) : json_null());
-    } else if (keys != NULL) {
-        (void)json_object_set_new(keys, "use_sliding_window", json_false());
     }
-    i->n_parts = 1;
-    i->parts[0] = (mm1_import_part){.maps = llama_maps};
+    if (keys != NULL && sparse) {
+        (void)json_object_set_new(keys, f->n_experts, json_integer(c->moe.n_experts));
+        (void)json_object_set_new(keys, "num_experts_per_tok", json_integer(c->moe.top_k));
+        if (!f->gates_add_up) {
+            (void)json_object_set_new(keys, "norm_topk_prob", json_boolean(c->moe.normalize));
+        }
+    }
+    set_parts(i, f);
     const int failed = keys == NULL ? -1 : json_object_update(map, keys);
     json_decref(keys);
     return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
@@ -302,10 +369,17 @@ static mm1_status write_family(mm1_import *i, const family *f, json_t *map, mm1_
 
 /* ---- the rows ---- */
 
-static const family llama = {.fields = llama_fields};
-static const family mistral = {.fields = mistral_fields};
+static const family llama = {.fields = llama_fields, .has_bias = true};
+static const family mistral = {.fields = mistral_fields, .has_window = true};
 static const family qwen2 = {.fields = qwen2_fields, .qkv_bias = true};
 static const family qwen3 = {.fields = qwen3_fields, .qk_norm = MM1_QK_NORM_HEAD};
+static const family mixtral = {.fields = mixtral_fields,
+                               .experts = mixtral_experts,
+                               .n_experts = "num_local_experts",
+                               .has_window = true,
+                               .gates_add_up = true};
+static const family olmoe = {
+    .fields = olmoe_fields, .experts = olmoe_experts, .n_experts = "num_experts", .qk_norm = MM1_QK_NORM_FULL};
 
 #define ROW(name, class)                                                                                               \
     static mm1_status read_##name(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)                \
@@ -324,3 +398,5 @@ ROW(llama, "LlamaForCausalLM");
 ROW(mistral, "MistralForCausalLM");
 ROW(qwen2, "Qwen2ForCausalLM");
 ROW(qwen3, "Qwen3ForCausalLM");
+ROW(mixtral, "MixtralForCausalLM");
+ROW(olmoe, "OlmoeForCausalLM");

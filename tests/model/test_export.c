@@ -73,6 +73,7 @@ static void what_was_read_is_written_as_it_was(void **state)
     } cases[] = {{"llama", "llama", "", MM1_DTYPE_F32},        {"llama_scaled", "llama", "", MM1_DTYPE_BF16},
                  {"llama_biased", "llama", "", MM1_DTYPE_F16}, {"mistral", "mistral", "", MM1_DTYPE_BF16},
                  {"qwen2", "qwen2", "", MM1_DTYPE_BF16},       {"qwen3", "qwen3", "", MM1_DTYPE_BF16},
+                 {"mixtral", "mixtral", "", MM1_DTYPE_BF16},   {"olmoe", "olmoe", "", MM1_DTYPE_BF16},
                  {"gpt2", "gpt2", "", MM1_DTYPE_F16},          {"gpt2_bare", "gpt2", "transformer.", MM1_DTYPE_F16}};
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -155,6 +156,16 @@ static void what_was_made_here_finds_its_architecture(void **state)
     c.decoder.rope_scaling.factor = 1.7;
     check_chosen(&c, "qwen3");
     c = tiny_config();
+    c.decoder.sliding_window = 9;
+    c.decoder.moe.n_experts = 3;
+    c.decoder.moe.every = 1;
+    c.decoder.moe.mlp_width = 24;
+    check_chosen(&c, "mixtral");
+    c.decoder.sliding_window = 0;
+    c.decoder.moe.normalize = false;
+    c.decoder.qk_norm = MM1_QK_NORM_FULL;
+    check_chosen(&c, "olmoe");
+    c = tiny_config();
     c.decoder.norm = MM1_NORM_LAYER;
     c.decoder.act = MM1_ACT_GELU_TANH;
     c.decoder.gated = false;
@@ -171,9 +182,12 @@ static void what_no_architecture_holds_is_refused_with_the_reasons(void **state)
     mm1_model_config c = tiny_config();
     (void)state;
     c.decoder.qk_norm = MM1_QK_NORM_FULL;
+    c.decoder.moe.n_experts = 4;
+    c.decoder.moe.every = 2;
     check_ok(mm1_model_init(&m, &c, &err), &err);
     assert_int_equal(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
     check_contains(err.message, "llama (model.decoder.qk_norm)");
+    check_contains(err.message, "olmoe (model.decoder.moe.every)");
     check_contains(err.message, "gpt2 (model.decoder.positions)");
     mm1_model_deinit(&m);
 

@@ -10,8 +10,8 @@
 
 #define HF MM1_TEST_DATA "/model/hf/"
 
-static const char *const CASES[] = {"llama", "llama_scaled", "llama_biased", "mistral",
-                                    "qwen2", "qwen3",        "gpt2",         "gpt2_bare"};
+static const char *const CASES[] = {"llama", "llama_scaled", "llama_biased", "mistral", "qwen2",
+                                    "qwen3", "mixtral",      "olmoe",        "gpt2",    "gpt2_bare"};
 enum { N_CASES = sizeof CASES / sizeof *CASES, MAX_T = 64 };
 
 /* ---- logits ---- */
@@ -262,6 +262,13 @@ static void what_is_not_understood_is_named(void **state)
          MM1_E_UNSUPPORTED, "scale_attn_by_inverse_layer_idx"},
         {"gpt2", "\"n_inner\": null", "\"n_inner\": 48", MM1_E_SHAPE,
          "mlp.c_fc.weight' has the shape [24, 96], expected [24, 48]"},
+        {"mixtral", "\"num_experts_per_tok\": 2", "\"num_experts_per_tok\": 5", MM1_E_FORMAT, "top_k: 5 of 4"},
+        {"mixtral", "\"num_local_experts\": 4", "\"num_local_experts\": 5", MM1_E_SHAPE,
+         "gate.weight' has the shape [4, 24], expected [5, 24]"},
+        {"mixtral", "\"num_local_experts\": 4", "\"num_experts\": 4", MM1_E_UNSUPPORTED, "num_experts"},
+        {"olmoe", "\"clip_qkv\": null", "\"clip_qkv\": 8.0", MM1_E_UNSUPPORTED, "clip_qkv"},
+        {"olmoe", "\"intermediate_size\": 16", "\"intermediate_size\": 20", MM1_E_SHAPE,
+         "mlp.experts.0.gate_proj.weight"},
         {"gpt2_bare", "\"n_layer\": 2", "\"n_layer\": 3", MM1_E_FORMAT, "'h.2.ln_1.weight' is missing"},
         {"llama", "\"model_type\"", "\"extends\": \"/etc/passwd\", \"model_type\"", MM1_E_UNSUPPORTED, "\"extends\""},
     };
