@@ -1,0 +1,82 @@
+#!/usr/bin/env python3
+"""Makes the seeds of the fuzz targets (with gguf 0.19.0, safetensors 0.8.0, numpy 2.4.6).
+
+    fuzz_corpus.py tests/fuzz/corpus     writes <target>/seed_* there
+
+Each is the smallest file that shows one form.  Files beside them without "seed_" are inputs that once were a defect.
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+from gguf import GGMLQuantizationType, GGUFWriter, quants
+from safetensors.numpy import save_file
+
+
+def gguf_seed(path):
+    w = GGUFWriter(str(path), "llama")
+    w.add_block_count(1)
+    w.add_rope_freq_base(10000.0)
+    w.add_bool("tokenizer.ggml.add_bos_token", False)
+    w.add_tokenizer_model("gpt2")
+    w.add_token_list(["a", "b", "ab"])
+    w.add_token_types([1, 1, 3])
+    w.add_token_merges(["a b"])
+    x = np.ones((2, 32), dtype=np.float32)
+    w.add_tensor("output_norm.weight", x[0])
+    for q in (GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q4_0):
+        w.add_tensor(f"blk.0.{q.name}", quants.quantize(x, q), raw_dtype=q)
+    w.add_tensor("blk.0.Q4_K", np.zeros((1, 144), dtype=np.uint8), raw_dtype=GGMLQuantizationType.Q4_K)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
+def tokenizer(pre_tokenizer, normalizer=None, added=()):
+    vocab = {t: i for i, t in enumerate(["<|endoftext|>", *sorted({chr(c) for c in range(33, 127)}), "\u0120", "\u010a",
+                                         "ab", "\u0120w"])}
+    special = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return {"version": "1.0", "truncation": None, "padding": None,
+            "added_tokens": [{"id": 0, "content": "<|endoftext|>", "special": True, **special},
+                             *({"id": len(vocab) + i, "content": t, "special": False, **special}
+                               for i, t in enumerate(added))],
+            "normalizer": normalizer, "pre_tokenizer": pre_tokenizer, "post_processor": None,
+            "decoder": {"type": "ByteLevel"},
+            "model": {"type": "BPE", "vocab": vocab, "merges": ["a b", ["\u0120", "w"]]}}
+
+
+BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": True}
+SPLIT = {"type": "Sequence", "pretokenizers": [
+    {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\p{N}| ?[^\\s\\p{L}]+|\\s+(?!\\S)|\\s+"}, "behavior": "Isolated",
+     "invert": False}, {**BYTE_LEVEL, "use_regex": False}]}
+CONFIG = {"architectures": ["MM1ForConditionalGeneration"], "model_type": "mm1", "kind": "mm1",
+          "vision": {"image_size": 28, "patch_size": 14, "width": 16, "n_layers": 1, "n_heads": 2, "mlp_width": 32},
+          "connector": {"kind": "c_abstractor", "n_tokens": 4},
+          "decoder": {"vocab_size": 99, "width": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "mlp_width": 32,
+                      "max_positions": 64, "rope_theta": 1e4, "act": "silu", "gated": True}}
+
+
+def main(folder):
+    root = pathlib.Path(folder)
+
+    def text(name, value):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(value, separators=(",", ":")))
+
+    text("config/seed_mm1.json", CONFIG)
+    text("config/seed_decoder.json", {"model_type": "mm1", "kind": "decoder", "decoder": CONFIG["decoder"]})
+    text("tokenizer/seed_bytes.json", tokenizer(BYTE_LEVEL))
+    text("tokenizer/seed_split.json", tokenizer(SPLIT, {"type": "NFC"}, ["<tool>"]))
+    for target in ("gguf", "safetensors"):
+        (root / target).mkdir(parents=True, exist_ok=True)
+    gguf_seed(root / "gguf/seed_small.gguf")
+    save_file({"w": np.ones((2, 3), dtype=np.float32), "h": np.ones(3, dtype=np.float16),
+               "i": np.array([1, -2], dtype=np.int64), "empty": np.zeros((0, 2), dtype=np.uint8)},
+              str(root / "safetensors/seed_small.safetensors"), {"format": "pt", "note": "\u00e4 \"quoted\""})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
