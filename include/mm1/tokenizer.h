@@ -5,7 +5,8 @@
  *
  * Invalid UTF-8: bytes are kept as they are.  Each maximal run that is no valid UTF-8 is split off by itself and
  * encoded byte by byte through the byte alphabet, so that decode(encode(x)) == x for every byte string (unless the file
- * asks for a normalizer or a prefix space, which change text).
+ * asks for a normalizer or a prefix space, which change text, or lacks a token for a byte, which is then dropped as the
+ * package `tokenizers` does; SmolLM2 lacks 21 that hardly any text has).
  *
  * Threads: a loaded tokenizer is read-only; all functions on a const tokenizer are thread-safe. */
 #ifndef MM1_TOKENIZER_H
@@ -34,6 +35,11 @@ typedef struct mm1_ids {
 /* Reads tokenizer.json in full, or refuses it by the name of the component that is not understood. */
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_load(const char *path, mm1_tokenizer **out, mm1_error *err);
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_error *err);
+/* The same from text and as text; name stands for the file in messages.  The caller frees *text with mm1_free(). */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_from_json(const char *text, size_t len, const char *name,
+                                                         mm1_tokenizer **out, mm1_error *err);
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_to_json(const mm1_tokenizer *t, char **text, size_t *len,
+                                                       mm1_error *err);
 MM1_API void mm1_tokenizer_destroy(mm1_tokenizer *t); /* accepts NULL */
 
 /* Gives the trainer the next piece of text (borrowed until the next call); returns false at the end. */

@@ -183,6 +183,20 @@ mm1_status mm1__bpe_encode_by_merges(const mm1_tokenizer *t, const char *word, s
     return len <= SHORT_WORD ? encode_short(t, word, len, ids, err) : encode_long(t, word, len, ids, err);
 }
 
+/* The word without the bytes that have no token; *len becomes its length.  NULL if memory is short. */
+static char *without_gaps(const mm1_tokenizer *t, const char *word, size_t *len)
+{
+    char *kept = mm1_alloc(*len, 1);
+    size_t n = 0;
+    for (size_t i = 0; kept != NULL && i < *len; i++) {
+        if (t->byte_ids[(uint8_t)word[i]] >= 0) {
+            kept[n++] = word[i];
+        }
+    }
+    *len = n;
+    return kept;
+}
+
 mm1_status mm1__bpe_encode(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
     if (len <= MM1__MAX_TOKEN_BYTES) {
@@ -191,5 +205,13 @@ mm1_status mm1__bpe_encode(const mm1_tokenizer *t, const char *word, size_t len,
             return mm1_ids_add(ids, slot->id, err);
         }
     }
-    return mm1__bpe_encode_by_merges(t, word, len, ids, err);
+    if (!t->lacks_bytes) {
+        return mm1__bpe_encode_by_merges(t, word, len, ids, err);
+    }
+    char *kept = without_gaps(t, word, &len);
+    mm1_status st = kept == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len)
+                    : len > 0    ? mm1__bpe_encode_by_merges(t, kept, len, ids, err)
+                                 : MM1_OK;
+    mm1_free(kept);
+    return st;
 }

@@ -186,13 +186,7 @@ mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
         }
     }
     for (int b = 0; b < 256; b++) {
-        if (t->byte_ids[b] < 0) {
-            return mm1_error_set(
-                err, MM1_E_FORMAT,
-                "the vocabulary has no token for byte 0x%02X, so some text cannot be encoded; train it "
-                "with the whole byte alphabet",
-                b);
-        }
+        t->lacks_bytes = t->lacks_bytes || t->byte_ids[b] < 0;
     }
     return MM1_OK;
 }

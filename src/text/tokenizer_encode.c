@@ -135,7 +135,8 @@ mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t
         }
         const size_t invalid = mm1_utf8_invalid_prefix(text + i, len - i);
         for (size_t k = 0; k < invalid && st == MM1_OK; k++) {
-            st = mm1_ids_add(ids, t->byte_ids[(uint8_t)text[i + k]], err);
+            const int32_t id = t->byte_ids[(uint8_t)text[i + k]];
+            st = id >= 0 ? mm1_ids_add(ids, id, err) : MM1_OK;
         }
         i += invalid;
     }

@@ -74,7 +74,8 @@ struct mm1_tokenizer {
 
     uint32_t *byte_pair_ranks; /* [256 * 256] rank of the merge of two bytes, left << 8 | right */
 
-    int32_t byte_ids[256];
+    int32_t byte_ids[256];          /* -1 where a byte has no token of its own: encoding then drops it */
+    bool lacks_bytes;               /* there is such a byte */
     int32_t *specials, *added_text; /* ids; the second are found in text: added tokens that are not special */
     size_t n_specials, n_added_text;
     uint8_t added_first[256]; /* whether a token of added_text begins with this byte */
@@ -118,8 +119,8 @@ mm1_tokenizer *mm1__tokenizer_new(void);
 /* Appends the token with the next id.  len is at most MM1__MAX_TOKEN_BYTES.  False if memory is short. */
 bool mm1__tokenizer_add_token(mm1_tokenizer *t, const char *bytes, size_t len, unsigned flags);
 
-/* Builds the table of bytes.  Call it after the last token and before the first merge.  MM1_E_FORMAT if a byte has no
- * token of its own, or if two tokens that text can become have the same bytes. */
+/* Builds the table of bytes.  Call it after the last token and before the first merge.  MM1_E_FORMAT if two
+ * tokens that text can become have the same bytes. */
 mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err);
 
 /* The token that text can become with these bytes; its id is -1 if there is none. */

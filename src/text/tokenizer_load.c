@@ -629,20 +629,13 @@ static mm1_status load_root(mm1_tokenizer *t, const json_t *root, mm1_error *err
     return st;
 }
 
-mm1_status mm1_tokenizer_load(const char *path, mm1_tokenizer **out, mm1_error *err)
+mm1_status mm1_tokenizer_from_json(const char *text, size_t len, const char *name, mm1_tokenizer **out, mm1_error *err)
 {
-    char *text = NULL;
-    size_t len = 0;
-    json_t *root = NULL;
+    mm1_status st = MM1_OK;
     mm1_tokenizer *t = NULL;
-    *out = NULL;
-    mm1_status st = mm1_file_read(path, MAX_FILE_BYTES, &text, &len, err);
-    if (st != MM1_OK) {
-        return st;
-    }
     json_error_t at;
-    root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &at);
-    mm1_free(text);
+    *out = NULL;
+    json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &at);
     if (root == NULL) {
         st = json_error_code(&at) == json_error_out_of_memory
                  ? no_memory(err)
@@ -658,5 +651,16 @@ mm1_status mm1_tokenizer_load(const char *path, mm1_tokenizer **out, mm1_error *
 out:
     mm1_tokenizer_destroy(t);
     json_decref(root);
-    return st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "%s", path);
+    return st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "%s", name);
+}
+
+mm1_status mm1_tokenizer_load(const char *path, mm1_tokenizer **out, mm1_error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    *out = NULL;
+    mm1_status st = mm1_file_read(path, MAX_FILE_BYTES, &text, &len, err);
+    st = st != MM1_OK ? st : mm1_tokenizer_from_json(text, len, path, out, err);
+    mm1_free(text);
+    return st;
 }

@@ -1,6 +1,7 @@
 /* tokenizer_save.c - mm1_tokenizer_save(): tokenizer.json in the layout of the `tokenizers` package. */
 #include <mm1/tokenizer.h>
 
+#include "base/alloc.h"
 #include "base/buf.h"
 #include "base/file.h"
 #include "text/byte_alphabet.h"
@@ -100,7 +101,7 @@ static void put_model(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
     mm1_buf_puts(out, "\n    ]\n  }\n}\n");
 }
 
-mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_error *err)
+mm1_status mm1_tokenizer_to_json(const mm1_tokenizer *t, char **text, size_t *len, mm1_error *err)
 {
     mm1_buf out, scratch;
     mm1_buf_init(&out, MAX_SAVED_BYTES);
@@ -119,14 +120,27 @@ mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_erro
     put_byte_level(&out, t->decoder_add_prefix_space, t->decoder_trim_offsets, t->decoder_use_regex);
     mm1_buf_puts(&out, ",\n");
     put_model(&out, &scratch, t);
+    *len = out.len;
     mm1_status st = mm1_buf_status(&out);
-    if (st == MM1_OK) {
-        st = mm1_file_write_atomic(path, out.data, out.len, err);
-    } else {
-        st = mm1_error_set(err, st, "%s: cannot save a tokenizer of %d tokens: %s", path, t->vocab_size,
-                           st == MM1_E_NOMEM ? "no memory" : "the file would be over 1 GiB");
+    *text = st == MM1_OK ? mm1_buf_take(&out) : NULL;
+    if (st != MM1_OK) {
+        st = mm1_error_set(err, st, "cannot write a tokenizer of %d tokens: %s", t->vocab_size,
+                           st == MM1_E_NOMEM ? "no memory" : "it would be over 1 GiB");
     }
     mm1_buf_deinit(&scratch);
     mm1_buf_deinit(&out);
+    return st;
+}
+
+mm1_status mm1_tokenizer_save(const mm1_tokenizer *t, const char *path, mm1_error *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    mm1_status st = mm1_tokenizer_to_json(t, &text, &len, err);
+    if (st != MM1_OK) {
+        return mm1_error_wrap(err, st, "%s", path);
+    }
+    st = mm1_file_write_atomic(path, text, len, err);
+    mm1_free(text);
     return st;
 }

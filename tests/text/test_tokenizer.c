@@ -478,7 +478,7 @@ static void a_file_with_a_lie_in_it_is_refused_by_name(void **state)
         {"\"ab\": 259", "\"a\\u0000b\": 259", MM1_E_FORMAT, "line"},
         {"\"ab\": 259", "\"xy\": 259", MM1_E_FORMAT, "merge 0"},
         {"\"ab\": 259", "\"a\": 259", MM1_E_FORMAT, "duplicate"},
-        {"\"a\": 67", "\"aa\": 67", MM1_E_FORMAT, "byte 0x61"},
+        {"\"a\": 67", "\"aa\": 67", MM1_E_FORMAT, "no first part"},
         {"[\"a\", \"b\"]", "[\"a\"]", MM1_E_FORMAT, "merge 0"},
         {"[\"a\", \"b\"]", "\"ab\"", MM1_E_FORMAT, "merge 0"},
         {"[\"a\", \"b\"]", "\"a b c\"", MM1_E_FORMAT, "merge 0"},
@@ -609,6 +609,51 @@ static void ignore_merges_takes_a_token_that_no_merge_makes(void **state)
         mm1_tokenizer_destroy(t);
     }
     mm1_free(valid);
+}
+
+/* As in the package `tokenizers`, which gives these ids. */
+static void a_byte_without_a_token_is_left_out(void **state)
+{
+    (void)state;
+    static const char json[] = "{\"version\":\"1.0\",\"added_tokens\":[],\"pre_tokenizer\":{\"type\":\"ByteLevel\","
+                               "\"add_prefix_space\":false,\"use_regex\":false},\"decoder\":{\"type\":\"ByteLevel\"},"
+                               "\"model\":{\"vocab\":{\"a\":0,\"b\":1,\"ab\":2},\"merges\":[\"a b\"]}}";
+    static const struct {
+        const char *text;
+        size_t n;
+        int32_t ids[2];
+    } cases[] = {{"ab", 1, {2}},
+                 {"a\004b", 1, {2}},
+                 {"\004", 0, {0}},
+                 {"b a", 2, {1, 0}},
+                 {"cab", 1, {2}},
+                 {"\xff\xfe"
+                  "a",
+                  1,
+                  {0}}};
+    mm1_error err = {0};
+    mm1_tokenizer *t = NULL;
+    check_ok(mm1_tokenizer_from_json(json, sizeof json - 1, "gaps", &t, &err), &err);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mm1_ids ids = encode(t, cases[i].text, strlen(cases[i].text));
+        assert_int_equal(ids.n, cases[i].n);
+        for (size_t k = 0; k < ids.n; k++) {
+            assert_int_equal(ids.items[k], cases[i].ids[k]);
+        }
+        mm1_ids_free(&ids);
+    }
+    char *long_text = mm1_alloc(301, 1); /* the other way to merge */
+    for (int i = 0; i < 300; i++) {
+        long_text[i] = "a b"[i % 3];
+    }
+    mm1_ids ids = encode(t, long_text, 300);
+    assert_int_equal(ids.n, 100);
+    mm1_ids_free(&ids);
+    mm1_free(long_text);
+    mm1_tokenizer_destroy(t);
+    assert_int_equal(mm1_tokenizer_from_json("{\"version\":1", 12, "cut", &t, &err), MM1_E_FORMAT);
+    check_contains(err.message, "cut: line 1");
+    assert_null(t);
 }
 
 /* -------- patterns -------- */
@@ -810,6 +855,7 @@ int main(void)
         cmocka_unit_test(a_truncated_or_corrupted_file_never_crashes),
         cmocka_unit_test(a_missing_file_is_named),
         cmocka_unit_test(ignore_merges_takes_a_token_that_no_merge_makes),
+        cmocka_unit_test(a_byte_without_a_token_is_left_out),
         cmocka_unit_test(unknown_pattern_syntax_is_refused_by_name),
         cmocka_unit_test(matches_and_gaps_are_pieces),
         cmocka_unit_test(a_pattern_that_explodes_is_an_error),
