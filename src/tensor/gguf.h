@@ -117,7 +117,7 @@ typedef struct mm1_gguf_entry {
     int n_dims;
     int64_t shape[MM1_GGUF_MAX_DIMS]; /* row-major */
     const float *data;                /* row-major */
-    const int64_t *rows;              /* row i of the file is row rows[i] of data; NULL: row i */
+    const int64_t *rows;              /* row i of the file, or element i of a vector, is rows[i] of data; NULL: i */
 } mm1_gguf_entry;
 
 /* Writes "<path>.tmp", syncs and renames.  The bytes depend on the arguments alone; keys and tensors stand in the given

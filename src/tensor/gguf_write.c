@@ -86,6 +86,7 @@ static mm1_status measure(const mm1_gguf_entry *e, int64_t *row, int64_t *n_rows
         fits = e->shape[i] >= 0 && mm1_size_mul(n, (size_t)e->shape[i], &n) && n <= INT64_MAX;
     }
     *n_rows = (int64_t)n;
+    fits = fits && (e->rows == NULL || e->n_dims != 1 || mm1_quant_block(e->format) == 1);
     return fits && mm1_quant_bytes(e->format, *row, &row_bytes) && mm1_size_mul(row_bytes, n, bytes)
                ? MM1_OK
                : mm1_error_set(err, MM1_E_ARG,
@@ -143,6 +144,10 @@ static mm1_status write_tensor(mm1_file_writer *w, const mm1_gguf_entry *e, uint
     size_t total = 0;
     mm1_status st = measure(e, &row, &n_rows, &total, err);
     const int64_t block = mm1_quant_block(e->format);
+    if (st == MM1_OK && e->rows != NULL && e->n_dims == 1) {
+        n_rows = row;
+        row = 1;
+    }
     const int64_t most = CHUNK_BYTES / (int64_t)sizeof(float) / block * block; /* no format is wider than F32 */
     for (int64_t r = 0; st == MM1_OK && r < n_rows; r++) {
         const float *src = e->data + (e->rows != NULL ? e->rows[r] : r) * row;

@@ -14,8 +14,7 @@ typedef struct attention_node {
     float *lse;
 } attention_node;
 
-/* What a rotary frequency becomes in a context that is longer than the one it was learned in. */
-static double scaled_rate(double rate, const mm1_rope_scaling *s)
+double mm1_rope_rate(double rate, const mm1_rope_scaling *s)
 {
     if (s == NULL || s->type == MM1_ROPE_PLAIN) {
         return rate;
@@ -34,7 +33,7 @@ static double scaled_rate(double rate, const mm1_rope_scaling *s)
 void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_rope_scaling *scaling)
 {
     for (int64_t i = 0; i < D / 2; i++) {
-        const double rate = scaled_rate(pow(theta, -2.0 * (double)i / (double)D), scaling);
+        const double rate = mm1_rope_rate(pow(theta, -2.0 * (double)i / (double)D), scaling);
         for (int64_t pos = 0; pos < n; pos++) {
             table[pos * D + i] = (float)cos((double)pos * rate);
             table[pos * D + D / 2 + i] = (float)sin((double)pos * rate);

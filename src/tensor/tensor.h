@@ -291,6 +291,8 @@ typedef struct mm1_rope_scaling {
     int64_t original_positions;
 } mm1_rope_scaling;
 
+/* What a frequency, in radians a position, becomes; scaling may be NULL. */
+double mm1_rope_rate(double rate, const mm1_rope_scaling *scaling);
 /* table [n, D]: D/2 cosines, then D/2 sines of position / theta^(2 i / D).  scaling may be NULL. */
 void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_rope_scaling *scaling);
 
