@@ -159,17 +159,26 @@ void mm1_cli_count(char *text, size_t cap, double n)
     (void)snprintf(text, cap, u == 0 ? "%.0f%s" : n < 9.995 ? "%.2f%s" : n < 99.95 ? "%.1f%s" : "%.0f%s", n, units[u]);
 }
 
-mm1_status mm1_cli_print_files(const char *dir, mm1_error *err)
+static void print_size(const char *path)
+{
+    struct stat info;
+    if (path != NULL && stat(path, &info) == 0) {
+        (void)printf("%12lld  %s\n", (long long)info.st_size, path);
+    }
+}
+
+mm1_status mm1_cli_print_files(const char *path, mm1_error *err)
 {
     mm1_names names = {0};
-    mm1_status st = mm1_dir_list(dir, &names, err);
+    if (!mm1_path_is_dir(path)) {
+        print_size(path);
+        return MM1_OK;
+    }
+    mm1_status st = mm1_dir_list(path, &names, err);
     for (size_t i = 0; st == MM1_OK && i < names.n; i++) {
-        struct stat info;
-        char *path = mm1_path_join(dir, names.items[i]);
-        if (path != NULL && stat(path, &info) == 0) {
-            (void)printf("%12lld  %s\n", (long long)info.st_size, path);
-        }
-        mm1_free(path);
+        char *file = mm1_path_join(path, names.items[i]);
+        print_size(file);
+        mm1_free(file);
     }
     mm1_names_free(&names);
     return st;

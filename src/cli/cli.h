@@ -57,8 +57,8 @@ void mm1_cli_list_free(mm1_cli_list *list);
 /* f32, bf16 or f16 of the option --dtype; prints what is wrong and exits with 2. */
 mm1_dtype mm1_cli_dtype(const struct argp_state *state, const char *text);
 
-/* Size and path of every file of a folder. */
-mm1_status mm1_cli_print_files(const char *dir, mm1_error *err);
+/* Size and path of a file, or of every file of a folder. */
+mm1_status mm1_cli_print_files(const char *path, mm1_error *err);
 
 /* Standard error is a terminal that may be redrawn. */
 bool mm1_cli_is_terminal(void);

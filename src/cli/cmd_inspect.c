@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "model/import.h"
+#include "model/import_gguf.h"
 #include "model/model.h"
 #include <jansson.h>
 #include <math.h>
@@ -97,29 +97,29 @@ static mm1_status read_training(const char *dir, training *out, mm1_error *err)
     return st;
 }
 
-static mm1_status read_vocabulary(const char *dir, int64_t *n, mm1_error *err)
+/* A folder may lack the tokenizer. */
+static mm1_status read_vocabulary(const mm1_weights *w, const char *path, int64_t *n, mm1_error *err)
 {
-    char *path = mm1_path_join(dir, "tokenizer.json");
+    char *file = mm1_path_join(path, "tokenizer.json");
     mm1_tokenizer *t = NULL;
-    mm1_status st = path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir) : MM1_OK;
+    mm1_status st = file == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", path) : MM1_OK;
     *n = -1;
-    if (st == MM1_OK && mm1_path_exists(path)) {
-        st = mm1_tokenizer_load(path, &t, err);
+    if (st == MM1_OK && (mm1_path_is_gguf(path) || mm1_path_exists(file))) {
+        st = mm1_import_tokenizer(w, path, &t, err);
         *n = st == MM1_OK ? mm1_tokenizer_vocab_size(t) : -1;
     }
     mm1_tokenizer_destroy(t);
-    mm1_free(path);
+    mm1_free(file);
     return st;
 }
 
 static mm1_status subject_open(subject *s, const char *dir, mm1_error *err)
 {
     *s = (subject){.vocab_size = -1};
-    mm1_status st = mm1_import_read(&s->import, dir, err);
+    mm1_status st = mm1_import_open(&s->import, &s->weights, dir, err);
     st = st != MM1_OK ? st : mm1_model_init(&s->model, &s->import.config, err);
-    st = st != MM1_OK ? st : mm1_weights_open(&s->weights, dir, err);
     st = st != MM1_OK ? st : mm1_import_check(&s->import, &s->model.params, &s->weights, err);
-    st = st != MM1_OK ? st : read_vocabulary(dir, &s->vocab_size, err);
+    st = st != MM1_OK ? st : read_vocabulary(&s->weights, dir, &s->vocab_size, err);
     st = st != MM1_OK ? st : read_training(dir, &s->training, err);
     return st;
 }
@@ -410,11 +410,14 @@ static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
     size_t len = 0;
     mm1_status st = summarise(s, &all, err);
     type_names(&all, types, sizeof types);
-    st = st != MM1_OK   ? st
-         : path == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory")
-                        : mm1_file_read(path, 1 << 20, &raw, &len, err);
-    if (st == MM1_OK && (config = json_loadb(raw, len, 0, NULL)) == NULL) {
-        config = json_null(); /* read once already, as YAML, which knows comments that JSON does not */
+    if (st == MM1_OK && path == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory");
+    } else if (st == MM1_OK && !mm1_path_is_gguf(a->dir)) {
+        st = mm1_file_read(path, 1 << 20, &raw, &len, err);
+        config = st == MM1_OK ? json_loadb(raw, len, 0, NULL) : NULL;
+    }
+    if (config == NULL) {
+        config = json_null(); /* of a GGUF file; or it was read as YAML, which knows comments that JSON does not */
     }
     json_t *root = json_pack("{s:s, s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "model_type",
                              s->import.architecture->model_type, "config", config, "parameters", "vision",

@@ -3,7 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
-#include "model/import.h"
+#include "model/import_gguf.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -68,38 +68,35 @@ mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err
     return st;
 }
 
-mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err)
+mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err)
 {
     mm1_import import;
     mm1_weights weights = {0};
     *m = (mm1_model){0};
-    char *tokenizer = mm1_path_join(dir, "tokenizer.json");
-    mm1_status st =
-        tokenizer == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", dir) : mm1_import_read(&import, dir, err);
+    mm1_status st = mm1_import_open(&import, &weights, path, err);
     st = st != MM1_OK ? st : mm1_model_init(m, &import.config, err);
-    st = st != MM1_OK ? st : mm1_weights_open(&weights, dir, err);
     st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
-    mm1_weights_close(&weights);
     m->model_type = st == MM1_OK ? import.architecture->model_type : NULL;
     if (st != MM1_OK || !mm1_model_config_has_tokenizer(&m->config)) {
         goto out;
     }
-    st = mm1_tokenizer_load(tokenizer, &m->tokenizer, err);
+    st = mm1_import_tokenizer(&weights, path, &m->tokenizer, err);
     const int64_t n_rows =
         mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
     if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > n_rows) {
-        st = mm1_error_set(err, MM1_E_FORMAT, "%s: has ids up to %d, but the embedding has %lld rows", tokenizer,
-                           mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
+        st = mm1_error_set(err, MM1_E_FORMAT, "%s: its tokenizer has ids up to %d, but the embedding has %lld rows",
+                           path, mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
     }
     if (st == MM1_OK && mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END) < 0) {
-        st = mm1_error_set(err, MM1_E_FORMAT, "%s: has no token " MM1_TOKEN_END ", which documents begin and end with",
-                           tokenizer);
+        st =
+            mm1_error_set(err, MM1_E_FORMAT,
+                          "%s: its tokenizer has no token " MM1_TOKEN_END ", which documents begin and end with", path);
     }
 out:
+    mm1_weights_close(&weights);
     if (st != MM1_OK) {
         mm1_model_deinit(m);
     }
-    mm1_free(tokenizer);
     return st;
 }
 

@@ -29,10 +29,11 @@ typedef struct mm1_model {
 MM1_NODISCARD mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err);
 void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
 
-/* A model folder, ours or another that import.h understands: config.json, preprocessor_config.json, tokenizer.json,
- * model.safetensors (or an index and several files), as far as the kind of model has them.  Every parameter must be
- * there with its shape and nothing else; the message names the first that is not. */
-MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *dir, bool with_grad, mm1_error *err);
+/* A GGUF file (import_gguf.h), or a model folder, ours or another that import.h understands: config.json,
+ * preprocessor_config.json, tokenizer.json, model.safetensors (or an index and several files), as far as the kind of
+ * model has them.  Every parameter must be there with its shape and nothing else; the message names the first that is
+ * not. */
+MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err);
 /* The same four files into an existing folder, and generation_config.json for what has a decoder; weights as dtype
  * (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);

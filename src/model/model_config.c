@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/yaml.h"
-#include "model/import.h"
+#include "model/import_gguf.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -199,10 +199,13 @@ static mm1_status read_own(mm1_import *out, mm1_yaml_node *map, const char *dir,
 
 const mm1_architecture mm1__architecture_mm1 = {.model_type = "mm1", .read = read_own};
 
-mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error *err)
+mm1_status mm1_model_config_read(mm1_model_config *c, const char *path, mm1_error *err)
 {
     mm1_import import;
-    const mm1_status st = mm1_import_read(&import, dir, err);
+    mm1_weights weights = {0};
+    const mm1_status st =
+        mm1_path_is_gguf(path) ? mm1_import_open(&import, &weights, path, err) : mm1_import_read(&import, path, err);
+    mm1_weights_close(&weights);
     *c = import.config;
     return st;
 }

@@ -68,9 +68,9 @@ static inline int64_t mm1_model_config_n_visual(const mm1_model_config *c)
 
 /* Ranges, and rules between the parts; fills in what 0 stands for in the decoder. */
 MM1_NODISCARD mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err);
-/* Of a model folder, ours or another that import.h understands: <dir>/config.json and, for a model that sees,
- * <dir>/preprocessor_config.json.  Ours are written. */
-MM1_NODISCARD mm1_status mm1_model_config_read(mm1_model_config *c, const char *dir, mm1_error *err);
+/* Of a GGUF file, or of a model folder, ours or another that import.h understands: <dir>/config.json and, for a model
+ * that sees, <dir>/preprocessor_config.json.  Ours are written. */
+MM1_NODISCARD mm1_status mm1_model_config_read(mm1_model_config *c, const char *path, mm1_error *err);
 MM1_NODISCARD mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm1_error *err);
 /* <dir>/<name>; gives root up, which may be NULL for want of memory. */
 MM1_NODISCARD mm1_status mm1__model_write_json(json_t *root, const char *dir, const char *name, mm1_error *err);

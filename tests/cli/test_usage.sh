@@ -43,8 +43,8 @@ options "recipe get" --set=KEY=VALUE
 options "plan" --set=KEY=VALUE --gflops=G --json
 options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
 options "inspect" --tensors --json
-options "convert" "--to=mm1|hf" "--dtype=f32|bf16|f16" --force
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
+options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --force
 options "doctor" --json
 expect 0 --version
 says out "mm1 "
@@ -65,11 +65,15 @@ says err "--gflops many"
 expect 2 data inspect "$root/recipes/smoke.yaml" --n 0
 says err "--n 0" "from 1 to"
 expect 2 convert somewhere
-says err "DIR is wanted"
+says err "DEST is wanted"
 expect 2 convert a b --dtype int8
 says err "--dtype int8" "bf16"
 expect 2 convert a b --to onnx
 says err "--to onnx" "hf"
+expect 2 convert a b --dtype q8_0
+says err "--to gguf"
+expect 2 convert a b --to gguf
+says err ".gguf"
 expect 2 convert a b c
 says err '"c" is one more'
 expect 2 recipe get "$root/recipes/smoke.yaml" train.n_stepz
