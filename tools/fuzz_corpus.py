@@ -34,6 +34,38 @@ def gguf_seed(path):
     w.close()
 
 
+def model_seed(path, arch, model):
+    """A whole model, as small as it can be."""
+    w = GGUFWriter(str(path), arch)
+    for key, value in (("context_length", 8), ("embedding_length", 4), ("block_count", 1), ("feed_forward_length", 4),
+                       ("attention.head_count", 1), ("attention.head_count_kv", 1), ("rope.dimension_count", 4)):
+        w.add_uint32(f"{arch}.{key}", value)
+    w.add_float32(f"{arch}.attention.layer_norm_rms_epsilon", 1e-5)
+    w.add_tokenizer_model(model)
+    if model == "gpt2":
+        tokens, types = ["<|endoftext|>", *"Helo,12tsaI", "He", "ll"], [3] + [1] * 13
+        w.add_tokenizer_pre("llama-bpe")
+        w.add_token_merges(["H e", "l l"])
+    else:
+        tokens = ["<unk>", "<|endoftext|>", *(f"<0x{b:02X}>" for b in range(256)), "H", "e", "l", "He", "ll"]
+        types = [2, 3] + [6] * 256 + [1] * 5
+        w.add_token_scores([0.0] * 258 + [-4.0, -5.0, -6.0, -1.0, -2.0])
+    w.add_token_list(tokens)
+    w.add_token_types(types)
+    shapes = {"token_embd": (len(tokens), 4), "output_norm": (4,), "blk.0.attn_norm": (4,), "blk.0.ffn_norm": (4,),
+              **{f"blk.0.{n}": (4, 4) for n in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up",
+                                                "ffn_down")}}
+    if arch == "qwen2":
+        for n in "qkv":
+            w.add_tensor(f"blk.0.attn_{n}.bias", np.ones(4, dtype=np.float32))
+    for name, shape in shapes.items():
+        w.add_tensor(f"{name}.weight", np.ones(shape, dtype=np.float16 if len(shape) > 1 else np.float32))
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+
+
 def tokenizer(pre_tokenizer, normalizer=None, added=()):
     vocab = {t: i for i, t in enumerate(["<|endoftext|>", *sorted({chr(c) for c in range(33, 127)}), "\u0120", "\u010a",
                                          "ab", "\u0120w"])}
@@ -70,9 +102,12 @@ def main(folder):
     text("config/seed_decoder.json", {"model_type": "mm1", "kind": "decoder", "decoder": CONFIG["decoder"]})
     text("tokenizer/seed_bytes.json", tokenizer(BYTE_LEVEL))
     text("tokenizer/seed_split.json", tokenizer(SPLIT, {"type": "NFC"}, ["<tool>"]))
-    for target in ("gguf", "safetensors"):
+    for target in ("gguf", "model", "safetensors"):
         (root / target).mkdir(parents=True, exist_ok=True)
     gguf_seed(root / "gguf/seed_small.gguf")
+    model_seed(root / "model/seed_llama.gguf", "llama", "gpt2")
+    model_seed(root / "model/seed_qwen2.gguf", "qwen2", "gpt2")
+    model_seed(root / "model/seed_sentencepiece.gguf", "llama", "llama")
     save_file({"w": np.ones((2, 3), dtype=np.float32), "h": np.ones(3, dtype=np.float16),
                "i": np.array([1, -2], dtype=np.int64), "empty": np.zeros((0, 2), dtype=np.uint8)},
               str(root / "safetensors/seed_small.safetensors"), {"format": "pt", "note": "\u00e4 \"quoted\""})
