@@ -6,6 +6,8 @@
 #include <math.h>
 #include <stdio.h>
 
+enum { MAX_ROPE_FLOATS = 1 << 28 };
+
 static const char *const norm_names[] = {"rmsnorm", "layernorm", NULL};
 static const char *const position_names[] = {"rope", "learned", NULL};
 
@@ -73,6 +75,11 @@ mm1_status mm1_decoder_config_resolve(mm1_decoder_config *c, mm1_error *err)
     if (c->n_heads % c->n_kv_heads != 0) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.n_kv_heads: %lld does not divide n_heads %lld",
                              (long long)c->n_kv_heads, (long long)c->n_heads);
+    }
+    if (c->positions == MM1_POSITIONS_ROPE && c->max_positions > MAX_ROPE_FLOATS / c->head_dim) {
+        return mm1_error_set(err, MM1_E_LIMIT,
+                             "model.decoder.max_positions: a table of %lld positions by head_dim %lld is over 1 GiB",
+                             (long long)c->max_positions, (long long)c->head_dim);
     }
     if (c->positions == MM1_POSITIONS_ROPE && c->head_dim % 2 != 0) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.head_dim: %lld is odd; rotary positions need pairs",

@@ -478,6 +478,14 @@ static void what_is_not_understood_is_refused_by_name(void **state)
         check_contains(err.message, "x.gguf: ");
         assert_int_equal(mm1_alloc_bytes(), before);
     }
+    mm1_model_config c;
+    check_ok(mm1_model_config_read(&c, case_path("llama", ".gguf"), &err), &err);
+    c.decoder.max_positions = 1 << 20;
+    check_ok(mm1_model_config_resolve(&c, &err), &err);
+    c.decoder.max_positions = 1 << 24;
+    c.decoder.head_dim = 1024;
+    assert_int_equal(mm1_model_config_resolve(&c, &err), MM1_E_LIMIT);
+    check_contains(err.message, "a table of 16777216 positions by head_dim 1024 is over 1 GiB");
     /* Unchanged, it loads; other keys of other makers do not matter. */
     mm1_model m;
     write_changed("llama", &(change){.value = INT("quantize.imatrix.chunks_count", 3)});
