@@ -1,11 +1,12 @@
-/* gemm.c - see gemm.h.  Blocking after Goto and van de Geijn (2008) around the table's gemm_tile.
+/* gemm.c - see gemm.h.  Blocking after Goto and van de Geijn (2008) around the table's gemm_tile, with a read where it
+ * lies: its elements are broadcast one by one, so that packing would only cost.
  *
  * The threads form a grid over c; each computes its rectangle alone, with packing buffers of its own and no barrier:
  * packing a block of b twice costs a percent, a barrier on a shared machine costs more.  Only the cut of K into chunks
  * decides the order in which an element is summed, and it depends on K alone.
  *
- * Inside a rectangle: columns by NC, k by chunks of about KC, rows by MC.  The packed block of a (MC x KC) and a group
- * of columns of the packed block of b stay in L2, one panel of the shorter kind in L1. */
+ * Inside a rectangle: columns by NC, k by chunks of about KC, rows by the height of a tile.  The packed block of b (KC
+ * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1. */
 #include "kernels/gemm.h"
 
 #include "base/alloc.h"
@@ -14,24 +15,27 @@
 #include <string.h>
 
 enum {
-    KC = 320,        /* most k in a chunk */
-    MC = 168,        /* rows of a in a block: a multiple of 4, 6 and 14 */
-    NC = 1024,       /* columns of b in a block */
-    NG = 128,        /* columns between two runs of the epilogue; a multiple of every tile width */
-    FEW_ROWS_NT = 8, /* up to here b is not packed */
-    FEW_ROWS_NN = 4,
-    FEW_K = MC * KC / 8, /* and a, if it must be copied, fits its buffer */
-    FEW_NN_STEP = 16,    /* rows of b read side by side */
-    L1_PANEL = 20 << 10, /* bytes: a panel of b up to this size is kept in L1 rather than one of a */
+    KC = 512,           /* most k in a chunk */
+    NC = 256,           /* columns of b in a block; a multiple of every tile width */
+    MC = 168,           /* rows that are computed to the side at once */
+    FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
+    FEW_ROWS_NN = 4,    /* and b [K, N] */
+    FEW_K = 8192,       /* and a, if it must be copied, fits its buffer */
+    FEW_NN_STEP = 16,   /* rows of b read side by side */
+    FEW_COLUMNS = 1024, /* between two runs of the epilogue */
+    FEW_UNIT = 128,     /* columns that are not shared by threads */
+    L1_WAYS = 8,        /* lines at the same place of different pages that L1 holds, on most processors */
+    PAGE_FLOATS = 1024,
+    APART = 16, /* floats between rows of a that are moved apart */
 };
 
 /* Below this many multiplications waking the threads costs more than they bring. */
 static const int64_t SERIAL_BELOW = 48 * 48 * 48;
 
 typedef struct scratch {
-    float *a; /* MC x KC */
+    float *a; /* A_FLOATS: the rows of a tile where they cannot be read in place */
     float *b; /* KC x NC */
-    float *c; /* MC x NG, for a product whose old c is needed after the activation */
+    float *c; /* MC x NC, for a product whose old c is needed after the activation */
 } scratch;
 
 static struct {
@@ -40,7 +44,7 @@ static struct {
     int n;
 } pool;
 
-enum { A_FLOATS = MC * KC, B_FLOATS = KC * NC, C_FLOATS = MC * NG };
+enum { A_FLOATS = FEW_ROWS_NT * FEW_K, B_FLOATS = KC * NC, C_FLOATS = MC * NC };
 
 mm1_status mm1__gemm_scratch_init(mm1_error *err)
 {
@@ -120,24 +124,51 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* One block: rows [m0, m0 + mc) packed in s->a, columns [n0, n0 + nc) packed in b. */
-static void macro_tile(const mm1_kernels *kern, float *c, int64_t ldc, const float *a, const float *b, int64_t mc,
-                       int64_t nc, int64_t kc, bool acc)
+/* The rows of a tile, as gemm_tile_direct takes them. */
+typedef struct strip {
+    const float *x;
+    int64_t ld;
+    bool k_rows;
+} strip;
+
+/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, packed if the tile is not whole or scaled, or
+ * moved apart if all its rows fall into the same lines of L1. */
+static strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
+                       int64_t k, int64_t kc)
 {
-    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    if (kc * nr * (int64_t)sizeof(float) <= L1_PANEL) {
-        for (int64_t j = 0; j < nc; j += nr) {
-            for (int64_t i = 0; i < mc; i += mr) {
-                kern->gemm_tile(c + i * ldc + j, ldc, a + i * kc, b + j * kc, kc, min64(mr, mc - i), min64(nr, nc - j),
-                                acc);
-            }
+    const int64_t mr = kern->gemm_mr, lda = g->lda;
+    const float *a = g->trans_a ? g->a + k * lda + i : g->a + i * lda + k;
+    if (m < mr || g->alpha != 1.0f) {
+        kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
+        return (strip){s->a, mr, true};
+    }
+    if (!g->trans_a && mr > L1_WAYS && lda % PAGE_FLOATS == 0) {
+        for (int64_t r = 0; r < mr; r++) {
+            memcpy(s->a + r * (kc + APART), a + r * lda, (size_t)kc * sizeof *a);
         }
-    } else {
-        for (int64_t i = 0; i < mc; i += mr) {
-            for (int64_t j = 0; j < nc; j += nr) {
-                kern->gemm_tile(c + i * ldc + j, ldc, a + i * kc, b + j * kc, kc, min64(mr, mc - i), min64(nr, nc - j),
-                                acc);
-            }
+        return (strip){s->a, kc + APART, false};
+    }
+    return (strip){a, lda, g->trans_a};
+}
+
+/* One row of tiles: c [m, nc] of a and the packed block b.  With y, where b [kc, nc] lies, the block is packed first,
+ * each panel by the tile that needs it. */
+static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, strip a, float *b, const float *y, int64_t ldy,
+                     int64_t m, int64_t nc, int64_t kc, bool acc)
+{
+    const int64_t nr = kern->gemm_nr;
+    for (int64_t j = 0; j < nc; j += nr) {
+        const int64_t n = min64(nr, nc - j);
+        float *panel = b + j * kc;
+        const float *from = y != NULL ? y + j : NULL;
+        if (from != NULL && (m < kern->gemm_mr || n < nr)) {
+            kern->gemm_pack(panel, (int)nr, from, ldy, kc, n, true, 1.0f);
+            from = NULL;
+        }
+        if (m < kern->gemm_mr) {
+            kern->gemm_tile(c + j, ldc, a.x, panel, kc, m, n, acc);
+        } else {
+            kern->gemm_tile_direct(c + j, ldc, a.x, a.ld, a.k_rows, panel, from, ldy, kc, n, acc);
         }
     }
 }
@@ -148,25 +179,24 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
 {
     const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
     const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, KC)), 8) * 8;
-    const int64_t n_mb = ceil_div(m1 - m0, MC), mb = ceil_div(ceil_div(m1 - m0, n_mb), kern->gemm_mr) * kern->gemm_mr;
-    for (int64_t jc = n0; jc < n1; jc += NC) {
-        const int64_t nc = min64(NC, n1 - jc);
-        for (int64_t pc = 0; pc < g->K || pc == 0; pc += chunk) {
-            const int64_t kc = min64(chunk, g->K - pc);
-            const bool last = pc + chunk >= g->K, add = acc || pc > 0;
-            const float *b = g->trans_b ? g->b + jc * g->ldb + pc : g->b + pc * g->ldb + jc;
-            kern->gemm_pack(s->b, kern->gemm_nr, b, g->ldb, kc, nc, !g->trans_b, 1.0f);
-            for (int64_t ic = m0; ic < m1; ic += mb) {
-                const int64_t mc = min64(mb, m1 - ic);
-                const float *a = g->trans_a ? g->a + pc * g->lda + ic : g->a + ic * g->lda + pc;
-                kern->gemm_pack(s->a, kern->gemm_mr, a, g->lda, kc, mc, g->trans_a, g->alpha);
-                for (int64_t j = 0; j < nc; j += NG) {
-                    const int64_t ng = min64(NG, nc - j);
-                    float *to = c + (ic - m0) * ldc + (jc - n0) + j;
-                    macro_tile(kern, to, ldc, s->a, s->b + j * kc, mc, ng, kc, add);
-                    if (last && finish && has_epilogue(g)) {
-                        epilogue(g, kern, to, ldc, ic, ic + mc, jc + j, jc + j + ng);
-                    }
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const int64_t block = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, NC)), nr) * nr;
+    for (int64_t j = n0; j < n1; j += block) {
+        const int64_t nc = min64(block, n1 - j);
+        for (int64_t k = 0; k < g->K || k == 0; k += chunk) {
+            const int64_t kc = min64(chunk, g->K - k);
+            const bool last = k + chunk >= g->K;
+            if (g->trans_b) {
+                kern->gemm_pack(s->b, (int)nr, g->b + j * g->ldb + k, g->ldb, kc, nc, false, 1.0f);
+            }
+            for (int64_t i = m0; i < m1; i += mr) {
+                const int64_t m = min64(mr, m1 - i);
+                const float *fresh = g->trans_b || i > m0 ? NULL : g->b + k * g->ldb + j;
+                float *to = c + (i - m0) * ldc + j - n0;
+                tile_row(kern, to, ldc, take_rows(g, kern, s, i, m, k, kc), s->b, fresh, g->ldb, m, nc, kc,
+                         acc || k > 0);
+                if (last && finish && has_epilogue(g)) {
+                    epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
                 }
             }
         }
@@ -178,10 +208,10 @@ static void rectangle_aside(const mm1_gemm_args *g, const mm1_kernels *kern, con
                             int64_t n0, int64_t n1)
 {
     for (int64_t i = m0; i < m1; i += MC) {
-        for (int64_t j = n0; j < n1; j += NG) {
-            const int64_t i1 = min64(i + MC, m1), j1 = min64(j + NG, n1);
-            rectangle(g, kern, s, s->c, NG, false, false, i, i1, j, j1);
-            epilogue(g, kern, s->c, NG, i, i1, j, j1);
+        for (int64_t j = n0; j < n1; j += NC) {
+            const int64_t i1 = min64(i + MC, m1), j1 = min64(j + NC, n1);
+            rectangle(g, kern, s, s->c, NC, false, false, i, i1, j, j1);
+            epilogue(g, kern, s->c, NC, i, i1, j, j1);
         }
     }
 }
@@ -218,8 +248,8 @@ static bool is_few(const mm1_gemm_args *g)
 static void few_columns(const mm1_gemm_args *g, const mm1_kernels *kern, const float *a, int64_t lda, int64_t n0,
                         int64_t n1)
 {
-    for (int64_t j = n0; j < n1; j += NC) {
-        const int64_t n = min64(NC, n1 - j);
+    for (int64_t j = n0; j < n1; j += FEW_COLUMNS) {
+        const int64_t n = min64(FEW_COLUMNS, n1 - j);
         float *c = g->c + j;
         if (g->trans_b) {
             kern->gemm_few_nt(c, g->ldc, a, lda, g->b + j * g->ldb, g->ldb, g->M, n, g->K, g->acc);
@@ -277,8 +307,10 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
     }
 }
 
-/* Rows x columns of the grid of threads: the one whose slowest thread has least to multiply and to pack. */
-static int grid_rows(int64_t M, int64_t N, int n_threads, const mm1_kernels *kern)
+/* Rows x columns of the grid of threads: the one whose slowest thread has least to do, in multiplications for each k.
+ * Turning an element of b takes as long as about 24 of them, packing it in passing one; an element of a costs one in
+ * each block of columns, before it is in L1. */
+static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
     double best = 0;
@@ -287,9 +319,9 @@ static int grid_rows(int64_t M, int64_t N, int n_threads, const mm1_kernels *ker
         if (n_threads % r != 0) {
             continue;
         }
-        const double m = (double)(ceil_div(ceil_div(M, mr), r) * mr);
-        const double n = (double)(ceil_div(ceil_div(N, nr), n_threads / r) * nr);
-        const double cost = m * n + 16 * (m * (double)ceil_div((int64_t)n, NC) + n);
+        const double m = (double)(ceil_div(ceil_div(g->M, mr), r) * mr);
+        const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
+        const double cost = m * n + (g->trans_b ? 24 : 1) * n + m * (double)ceil_div((int64_t)n, NC);
         if (r == 1 || cost < best) {
             best = cost;
             rows = r;
@@ -351,8 +383,9 @@ void mm1_gemm(const mm1_gemm_args *args)
         const float *a = few_a(&g, pool.parts[0].a, &lda);
 #pragma omp parallel num_threads(n_threads)
         {
-            const int64_t n_got = omp_get_num_threads(), i = omp_get_thread_num(), n_units = ceil_div(g.N, NG);
-            const int64_t begin = n_units * i / n_got * NG, end = min64(n_units * (i + 1) / n_got * NG, g.N);
+            const int64_t n_got = omp_get_num_threads(), i = omp_get_thread_num(), n_units = ceil_div(g.N, FEW_UNIT);
+            const int64_t begin = n_units * i / n_got * FEW_UNIT,
+                          end = min64(n_units * (i + 1) / n_got * FEW_UNIT, g.N);
             few_columns(&g, kern, a, lda, begin, end);
         }
         return;
@@ -360,7 +393,7 @@ void mm1_gemm(const mm1_gemm_args *args)
 #pragma omp parallel num_threads(n_threads)
     {
         const int n_got = omp_get_num_threads(), i = omp_get_thread_num();
-        const int rows = grid_rows(g.M, g.N, n_got, kern), cols = n_got / rows, r = i / cols, q = i % cols;
+        const int rows = grid_rows(&g, n_got, kern), cols = n_got / rows, r = i / cols, q = i % cols;
         const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr, mp = ceil_div(g.M, mr), np = ceil_div(g.N, nr);
         work(&g, kern, &pool.parts[i], mp * r / rows * mr, min64(mp * (r + 1) / rows * mr, g.M), np * q / cols * nr,
              min64(np * (q + 1) / cols * nr, g.N));

@@ -44,6 +44,11 @@ typedef struct mm1_kernels {
      * a [K, gemm_mr], b [K, gemm_nr], zero-padded; m <= gemm_mr, n <= gemm_nr. */
     int gemm_mr, gemm_nr;
     void (*gemm_tile)(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc);
+    /* The same with a where it lies, gemm_mr rows of it: a[i * lda + k], or a[k * lda + i] if k_rows.  With y, the
+     * panel b is packed first: b[k * gemm_nr + j] = y[k * ldy + j], and n is gemm_nr.  What lies gemm_mr rows after a
+     * is asked for, since it is mostly next; it need not exist. */
+    void (*gemm_tile_direct)(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
+                             int64_t ldy, int64_t K, int64_t n, bool acc);
     /* Panels for gemm_tile out of X [n, K]: panel j holds rows j * width ..., p[(j * K + k) * width + i] = alpha * X(j
      * * width + i, k), zero-padded to whole panels.  X(i, k) = x[i * ld + k], or x[k * ld + i] if k_rows (X is stored
      * transposed). */

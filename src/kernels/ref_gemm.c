@@ -2,6 +2,8 @@
  */
 #include "kernels/kernels.h"
 
+#include <stddef.h>
+
 enum { MR = 4, NR = 8 };
 
 static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc)
@@ -17,6 +19,25 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     for (int64_t i = 0; i < m; i++) {
         for (int64_t j = 0; j < n; j++) {
             c[i * ldc + j] = acc ? c[i * ldc + j] + sum[i][j] : sum[i][j];
+        }
+    }
+}
+
+static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
+                             int64_t ldy, int64_t K, int64_t n, bool acc)
+{
+    for (int64_t k = 0; k < K && y != NULL; k++) {
+        for (int j = 0; j < NR; j++) {
+            b[k * NR + j] = y[k * ldy + j];
+        }
+    }
+    for (int64_t i = 0; i < MR; i++) {
+        for (int64_t j = 0; j < n; j++) {
+            float sum = 0.0f;
+            for (int64_t k = 0; k < K; k++) {
+                sum += (k_rows ? a[k * lda + i] : a[i * lda + k]) * b[k * NR + j];
+            }
+            c[i * ldc + j] = acc ? c[i * ldc + j] + sum : sum;
         }
     }
 }
@@ -65,6 +86,7 @@ void mm1__kernels_gemm_ref(mm1_kernels *k)
     k->gemm_mr = MR;
     k->gemm_nr = NR;
     k->gemm_tile = gemm_tile;
+    k->gemm_tile_direct = gemm_tile_direct;
     k->gemm_pack = gemm_pack;
     k->gemm_few_nt = gemm_few_nt;
     k->gemm_few_nn = gemm_few_nn;

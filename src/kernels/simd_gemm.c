@@ -1,13 +1,15 @@
 /* simd_gemm.c - inner loops of the matrix product with vectors; compiled once for each instruction set.
  *
  * The tile is MR x NR = 6 x 16 (AVX2) or 14 x 32 (AVX-512): 12 or 28 accumulators, two vectors of b and one element of
- * a, broadcast, fill the register file, and 8 (16) loads a step stay well under the two FMA a cycle. */
+ * a, broadcast, fill the register file, and 8 (16) loads a step stay well under the two FMA a cycle.  So few loads also
+ * leave time to read a in place, row by row or across its rows, and to pack b while it is used for the first time. */
 #include "kernels/kernels.h"
 #include "kernels/simd.h"
 
 enum {
     NV = 2,
     NR = NV * VW,
+    LINE = 64 / sizeof(float),
 #if defined(__AVX512F__)
     MR = 14,
 #else
@@ -19,32 +21,76 @@ enum {
 
 /* ------------------------------------------------------------------------------------------------ the tile */
 
-/* m is a constant wherever this is inlined, so that the accumulators live in registers. */
-INLINE void tile(const int m, float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t n, bool acc)
+/* Where a tile finds its rows of a: packed, or in place with k along its rows or down its columns. */
+typedef enum place { PACKED, ALONG, DOWN } place;
+
+/* What is next in memory comes into the caches meanwhile; it need not exist. */
+INLINE const char *next_at(const float *x, int64_t offset)
+{
+    return (const char *)((uintptr_t)x + (uintptr_t)offset * sizeof *x);
+}
+
+typedef struct operands {
+    const float *a;
+    int64_t lda;
+    float *b;
+    const float *y; /* fill: b is packed out of it */
+    int64_t ldy;
+} operands;
+
+/* One k.  m, from and fill are constants wherever this and tile() are inlined: accumulators live in registers. */
+INLINE void step(const int m, const place from, const bool fill, vf s[MR][NV], operands *o)
+{
+    const float *b = fill ? o->y : o->b;
+    const vf b0 = v_load(b), b1 = v_load(b + VW);
+    if (fill) {
+        v_store(o->b, b0);
+        v_store(o->b + VW, b1);
+        _mm_prefetch(next_at(o->y, NR), _MM_HINT_T0);
+        _mm_prefetch(next_at(o->y, NR + VW), _MM_HINT_T0);
+        o->y += o->ldy;
+    }
+    if (from == DOWN) {
+        _mm_prefetch(next_at(o->a, 2 * m - 1), _MM_HINT_T0);
+    }
+#pragma GCC unroll 14
+    for (int i = 0; i < m; i++) {
+        const vf x = v_set(from == ALONG ? o->a[i * o->lda] : o->a[i]);
+        s[i][0] = v_fma(x, b0, s[i][0]);
+        s[i][1] = v_fma(x, b1, s[i][1]);
+    }
+    o->a += from == ALONG ? 1 : from == DOWN ? o->lda : MR;
+    o->b += NR;
+}
+
+INLINE void tile(const int m, const place from, const bool fill, float *c, int64_t ldc, operands o, int64_t K,
+                 int64_t n, bool acc)
 {
     vf s[MR][NV];
 #pragma GCC unroll 14
     for (int i = 0; i < m; i++) {
         s[i][0] = s[i][1] = v_zero();
     }
-    if (acc) {
+    /* c is read or not, a line must come before it is written. */
+#pragma GCC unroll 14
+    for (int i = 0; i < m; i++) {
+        _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
+        _mm_prefetch((const char *)(c + i * ldc + n - 1), _MM_HINT_T0);
+    }
+    int64_t k = 0;
+    for (; from == ALONG && k + LINE <= K; k += LINE) {
 #pragma GCC unroll 14
         for (int i = 0; i < m; i++) {
-            _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
-            _mm_prefetch((const char *)(c + i * ldc + n - 1), _MM_HINT_T0);
+            _mm_prefetch(next_at(o.a, (i + m) * o.lda), _MM_HINT_T1); /* not into L1: it is full */
+        }
+#pragma GCC unroll 4
+        for (int l = 0; l < LINE; l++) {
+            step(m, from, fill, s, &o);
         }
     }
 #pragma GCC unroll 4
-    for (int64_t k = 0; k < K; k++) {
-        const vf b0 = v_load(b), b1 = v_load(b + VW);
-#pragma GCC unroll 14
-        for (int i = 0; i < m; i++) {
-            const vf x = v_set(a[i]);
-            s[i][0] = v_fma(x, b0, s[i][0]);
-            s[i][1] = v_fma(x, b1, s[i][1]);
-        }
-        a += MR;
-        b += NR;
+    for (; k < K; k++) {
+        step(m, from, fill, s, &o);
     }
     if (n == NR) {
 #pragma GCC unroll 14
@@ -64,25 +110,43 @@ INLINE void tile(const int m, float *c, int64_t ldc, const float *a, const float
     }
 }
 
+#define TILE(m) tile(m, PACKED, false, c, ldc, o, K, n, acc)
+
 static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc)
 {
+    const operands o = {.a = a, .b = (float *)(uintptr_t)b}; /* not filled: only read */
     switch (m) {
-    case 1: tile(1, c, ldc, a, b, K, n, acc); break;
-    case 2: tile(2, c, ldc, a, b, K, n, acc); break;
-    case 3: tile(3, c, ldc, a, b, K, n, acc); break;
-    case 4: tile(4, c, ldc, a, b, K, n, acc); break;
-    case 5: tile(5, c, ldc, a, b, K, n, acc); break;
+    case 1: TILE(1); break;
+    case 2: TILE(2); break;
+    case 3: TILE(3); break;
+    case 4: TILE(4); break;
+    case 5: TILE(5); break;
 #if defined(__AVX512F__)
-    case 6: tile(6, c, ldc, a, b, K, n, acc); break;
-    case 7: tile(7, c, ldc, a, b, K, n, acc); break;
-    case 8: tile(8, c, ldc, a, b, K, n, acc); break;
-    case 9: tile(9, c, ldc, a, b, K, n, acc); break;
-    case 10: tile(10, c, ldc, a, b, K, n, acc); break;
-    case 11: tile(11, c, ldc, a, b, K, n, acc); break;
-    case 12: tile(12, c, ldc, a, b, K, n, acc); break;
-    case 13: tile(13, c, ldc, a, b, K, n, acc); break;
+    case 6: TILE(6); break;
+    case 7: TILE(7); break;
+    case 8: TILE(8); break;
+    case 9: TILE(9); break;
+    case 10: TILE(10); break;
+    case 11: TILE(11); break;
+    case 12: TILE(12); break;
+    case 13: TILE(13); break;
 #endif
-    default: tile(MR, c, ldc, a, b, K, n, acc); break;
+    default: TILE(MR); break;
+    }
+}
+
+static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
+                             int64_t ldy, int64_t K, int64_t n, bool acc)
+{
+    const operands o = {a, lda, b, y, ldy};
+    if (k_rows && y != NULL) {
+        tile(MR, DOWN, true, c, ldc, o, K, n, acc);
+    } else if (k_rows) {
+        tile(MR, DOWN, false, c, ldc, o, K, n, acc);
+    } else if (y != NULL) {
+        tile(MR, ALONG, true, c, ldc, o, K, n, acc);
+    } else {
+        tile(MR, ALONG, false, c, ldc, o, K, n, acc);
     }
 }
 
@@ -155,6 +219,12 @@ INLINE void pack_turn(float *p, int width, int64_t w, const float *x, int64_t ld
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) {
             r[i] = i < n ? _mm256_mul_ps(alpha, load_8(x + i * ld + k, left)) : _mm256_setzero_ps();
+        }
+        if (k % LINE == 0) { /* the same rows of the next panel */
+#pragma GCC unroll 8
+            for (int i = 0; i < w; i++) {
+                _mm_prefetch(next_at(x, (width + i) * ld + k), _MM_HINT_T0);
+            }
         }
         transpose_8x8(r);
         if (left >= 8) {
@@ -256,7 +326,7 @@ INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a
             const vf y = v_load(at);
             if (m > 1) {
                 /* the next rows, which may not exist: two to four streams alone do not fill the memory's lanes */
-                _mm_prefetch((const char *)((uintptr_t)at + (uintptr_t)(n * ldb) * sizeof *at), _MM_HINT_T0);
+                _mm_prefetch(next_at(at, n * ldb), _MM_HINT_T0);
             }
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
@@ -400,6 +470,7 @@ void SIMD_NAME(mm1__kernels_gemm)(mm1_kernels *k)
     k->gemm_mr = MR;
     k->gemm_nr = NR;
     k->gemm_tile = gemm_tile;
+    k->gemm_tile_direct = gemm_tile_direct;
     k->gemm_pack = gemm_pack;
     k->gemm_few_nt = gemm_few_nt;
     k->gemm_few_nn = gemm_few_nn;

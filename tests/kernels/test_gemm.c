@@ -190,8 +190,8 @@ static void every_small_shape_gives_the_definition(void **state)
 static void blocks_in_every_direction_give_the_definition(void **state)
 {
     (void)state;
-    static const shape shapes[] = {{400, 70, 700}, {5, 2500, 520}, {20, 2100, 300},
-                                   {1, 300, 6000}, {3, 40, 6000},  {350, 300, 257}};
+    static const shape shapes[] = {{400, 70, 700}, {5, 2500, 520},  {20, 2100, 300}, {1, 300, 6000},
+                                   {3, 40, 6000},  {350, 300, 257}, {45, 70, 1024}};
     mm1_threads_set(2);
     for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
         if (!use_isa(isa)) {
@@ -199,7 +199,8 @@ static void blocks_in_every_direction_give_the_definition(void **state)
         }
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             for (int form = 0; form < 4; form++) {
-                check_product(shapes[i], form & 1, form & 2, 3, BIAS | (form & 1 ? ALPHA : ACC), MM1_ACT_NONE);
+                check_product(shapes[i], form & 1, form & 2, shapes[i].K == 1024 ? 0 : 3,
+                              BIAS | (form & 1 ? ALPHA : ACC), MM1_ACT_NONE);
             }
         }
     }
@@ -298,7 +299,7 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
                                               .trans_a = form & 1,
                                               .trans_b = form & 2,
                                               .acc = form == 0,
-                                              .alpha = 0.5f,
+                                              .alpha = i & 1 ? 0.5f : 1.0f,
                                               .bias = bias,
                                               .act = MM1_ACT_GELU});
                     if (n == 1) {
@@ -401,6 +402,51 @@ static void panels_and_few_rows_agree_with_the_reference(void **state)
     free(want);
 }
 
+/* Whole tiles with a in place and b packed in passing, against the definition; the panel is compared too. */
+static void tiles_read_a_in_place(void **state)
+{
+    (void)state;
+    enum { LD = 67, MOST = 64 };
+    float *a = filled((int64_t)LD * LD, 1), *y = filled((int64_t)LD * LD, 2);
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        const mm1_kernels *k = mm1_kernels_for((mm1_isa)isa);
+        if (k == NULL) {
+            continue;
+        }
+        const int64_t mr = k->gemm_mr, nr = k->gemm_nr;
+        for (int64_t K = 0; K <= MOST; K += 1 + K / 20) {
+            for (int form = 0; form < 8; form++) {
+                const bool k_rows = form & 1, fill = form & 2, acc = form & 4;
+                const int64_t n = fill ? nr : nr - K % nr;
+                float *b = filled(MOST * nr, 3), *packed = filled(MOST * nr, 3);
+                float *c = filled(mr * LD, 4), *want = filled(mr * LD, 4);
+                k->gemm_pack(packed, (int)nr, y, LD, K, nr, true, 1.0f);
+                if (!fill) {
+                    memcpy(b, packed, (size_t)(MOST * nr) * sizeof *b);
+                }
+                for (int64_t i = 0; i < mr; i++) {
+                    for (int64_t j = 0; j < n; j++) {
+                        double sum = acc ? (double)want[i * LD + j] : 0;
+                        for (int64_t l = 0; l < K; l++) {
+                            sum += (double)(k_rows ? a[l * LD + i] : a[i * LD + l]) * (double)y[l * LD + j];
+                        }
+                        want[i * LD + j] = (float)sum;
+                    }
+                }
+                k->gemm_tile_direct(c, LD, a, LD, k_rows, b, fill ? y : NULL, LD, K, n, acc);
+                check_close(c, want, mr * LD, 1e-5, 1e-5);
+                check_close(b, packed, MOST * nr, 0, 0);
+                free(b);
+                free(packed);
+                free(c);
+                free(want);
+            }
+        }
+    }
+    free(a);
+    free(y);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -412,6 +458,7 @@ int main(void)
         cmocka_unit_test(k_of_zero_clears_or_leaves_alone),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
         cmocka_unit_test(products_inside_a_parallel_region_are_serial_and_right),
+        cmocka_unit_test(tiles_read_a_in_place),
         cmocka_unit_test(panels_and_few_rows_agree_with_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
