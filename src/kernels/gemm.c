@@ -17,6 +17,7 @@
 enum {
     KC = 512,           /* most k in a chunk */
     NC = 256,           /* columns of b in a block; a multiple of every tile width */
+    NC_APART = 1024,    /* the same where rows of a must be moved apart, which is done once for each block */
     MC = 168,           /* rows that are computed to the side at once */
     FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
     FEW_ROWS_NN = 4,    /* and b [K, N] */
@@ -34,7 +35,7 @@ static const int64_t SERIAL_BELOW = 48 * 48 * 48;
 
 typedef struct scratch {
     float *a; /* A_FLOATS: the rows of a tile where they cannot be read in place */
-    float *b; /* KC x NC */
+    float *b; /* KC x NC_APART */
     float *c; /* MC x NC, for a product whose old c is needed after the activation */
 } scratch;
 
@@ -44,7 +45,7 @@ static struct {
     int n;
 } pool;
 
-enum { A_FLOATS = FEW_ROWS_NT * FEW_K, B_FLOATS = KC * NC, C_FLOATS = MC * NC };
+enum { A_FLOATS = FEW_ROWS_NT * FEW_K, B_FLOATS = KC * NC_APART, C_FLOATS = MC * NC };
 
 mm1_status mm1__gemm_scratch_init(mm1_error *err)
 {
@@ -131,8 +132,14 @@ typedef struct strip {
     bool k_rows;
 } strip;
 
+/* Whether the rows of a tile fall into the same lines of L1, which then holds fewer than there are. */
+static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
+{
+    return !g->trans_a && kern->gemm_mr > L1_WAYS && g->lda % PAGE_FLOATS == 0;
+}
+
 /* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, packed if the tile is not whole or scaled, or
- * moved apart if all its rows fall into the same lines of L1. */
+ * moved apart. */
 static strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
                        int64_t k, int64_t kc)
 {
@@ -142,7 +149,7 @@ static strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const sc
         kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
         return (strip){s->a, mr, true};
     }
-    if (!g->trans_a && mr > L1_WAYS && lda % PAGE_FLOATS == 0) {
+    if (is_apart(g, kern)) {
         for (int64_t r = 0; r < mr; r++) {
             memcpy(s->a + r * (kc + APART), a + r * lda, (size_t)kc * sizeof *a);
         }
@@ -180,7 +187,8 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
     const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
     const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, KC)), 8) * 8;
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const int64_t block = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, NC)), nr) * nr;
+    const int64_t widest = is_apart(g, kern) ? NC_APART : NC;
+    const int64_t block = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
     for (int64_t j = n0; j < n1; j += block) {
         const int64_t nc = min64(block, n1 - j);
         for (int64_t k = 0; k < g->K || k == 0; k += chunk) {
