@@ -207,17 +207,19 @@ static int cmd_attention(int argc, char **argv)
         const mm1_attention_result *x = &r[i];
         if (a.json) {
             (void)json_array_append_new(
-                rows, json_pack("{s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:f, s:f}", "batch", (json_int_t)x->B,
-                                "positions", (json_int_t)x->T, "heads", (json_int_t)x->H, "kv_heads",
-                                (json_int_t)x->Hkv, "head_dim", (json_int_t)x->D, "causal", (int)x->causal,
-                                "forward_gflops", 1e-9 * x->forward, "forward_fraction_of_peak", x->forward_share,
-                                "backward_gflops", 1e-9 * x->backward, "backward_fraction_of_peak", x->backward_share));
+                rows,
+                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:f, s:f, s:f, s:f}", "batch", (json_int_t)x->B,
+                          "positions", (json_int_t)x->T, "examples", (json_int_t)x->examples, "heads", (json_int_t)x->H,
+                          "kv_heads", (json_int_t)x->Hkv, "head_dim", (json_int_t)x->D, "causal", (int)x->causal,
+                          "forward_gflops", 1e-9 * x->forward, "forward_fraction_of_peak", x->forward_share,
+                          "backward_gflops", 1e-9 * x->backward, "backward_fraction_of_peak", x->backward_share));
         } else {
-            (void)printf("B %2lld  T %4lld  heads %lld/%lld of %3lld  %-6s  forward %6.1f GFLOP/s (%.2f of peak)  "
-                         "backward %6.1f (%.2f)\n",
-                         (long long)x->B, (long long)x->T, (long long)x->H, (long long)x->Hkv, (long long)x->D,
-                         x->causal ? "causal" : "all", 1e-9 * x->forward, x->forward_share, 1e-9 * x->backward,
-                         x->backward_share);
+            (void)printf(
+                "B %2lld  T %5lld of %2lld  heads %lld/%lld of %3lld  %-6s  forward %6.1f GFLOP/s (%.2f of peak)  "
+                "backward %6.1f (%.2f)\n",
+                (long long)x->B, (long long)x->T, (long long)x->examples, (long long)x->H, (long long)x->Hkv,
+                (long long)x->D, x->causal ? "causal" : "all", 1e-9 * x->forward, x->forward_share, 1e-9 * x->backward,
+                x->backward_share);
         }
     }
     if (rows != NULL) {

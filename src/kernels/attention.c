@@ -1,15 +1,18 @@
 /* attention.c - see attention.h.  Tiles after FlashAttention (Dao et al. 2022), each product by the table's gemm_tile.
  *
- * Work is handed out by (sequence, key head), in the forward pass also by stretches of queries where those are few.  An
- * item packs its keys and values once (rotary positions turn them on the way), then takes the queries of its heads in
+ * Work is handed out by (sequence, key head), and by stretches of queries where those are few.  An item packs the keys
+ * and values that its queries see once (rotary positions turn them on the way), then takes the queries of its heads in
  * tiles of TQ and, for each, the keys in tiles of TK:
  *
  *   forward    s = q k^T;  online softmax;  o = o * factor + p v
  *   backward   s = q k^T;  dp = do v^T;  p, ds;  dv += p^T do;  dk += ds^T q;  dq += ds k
  *
  * Within a tile, panels of rows look only at the columns that some row of theirs sees, so a causal mask costs half.
- * Tiles lie at multiples of TQ and TK whatever the thread, and dk and dv of a key head belong to one item: results do
- * not depend on the number of threads. */
+ *
+ * Results do not depend on the number of threads.  Tiles of queries lie at multiples of TQ, cut only where the mask
+ * says so; their tiles of keys begin at the first panel that they see.  dk and dv of a key head are sums over its
+ * queries: where the backward pass splits these, the number of stretches depends on the shape alone, each stretch has
+ * sums of its own, and a second pass adds these up in order. */
 #include "kernels/attention.h"
 
 #include "base/alloc.h"
@@ -23,7 +26,9 @@ enum {
     TK = 96,     /* keys in a tile: a multiple of every panel width */
     MR_MAX = 16, /* room for any table's panels */
     NR_MAX = 32,
-    DECODE_T = 4, /* up to so many queries, keys and values are read as they are */
+    DECODE_T = 4,   /* up to so many queries, keys and values are read as they are */
+    ITEMS = 16,     /* the backward pass splits queries to have so many items; not more, each has sums of its own */
+    ADD_KEYS = 512, /* keys whose sums are added at a time */
 };
 
 typedef struct tile {
@@ -33,7 +38,7 @@ typedef struct tile {
     int32_t min_lo, max_hi;       /* over the queries that see something; min_lo >= max_hi if none does */
 } tile;
 
-/* Scratch of one thread.  Dn and Sn are D and S rounded up to panels. */
+/* Scratch of one thread; D and S are rounded up to panels. */
 typedef struct room {
     float *kt;      /* k as columns: panels [D, nr] over keys */
     float *vt;      /* v the same (backward) */
@@ -44,7 +49,7 @@ typedef struct room {
     float *p;       /* packed p or ds */
     float *acc;     /* o or dq of the tile [TQ, D] */
     float *turned;  /* rotated rows of q or k on their way into panels [S or TQ, D] */
-    float *dk, *dv; /* backward: gradients of the item [S, D] */
+    float *dk, *dv; /* backward: gradients of the item [S, D], from its first key on */
     float *row[4];  /* row_max, row_sum, factor; lse, delta */
 } room;
 
@@ -54,6 +59,7 @@ typedef struct job {
     char *scratch;
     int64_t tq;      /* queries in a tile */
     int64_t n_parts; /* stretches of queries */
+    float *sums;     /* backward, n_parts > 1: dk and dv of each item, see item_sums() */
     float *o, *lse;
     float *dq, *dk, *dv;
     const float *d_o;
@@ -76,13 +82,19 @@ static int64_t round_up(int64_t n, int64_t to)
 
 /* ------------------------------------------------------------------------------------------------ scratch */
 
-/* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
-static size_t lay_out(room *r, char *base, int64_t S, int64_t D)
+static int64_t sum_floats(const mm1_attention_args *a)
 {
-    const size_t dn = (size_t)round_up(D, NR_MAX), sn = (size_t)round_up(S > 0 ? S : 1, TK), tq = TQ + MR_MAX;
+    return round_up(a->S > 0 ? a->S : 1, TK) * round_up(a->D, NR_MAX);
+}
+
+/* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
+static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool backward)
+{
+    const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX, keys = (size_t)sum_floats(a);
+    const size_t back = backward ? keys : 0;
     const size_t sizes[] = {
-        sn * dn, sn * dn, sn * dn, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
-        tq * dn, tq,      tq,      tq,      tq,      sn * dn, sn * dn, sn * dn};
+        keys,    back, keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
+        tq * dn, tq,   tq,   tq,      tq,      keys,    back,    back};
     float **const parts[] = {&r->kt,     &r->vt,     &r->kd,     &r->qa,     &r->da,  &r->qb,
                              &r->db,     &r->s,      &r->dp,     &r->p,      &r->acc, &r->row[0],
                              &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk,  &r->dv};
@@ -94,17 +106,32 @@ static size_t lay_out(room *r, char *base, int64_t S, int64_t D)
     return bytes;
 }
 
-size_t mm1_attention_scratch_bytes(const mm1_attention_args *args)
+/* Stretches of queries of the backward pass: of the shape alone; none shorter than four tiles of one head. */
+static int64_t backward_parts(const mm1_attention_args *a)
+{
+    const int64_t n_heads = a->B * a->Hkv;
+    if (n_heads <= 0 || n_heads >= ITEMS) {
+        return 1;
+    }
+    const int64_t most = min64((a->T + TQ - 1) / TQ, a->T * (a->H / a->Hkv) / (4 * TQ));
+    return max64(min64((ITEMS + n_heads - 1) / n_heads, most), 1);
+}
+
+size_t mm1_attention_scratch_bytes(const mm1_attention_args *args, bool backward)
 {
     room r;
-    return lay_out(&r, NULL, args->S, args->D) * (size_t)mm1_threads();
+    const int64_t n_parts = backward ? backward_parts(args) : 1;
+    const int64_t n_sums = n_parts > 1 ? 2 * args->B * args->Hkv * n_parts : 0;
+    return lay_out(&r, NULL, args, backward) * (size_t)mm1_threads() +
+           (size_t)(n_sums * sum_floats(args)) * sizeof(float);
 }
 
 static room my_room(const job *j)
 {
     room r;
-    const size_t each = lay_out(&r, NULL, j->a->S, j->a->D);
-    (void)lay_out(&r, j->scratch + (size_t)mm1_thread_index() * each, j->a->S, j->a->D);
+    const bool backward = j->d_o != NULL;
+    const size_t each = lay_out(&r, NULL, j->a, backward);
+    (void)lay_out(&r, j->scratch + (size_t)mm1_thread_index() * each, j->a, backward);
     return r;
 }
 
@@ -125,6 +152,12 @@ static void tile_take(tile *t, const job *j, int64_t b, int64_t t0, int64_t t1)
             t->max_hi = t->hi[r] > t->max_hi ? t->hi[r] : t->max_hi;
         }
     }
+}
+
+/* The first key of a tile's first tile of keys: a panel begins there. */
+static int64_t tile_first_key(const tile *t, const mm1_kernels *kern)
+{
+    return t->min_lo / kern->gemm_nr * kern->gemm_nr;
 }
 
 /* Moves to the n keys from n0 on; false if no query of the tile sees any of them. */
@@ -247,7 +280,7 @@ static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, 
     }
 }
 
-/* The keys [*s0, *s1), from a tile boundary on, that the queries [t0, t1) see. */
+/* The keys [*s0, *s1), from a panel on, that the queries [t0, t1) see. */
 static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *s0, int64_t *s1)
 {
     const mm1_attention_args *a = j->a;
@@ -260,7 +293,7 @@ static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *
             *s1 = max64(*s1, hi);
         }
     }
-    *s0 = *s1 == 0 ? 0 : *s0 / TK * TK;
+    *s0 = *s1 == 0 ? 0 : *s0 / j->kern->gemm_nr * j->kern->gemm_nr;
 }
 
 /* ------------------------------------------------------------------------------------------------ forward */
@@ -306,7 +339,7 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t->m);
     kern->gemm_pack(r->qa, kern->gemm_mr, q, ldq, D, t->m, false, a->scale);
     start_rows(r, t->m, D);
-    for (int64_t n0 = t->min_lo / TK * TK; n0 < t->max_hi; n0 += TK) {
+    for (int64_t n0 = tile_first_key(t, kern); n0 < t->max_hi; n0 += TK) {
         const int64_t n = min64(TK, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;
@@ -321,7 +354,29 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     }
 }
 
-/* Item i: a stretch of queries of (b, g), the later and longer stretches first. */
+/* An item is a stretch of queries of (b, g); the later ones, which see more if the mask is causal, come first. */
+typedef struct item {
+    int64_t b, g, part;
+    int64_t t0, t1; /* its queries */
+    int64_t s0, s1; /* the keys that they see, from a panel on */
+} item;
+
+static item item_of(const job *j, int64_t b, int64_t g, int64_t part)
+{
+    const int64_t T = j->a->T, n_tiles = (T + j->tq - 1) / j->tq;
+    item x = {.b = b, .g = g, .part = part};
+    x.t0 = n_tiles * part / j->n_parts * j->tq;
+    x.t1 = min64(n_tiles * (part + 1) / j->n_parts * j->tq, T);
+    keys_seen(j, b, x.t0, x.t1, &x.s0, &x.s1);
+    return x;
+}
+
+static item item_at(const job *j, int64_t i)
+{
+    const int64_t B = j->a->B, Hkv = j->a->Hkv;
+    return item_of(j, i / Hkv % B, i % Hkv, j->n_parts - 1 - i / Hkv / B);
+}
+
 static void forward_item(void *ctx, int64_t i, int64_t end)
 {
     const job *j = ctx;
@@ -330,21 +385,16 @@ static void forward_item(void *ctx, int64_t i, int64_t end)
     const room r = my_room(j);
     tile t;
     for (; i < end; i++) {
-        const int64_t g = i % a->Hkv, b = i / a->Hkv % a->B, part = j->n_parts - 1 - i / a->Hkv / a->B;
-        const int64_t n_tiles = (a->T + j->tq - 1) / j->tq;
-        const int64_t t0 = n_tiles * part / j->n_parts * j->tq,
-                      t1 = min64(n_tiles * (part + 1) / j->n_parts * j->tq, a->T);
-        const int64_t n_heads = a->H / a->Hkv;
-        int64_t s0, s1;
-        keys_seen(j, b, t0, t1, &s0, &s1);
+        const item x = item_at(j, i);
+        const int64_t n_heads = a->H / a->Hkv, n_keys = x.s1 - x.s0;
         int64_t ldk = a->ldk;
-        const float *k = turned(j, r.turned, a->k + (b * a->S + s0) * ldk + g * a->D, &ldk, b, s0, s1 - s0);
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, s1 - s0, false, 1.0f);
-        kern->gemm_pack(r.kd, kern->gemm_nr, a->v + (b * a->S + s0) * a->ldv + g * a->D, a->ldv, s1 - s0, a->D, true,
-                        1.0f);
-        for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
-            for (int64_t q0 = t0; q0 < t1; q0 += j->tq) {
-                forward_tile(j, &r, &t, b, h, q0, min64(q0 + j->tq, t1), s0, s1 - s0);
+        const float *k = turned(j, r.turned, a->k + (x.b * a->S + x.s0) * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
+        const float *v = a->v + (x.b * a->S + x.s0) * a->ldv + x.g * a->D;
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, 1.0f);
+        kern->gemm_pack(r.kd, kern->gemm_nr, v, a->ldv, n_keys, a->D, true, 1.0f);
+        for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
+            for (int64_t q0 = x.t0; q0 < x.t1; q0 += j->tq) {
+                forward_tile(j, &r, &t, x.b, h, q0, min64(q0 + j->tq, x.t1), x.s0, n_keys);
             }
         }
     }
@@ -433,7 +483,7 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
         delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
     }
     memset(r->acc, 0, (size_t)(t->m * D) * sizeof *r->acc);
-    for (int64_t n0 = t->min_lo / TK * TK; n0 < t->max_hi; n0 += TK) {
+    for (int64_t n0 = tile_first_key(t, kern); n0 < t->max_hi; n0 += TK) {
         const int64_t n = min64(TK, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;
@@ -449,22 +499,62 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
     turn_back(j, j->dq + (b * a->T + t0) * a->ldq + h * D, a->ldq, r->acc, b, t0, t->m);
 }
 
-/* The gradients of the keys [s0, s1) that some query sees; the others get 0. */
-static void finish_keys(const job *j, const room *r, int64_t b, int64_t g, int64_t s0, int64_t s1)
+/* dk of an item that has sums of its own, [S, D] from its first key on; dv follows sum_floats() behind. */
+static float *item_sums(const job *j, const item *x)
 {
-    const mm1_attention_args *a = j->a;
-    const size_t bytes = (size_t)a->D * sizeof *r->dk;
-    float *dk = j->dk + b * a->S * a->ldk + g * a->D, *dv = j->dv + b * a->S * a->ldv + g * a->D;
-    for (int64_t s = 0; s < a->S; s++) {
-        if (s < s0 || s >= s1) {
-            memset(dk + s * a->ldk, 0, bytes);
-            memset(dv + s * a->ldv, 0, bytes);
-        } else {
-            memcpy(dv + s * a->ldv, r->dv + (s - s0) * a->D, bytes);
+    return j->sums + ((x->b * j->a->Hkv + x->g) * j->n_parts + x->part) * 2 * sum_floats(j->a);
+}
+
+/* The gradients of the keys [s0, s1) of (b, g) out of those of its parts, in order; 0 where nobody sees a key.  dk and
+ * dv [s1 - s0, D] are room for sums. */
+static void add_parts(const job *j, float *dk, float *dv, int64_t b, int64_t g, int64_t s0, int64_t s1)
+{
+    const int64_t D = j->a->D, dv_at = sum_floats(j->a);
+    memset(dk, 0, (size_t)((s1 - s0) * D) * sizeof *dk);
+    memset(dv, 0, (size_t)((s1 - s0) * D) * sizeof *dv);
+    for (int64_t part = 0; part < j->n_parts; part++) {
+        const item x = item_of(j, b, g, part);
+        const int64_t from = max64(s0, x.s0), n = (min64(s1, x.s1) - from) * D;
+        const float *part_dk = item_sums(j, &x) + (from - x.s0) * D;
+        if (n > 0) {
+            j->kern->add(dk + (from - s0) * D, dk + (from - s0) * D, part_dk, n);
+            j->kern->add(dv + (from - s0) * D, dv + (from - s0) * D, part_dk + dv_at, n);
         }
     }
+}
+
+static void finish_keys(const job *j, const float *dk, const float *dv, int64_t b, int64_t g, int64_t s0, int64_t s1)
+{
+    const mm1_attention_args *a = j->a;
+    float *to = j->dv + (b * a->S + s0) * a->ldv + g * a->D;
+    for (int64_t i = 0; i < s1 - s0; i++) {
+        memcpy(to + i * a->ldv, dv + i * a->D, (size_t)a->D * sizeof *to);
+    }
     if (s0 < s1) {
-        turn_back(j, dk + s0 * a->ldk, a->ldk, r->dk, b, s0, s1 - s0);
+        turn_back(j, j->dk + (b * a->S + s0) * a->ldk + g * a->D, a->ldk, dk, b, s0, s1 - s0);
+    }
+}
+
+static void zero_keys(const job *j, int64_t b, int64_t g, int64_t s0, int64_t s1)
+{
+    const mm1_attention_args *a = j->a;
+    for (int64_t s = b * a->S + s0; s < b * a->S + s1; s++) {
+        memset(j->dk + s * a->ldk + g * a->D, 0, (size_t)a->D * sizeof *j->dk);
+        memset(j->dv + s * a->ldv + g * a->D, 0, (size_t)a->D * sizeof *j->dv);
+    }
+}
+
+/* Item i of the second pass: ADD_KEYS keys of one (b, g). */
+static void add_item(void *ctx, int64_t i, int64_t end)
+{
+    const job *j = ctx;
+    const mm1_attention_args *a = j->a;
+    const room r = my_room(j);
+    for (; i < end; i++) {
+        const int64_t g = i % a->Hkv, b = i / a->Hkv % a->B, s0 = i / a->Hkv / a->B * ADD_KEYS;
+        const int64_t s1 = min64(s0 + ADD_KEYS, a->S);
+        add_parts(j, r.dk, r.dv, b, g, s0, s1);
+        finish_keys(j, r.dk, r.dv, b, g, s0, s1);
     }
 }
 
@@ -473,26 +563,33 @@ static void backward_item(void *ctx, int64_t i, int64_t end)
     const job *j = ctx;
     const mm1_attention_args *a = j->a;
     const mm1_kernels *kern = j->kern;
-    const room r = my_room(j);
+    room r = my_room(j);
     tile t;
     for (; i < end; i++) {
-        const int64_t g = i % a->Hkv, b = i / a->Hkv, n_heads = a->H / a->Hkv;
-        int64_t s0, s1;
-        keys_seen(j, b, 0, a->T, &s0, &s1);
+        const item x = item_at(j, i);
+        const int64_t n_heads = a->H / a->Hkv, n_keys = x.s1 - x.s0;
         int64_t ldk = a->ldk;
-        const float *k = turned(j, r.turned, a->k + (b * a->S + s0) * ldk + g * a->D, &ldk, b, s0, s1 - s0);
-        const float *v = a->v + (b * a->S + s0) * a->ldv + g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, s1 - s0, false, 1.0f);
-        kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, s1 - s0, false, 1.0f);
-        kern->gemm_pack(r.kd, kern->gemm_nr, k, ldk, s1 - s0, a->D, true, 1.0f);
-        memset(r.dk, 0, (size_t)((s1 - s0) * a->D) * sizeof *r.dk);
-        memset(r.dv, 0, (size_t)((s1 - s0) * a->D) * sizeof *r.dv);
-        for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
-            for (int64_t t0 = 0; t0 < a->T; t0 += j->tq) {
-                backward_tile(j, &r, &t, b, h, t0, min64(t0 + j->tq, a->T), s0, s1 - s0);
+        const float *k = turned(j, r.turned, a->k + (x.b * a->S + x.s0) * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
+        const float *v = a->v + (x.b * a->S + x.s0) * a->ldv + x.g * a->D;
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, 1.0f);
+        kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, n_keys, false, 1.0f);
+        kern->gemm_pack(r.kd, kern->gemm_nr, k, ldk, n_keys, a->D, true, 1.0f);
+        if (j->n_parts > 1) {
+            r.dk = item_sums(j, &x);
+            r.dv = r.dk + sum_floats(a);
+        }
+        memset(r.dk, 0, (size_t)(n_keys * a->D) * sizeof *r.dk);
+        memset(r.dv, 0, (size_t)(n_keys * a->D) * sizeof *r.dv);
+        for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
+            for (int64_t q0 = x.t0; q0 < x.t1; q0 += j->tq) {
+                backward_tile(j, &r, &t, x.b, h, q0, min64(q0 + j->tq, x.t1), x.s0, n_keys);
             }
         }
-        finish_keys(j, &r, b, g, s0, s1);
+        if (j->n_parts == 1) {
+            finish_keys(j, r.dk, r.dv, x.b, x.g, x.s0, x.s1);
+            zero_keys(j, x.b, x.g, 0, x.s0);
+            zero_keys(j, x.b, x.g, x.s1, a->S);
+        }
     }
 }
 
@@ -500,13 +597,20 @@ void mm1_attention_bwd(float *dq, float *dk, float *dv, const float *d_o, const 
                        const mm1_attention_args *args, void *scratch)
 {
     job j = make_job(args, scratch);
+    room r;
+    if (args->D <= 0) {
+        return;
+    }
     j.dq = dq;
     j.dk = dk;
     j.dv = dv;
     j.d_o = d_o;
     j.o = (float *)(uintptr_t)o;     /* only read */
     j.lse = (float *)(uintptr_t)lse; /* only read */
-    if (args->D > 0) {
-        mm1_parallel_each(args->B * args->Hkv, backward_item, &j);
+    j.n_parts = backward_parts(args);
+    j.sums = (float *)(void *)(j.scratch + lay_out(&r, NULL, args, true) * (size_t)mm1_threads());
+    mm1_parallel_each(args->B * args->Hkv * j.n_parts, backward_item, &j);
+    if (j.n_parts > 1) {
+        mm1_parallel_each(args->B * args->Hkv * ((args->S + ADD_KEYS - 1) / ADD_KEYS), add_item, &j);
     }
 }

@@ -13,11 +13,13 @@
  * position to the next), heads following each other in a row, sequences following each other without gap.  H is a
  * multiple of Hkv: query head h reads key head h / (H / Hkv) (grouped-query attention).
  *
- * Threads: OpenMP, split over (b, head group); results do not depend on the number of threads. */
+ * Threads: split over (b, key head) and, where those are few, over queries; results do not depend on the number of
+ * threads. */
 #ifndef MM1_KERNELS_ATTENTION_H
 #define MM1_KERNELS_ATTENTION_H
 
 #include <mm1/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -33,8 +35,9 @@ typedef struct mm1_attention_args {
     const float *cos_sin;
 } mm1_attention_args;
 
-/* Bytes of 64-byte aligned scratch that both functions need for these sizes and mm1_threads() threads; linear in S. */
-size_t mm1_attention_scratch_bytes(const mm1_attention_args *args);
+/* Bytes of 64-byte aligned scratch for these sizes and mm1_threads() threads, linear in S: what the forward pass needs,
+ * or, with `backward`, what either needs. */
+size_t mm1_attention_scratch_bytes(const mm1_attention_args *args, bool backward);
 
 /* o is overwritten; lse [B, H, T] = log sum exp of the scaled scores, saved for the backward pass (-INFINITY where
  * nothing is seen). */

@@ -10,11 +10,12 @@
 typedef struct mm1_attention_result {
     int64_t B, T, H, Hkv, D;
     bool causal;
+    int64_t examples;                     /* of equal length, packed into each sequence */
     double forward, backward;             /* useful operations a second, of the median run: 4 D and 10 D a pair seen */
     double forward_share, backward_share; /* of the multiply-adds probed around each run, median */
 } mm1_attention_result;
 
-enum { MM1_BENCH_ATTENTION_SHAPES = 8 };
+enum { MM1_BENCH_ATTENTION_SHAPES = 12 };
 
 /* All shapes that are measured, with the threads (0: as everywhere) and kernels that are set here. */
 MM1_NODISCARD mm1_status mm1_bench_attention_run(int threads, mm1_attention_result out[MM1_BENCH_ATTENTION_SHAPES],

@@ -353,13 +353,14 @@ static void attention_table(mm1_buf *b, const json_t *attention)
 {
     size_t i;
     json_t *row;
-    mm1_buf_puts(b, "\n## Attention\n\n| batch | positions | heads | of | mask | forward, GFLOP/s | of the peak | "
-                    "backward, GFLOP/s | of the peak |\n| --: | --: | --: | --: | --- | --: | --: | --: | --: |\n");
+    mm1_buf_puts(
+        b, "\n## Attention\n\n| batch | positions | examples | heads | of | mask | forward, GFLOP/s | of the peak | "
+           "backward, GFLOP/s | of the peak |\n| --: | --: | --: | --: | --: | --- | --: | --: | --: | --: |\n");
     json_array_foreach(json_object_get(attention, "rows"), i, row)
     {
-        mm1_buf_printf(b, "| %.0f | %.0f | %.0f/%.0f | %.0f | %s |", number(row, "batch"), number(row, "positions"),
-                       number(row, "heads"), number(row, "kv_heads"), number(row, "head_dim"),
-                       json_is_true(json_object_get(row, "causal")) ? "causal" : "all");
+        mm1_buf_printf(b, "| %.0f | %.0f | %.0f | %.0f/%.0f | %.0f | %s |", number(row, "batch"),
+                       number(row, "positions"), number(row, "examples"), number(row, "heads"), number(row, "kv_heads"),
+                       number(row, "head_dim"), json_is_true(json_object_get(row, "causal")) ? "causal" : "all");
         put_number(b, 1, number(row, "forward_gflops"), "");
         put_number(b, 2, number(row, "forward_fraction_of_peak"), "");
         put_number(b, 1, number(row, "backward_gflops"), "");

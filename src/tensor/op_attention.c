@@ -88,7 +88,7 @@ static void attention_backward(mm1_tape *t, mm1_node *base)
     const attention_node *n = (const attention_node *)(const void *)base;
     const mm1_attention_spec *s = &n->spec;
     const int64_t wq = s->H * s->D, wk = s->Hkv * s->D;
-    const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&n->args) / sizeof(float)) + 16;
+    const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&n->args, true) / sizeof(float)) + 16;
     mm1_tensor *const inputs[3] = {n->q, n->k, n->v};
     const int64_t width[3] = {wq, wk, wk}, col[3] = {s->q_col, s->k_col, s->v_col};
     grad_room rooms[3];
@@ -166,7 +166,8 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
                                      .scale = 1.0f / sqrtf((float)s->D),
                                      .position = s->position,
                                      .cos_sin = s->cos_sin};
-    const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&args) / sizeof(float)) + 16;
+    /* As much as the backward pass will take, so that it finds this again. */
+    const int64_t scratch_len = (int64_t)(mm1_attention_scratch_bytes(&args, o->needs_grad) / sizeof(float)) + 16;
     float *scratch = mm1__tape_scratch(t, scratch_len);
     if (scratch == NULL) {
         return NULL;
@@ -238,7 +239,7 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
                                      .lo = s->lo,
                                      .hi = s->hi,
                                      .scale = 1.0f / sqrtf((float)s->D)};
-    float *scratch = mm1__tape_floats(t, (int64_t)(mm1_attention_scratch_bytes(&args) / sizeof(float)) + 16);
+    float *scratch = mm1__tape_floats(t, (int64_t)(mm1_attention_scratch_bytes(&args, false) / sizeof(float)) + 16);
     if (scratch == NULL) {
         return NULL;
     }

@@ -6,7 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/kernels.h"
 
-typedef enum mask { CAUSAL, PACKED, BOTH_WAYS, PREFIX, CACHE, HOLES } mask;
+typedef enum mask { CAUSAL, PACKED, LONG_PACKED, BOTH_WAYS, PREFIX, CACHE, HOLES } mask;
 enum { N_MASKS = HOLES + 1 };
 
 typedef struct shape {
@@ -53,6 +53,9 @@ static void see(problem *p, mask kind)
                     start = (int32_t)t;
                 }
                 lo = start;
+            } else if (kind == LONG_PACKED) {
+                /* examples of 150 and 75 in turn; they begin anywhere in a tile */
+                lo = (int32_t)(t / 225 * 225 + (t % 225 < 150 ? 0 : 150));
             } else if (kind == BOTH_WAYS) {
                 hi = S;
             } else if (kind == PREFIX) {
@@ -187,13 +190,18 @@ static void define_bwd(problem *p)
 
 static void run(problem *p)
 {
-    void *scratch = mm1_alloc(mm1_attention_scratch_bytes(&p->a), 1);
-    assert_non_null(scratch);
-    memset(scratch, 0xff, mm1_attention_scratch_bytes(&p->a)); /* NaN: nothing may be read before it is written */
-    mm1_attention_fwd(p->got_o, p->got_lse, &p->a, scratch);
-    memset(scratch, 0xff, mm1_attention_scratch_bytes(&p->a));
-    mm1_attention_bwd(p->got_dq, p->got_dk, p->got_dv, p->d_o, p->got_o, p->got_lse, &p->a, scratch);
-    mm1_free(scratch);
+    /* Each of its own size, so that a tool sees what lies beyond; NaN: nothing may be read before it is written. */
+    const size_t fwd_bytes = mm1_attention_scratch_bytes(&p->a, false),
+                 bwd_bytes = mm1_attention_scratch_bytes(&p->a, true);
+    void *fwd = mm1_alloc(fwd_bytes, 1), *bwd = mm1_alloc(bwd_bytes, 1);
+    assert_non_null(fwd);
+    assert_non_null(bwd);
+    memset(fwd, 0xff, fwd_bytes);
+    mm1_attention_fwd(p->got_o, p->got_lse, &p->a, fwd);
+    memset(bwd, 0xff, bwd_bytes);
+    mm1_attention_bwd(p->got_dq, p->got_dk, p->got_dv, p->d_o, p->got_o, p->got_lse, &p->a, bwd);
+    mm1_free(bwd);
+    mm1_free(fwd);
 }
 
 /* Rows of `width` are compared with the wanted ones; what lies between rows must be as check_fill(seed 9) left it. */
@@ -288,6 +296,22 @@ static void lengths_around_tiles_give_the_definition(void **state)
             check_problem((shape){1, 60, lengths[i], 2, 2, 16, 5}, BOTH_WAYS);
             check_problem((shape){1, lengths[i], 50, 2, 2, 16, 0}, BOTH_WAYS);
             check_problem((shape){1, lengths[i], lengths[i], 1, 1, 32, 0}, CAUSAL);
+        }
+    }
+}
+
+static void a_few_long_sequences_split_into_stretches_give_the_definition(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{1, 1100, 1100, 2, 1, 16, 1}, {2, 500, 500, 6, 2, 8, 0}, {1, 400, 430, 4, 1, 32, 2}};
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use(isa, 2)) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            for (int kind = 0; kind < N_MASKS; kind++) {
+                check_problem(shapes[i], (mask)kind);
+            }
         }
     }
 }
@@ -448,27 +472,33 @@ static void a_long_sequence_needs_memory_linear_in_its_length(void **state)
 {
     (void)state;
     mm1_threads_set(2);
-    mm1_attention_args a = {.B = 4, .T = 16384, .S = 16384, .H = 16, .Hkv = 4, .D = 64};
-    const size_t full = mm1_attention_scratch_bytes(&a);
-    a.S = 8192;
-    assert_true(full < 2 * mm1_attention_scratch_bytes(&a));
-    assert_true(full < (size_t)64 << 20);
+    for (int64_t B = 1; B <= 4; B += 3) { /* with stretches of queries and without */
+        mm1_attention_args a = {.B = B, .T = 16384, .S = 16384, .H = 16, .Hkv = 4, .D = 64};
+        const size_t fwd = mm1_attention_scratch_bytes(&a, false), bwd = mm1_attention_scratch_bytes(&a, true);
+        a.T = a.S = 8192;
+        assert_true(fwd < 2 * mm1_attention_scratch_bytes(&a, false));
+        assert_true(bwd < 2 * mm1_attention_scratch_bytes(&a, true));
+        assert_true(fwd < (size_t)32 << 20);
+        assert_true(bwd < (size_t)(B == 1 ? 192 : 64) << 20);
+    }
 }
 
 static void any_number_of_threads_gives_the_same_bits(void **state)
 {
     (void)state;
-    static const shape shapes[] = {{1, 400, 400, 2, 1, 32, 0}, {2, 130, 200, 6, 3, 16, 1}, {2, 1, 300, 6, 3, 16, 0}};
+    static const shape shapes[] = {
+        {1, 700, 700, 4, 1, 32, 0}, {2, 130, 200, 6, 3, 16, 1}, {2, 1, 300, 6, 3, 16, 0}, {1, 900, 900, 2, 1, 16, 0}};
+    static const mask kinds[] = {PACKED, CACHE, CACHE, LONG_PACKED};
     for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
         if (!use(isa, 1)) {
             continue;
         }
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-            problem first = problem_make(shapes[i], i == 0 ? PACKED : CACHE, 2);
+            problem first = problem_make(shapes[i], kinds[i], 2);
             assert_true(use(isa, 1));
             run(&first);
             for (int n = 2; n <= 4; n++) {
-                problem p = problem_make(shapes[i], i == 0 ? PACKED : CACHE, 2);
+                problem p = problem_make(shapes[i], kinds[i], 2);
                 assert_true(use(isa, n));
                 run(&p);
                 assert_memory_equal(p.got_o, first.got_o, (size_t)p.n_o * sizeof *p.got_o);
@@ -489,6 +519,7 @@ int main(void)
         cmocka_unit_test(every_mask_and_head_width_gives_the_definition),
         cmocka_unit_test(every_small_length_gives_the_definition),
         cmocka_unit_test(lengths_around_tiles_give_the_definition),
+        cmocka_unit_test(a_few_long_sequences_split_into_stretches_give_the_definition),
         cmocka_unit_test(decoding_with_a_cache_gives_the_definition),
         cmocka_unit_test(rotating_inside_is_rotating_before_and_after),
         cmocka_unit_test(gradients_agree_with_differences),
