@@ -23,7 +23,10 @@ enum {
     HEAD_DIM = 64,
     VOCAB = 32768,
     XENT_ROWS = N / VOCAB,
-    TILE = 64, /* attention tiles are TILE x TILE */
+    TILE = 64,   /* attention tiles are TILE x TILE */
+    DEPTH = 256, /* of the products of tiles */
+    BLOCK = 96,  /* these tiles make up BLOCK x BLOCK */
+    FEW = 4,     /* rows of the products that read b as it is */
     IMAGES = 1,
     SIDE = 27,
     POOLED = 12,
@@ -50,6 +53,23 @@ typedef struct entry {
         call;                                                                                                          \
     }
 
+static void run_gemm_tile(const mm1_kernels *k)
+{
+    for (int i = 0; i < BLOCK; i += k->gemm_mr) {
+        for (int j = 0; j < BLOCK; j += k->gemm_nr) {
+            const int m = BLOCK - i < k->gemm_mr ? BLOCK - i : k->gemm_mr;
+            const int n = BLOCK - j < k->gemm_nr ? BLOCK - j : k->gemm_nr;
+            k->gemm_tile(out + i * BLOCK + j, BLOCK, x + i * DEPTH, y + j * DEPTH, DEPTH, m, n, false);
+        }
+    }
+}
+
+RUN(gemm_pack_a, k->gemm_pack(wide, k->gemm_mr, x, WIDTH, WIDTH, ROWS, false, 1))
+RUN(gemm_pack_b, k->gemm_pack(wide, k->gemm_nr, x, WIDTH, WIDTH, ROWS, false, 1))
+RUN(gemm_pack_a_turned, k->gemm_pack(wide, k->gemm_mr, x, WIDTH, ROWS, WIDTH, true, 1))
+RUN(gemm_pack_b_turned, k->gemm_pack(wide, k->gemm_nr, x, WIDTH, ROWS, WIDTH, true, 1))
+RUN(gemm_few_nt, k->gemm_few_nt(out, ROWS, x, WIDTH, y, WIDTH, FEW, ROWS, WIDTH, false))
+RUN(gemm_few_nn, k->gemm_few_nn(out, WIDTH, x, WIDTH, y, WIDTH, FEW, WIDTH, ROWS, false))
 RUN(add, k->add(out, x, y, N))
 RUN(axpy, k->axpy(out, x, N, 1e-9f))
 RUN(scale, k->scale(out, x, N, 0.5f))
@@ -131,6 +151,13 @@ RUN(gate_bwd, k->gate_bwd(out, row2, y, x, row, IMAGES, PIXELS, CHANNELS, false)
         name, #run, elements, arrays, run                                                                              \
     }
 static const entry entries[] = {
+    ENTRY("gemm_tile", BLOCK *BLOCK *DEPTH, 0, run_gemm_tile),
+    ENTRY("gemm_pack a", N, 2, run_gemm_pack_a),
+    ENTRY("gemm_pack b", N, 2, run_gemm_pack_b),
+    ENTRY("gemm_pack a, turned", N, 2, run_gemm_pack_a_turned),
+    ENTRY("gemm_pack b, turned", N, 2, run_gemm_pack_b_turned),
+    ENTRY("gemm_few_nt", N, 1, run_gemm_few_nt),
+    ENTRY("gemm_few_nn", N, 1, run_gemm_few_nn),
     ENTRY("add", N, 3, run_add),
     ENTRY("axpy", N, 3, run_axpy),
     ENTRY("scale", N, 2, run_scale),

@@ -107,27 +107,37 @@ section_step() {
     done
 }
 
-# Instructions of one call of every kernel, by callgrind: they do not depend on what else the machine does.  Valgrind
-# knows no AVX-512, so that those tables are not counted.
+# Instructions of a program by callgrind, with all that is called, of the functions in names.tsv (function, name).
+count_calls() { # table, command...
+    local table=$1
+    shift
+    valgrind --tool=callgrind --callgrind-out-file="$out/callgrind.$table" "$@" 2>"$out/callgrind.log" >&2 || {
+        note "$table is not counted: $(tail -n 1 "$out/callgrind.log")"
+        return 0
+    }
+    callgrind_annotate --inclusive=yes --threshold=100 --auto=no --tree=none "$out/callgrind.$table" |
+        awk -F '\t' -v table="$table" -v names="$out/names.tsv" '
+            BEGIN { while ((getline <names) > 0) { name[$1] = $2; order[++n] = $1 } }
+            match($0, /:(run_|mm1_)[a-z0-9_]+/) {
+                fn = substr($0, RSTART + 1, RLENGTH - 1)
+                split($0, word, " ")
+                gsub(",", "", word[1])
+                if (word[1] + 0 > count[fn]) count[fn] = word[1] + 0 # what is inlined has lines of its own
+            }
+            END { for (i = 1; i <= n; i++) if (order[i] in count) printf "%s\t%s\t%d\n", name[order[i]], table, count[order[i]] }'
+}
+
+# One call of every kernel, and the tokenizer over the text of its tests: counts do not depend on what else the machine
+# does.  Valgrind knows no AVX-512, so that those tables are not counted.
 count_instructions() {
-    local table
+    local table texts=tests/data/text
+    "$build/bench_rows" --list >"$out/names.tsv"
     for table in ref avx2; do
-        "$build/bench_rows" --list >"$out/names.tsv"
-        valgrind --tool=callgrind --callgrind-out-file="$out/callgrind.$table" "$build/bench_rows" --once $table \
-            2>"$out/callgrind.log" >&2 || {
-            note "kernels of $table are not counted: $(tail -n 1 "$out/callgrind.log")"
-            continue
-        }
-        callgrind_annotate --inclusive=yes --threshold=100 --auto=no --tree=none "$out/callgrind.$table" |
-            awk -F '\t' -v table=$table -v names="$out/names.tsv" '
-                BEGIN { while ((getline <names) > 0) { name[$1] = $2; order[++n] = $1 } }
-                match($0, /:run_[a-z0-9_]+/) {
-                    fn = substr($0, RSTART + 1, RLENGTH - 1)
-                    split($0, word, " ")
-                    gsub(",", "", word[1])
-                    count[fn] = word[1]
-                }
-                END { for (i = 1; i <= n; i++) if (order[i] in count) printf "%s\t%s\t%s\n", name[order[i]], table, count[order[i]] }'
+        count_calls $table "$build/bench_rows" --once $table
+    done
+    printf 'mm1_tokenizer_%s\ttokenizer %s\n' load load encode encode decode decode >"$out/names.tsv"
+    for table in gpt2 qwen; do
+        count_calls $table "$build/bench_tokenizer" $texts/$table.tokenizer.json $texts/golden.txt.zst
     done
 }
 
@@ -136,7 +146,10 @@ section_kernels() {
         note "no valgrind, so no count of instructions; apt-get install valgrind"
         return 0
     }
-    [ -x "$build/bench_rows" ] || die "no $build/bench_rows; build it with cmake --build $build --target bench_rows"
+    local program
+    for program in bench_rows bench_tokenizer; do
+        [ -x "$build/$program" ] || die "no $build/$program; build it with cmake --build $build --target $program"
+    done
     count_instructions >"$out/counts.tsv"
     awk -F '\t' 'NR == FNR { base[$1, $2] = $3; next } { printf "%s\t%s\t%s\t%s\n", $1, $2, $3, base[$1, $2] + 0 }' \
         $baseline "$out/counts.tsv" >"$out/kernels.tsv"
@@ -172,7 +185,7 @@ section_tokenizer() {
 
 mkdir -p "$out"
 if [ -z "${MM1_BUILD:-}" ]; then
-    { cmake --preset release && cmake --build "$build" --target mm1 bench_rows; } >"$out/build.log" 2>&1 || {
+    { cmake --preset release && cmake --build "$build" --target mm1 bench_rows bench_tokenizer; } >"$out/build.log" 2>&1 || {
         tail -n 20 "$out/build.log" >&2
         die "the program does not build; the whole log is $out/build.log"
     }
