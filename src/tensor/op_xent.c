@@ -9,8 +9,9 @@
 #include "tensor/rows.h"
 #include <string.h>
 
-/* Floats of logits held at once: 8 MiB, or one row if the vocabulary is larger. */
-enum { LOGIT_FLOATS = 1 << 21 };
+/* Logits are held for as many rows as take 8 MiB, but for LOGIT_ROWS of them whatever the vocabulary: each block reads
+ * all of w and reads and writes all of its gradient, which takes as long as the products of some 100 rows. */
+enum { LOGIT_FLOATS = 1 << 21, LOGIT_ROWS = 256 };
 
 typedef struct xent_node {
     mm1_node node;
@@ -60,7 +61,8 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
         }
     }
     const bool dx_wanted = t->recording && x->needs_grad, dw_wanted = t->recording && w->needs_grad;
-    const int64_t block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1, rows_max = n < block ? n : block;
+    const int64_t block = LOGIT_FLOATS / V > LOGIT_ROWS ? LOGIT_FLOATS / V : LOGIT_ROWS;
+    const int64_t rows_max = n < block ? n : block;
 
     int32_t *row = (int32_t *)(void *)mm1__tape_floats(t, n), *picked = (int32_t *)(void *)mm1__tape_floats(t, n);
     float *dx = dx_wanted ? mm1__tape_floats(t, n * C) : NULL;
