@@ -3,7 +3,7 @@
 BUILD := build/release
 MM1   := $(BUILD)/mm1
 
-.PHONY: all deps demo test bench check clean help
+.PHONY: all deps demo test bench bench-growth check clean help
 
 all: ## build build/release/mm1
 	@scripts/install-deps.sh --check || scripts/install-deps.sh
@@ -23,6 +23,9 @@ test: all ## build and run all tests
 bench: all ## benchmarks beside their rivals
 	@scripts/bench.sh
 
+bench-growth: all ## how a training step grows with each size
+	@scripts/bench.sh growth
+
 check: ## what CI runs
 	@bash .ci/run
 
@@ -30,4 +33,4 @@ clean: ## remove build/
 	@rm -rf build
 
 help:
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16

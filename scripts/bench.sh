@@ -2,6 +2,7 @@
 # bench.sh - measures this program beside the machine's limits and its rivals, all in one run: what `make bench` does.
 #
 #   scripts/bench.sh [SECTION]...     gemm attention kernels jpeg tokenizer step; all without arguments, in under 15 minutes
+#   scripts/bench.sh growth           how a step grows with each size: 5 minutes more, so by name only (make bench-growth)
 #   scripts/bench.sh --baseline       counts the instructions of the kernels anew: bench/instructions.tsv
 #
 #   MM1_BENCH_QUICK=1   small shapes and one turn: a minute that shows that everything runs; its figures say nothing
@@ -21,6 +22,7 @@ quick=${MM1_BENCH_QUICK:-0}
 export MM1_THREADS=${MM1_THREADS:-$(nproc)}
 baseline=bench/instructions.tsv
 all="gemm attention kernels jpeg tokenizer step"
+by_name="growth"
 time_for_steps=840 # seconds since the start: the whole is to end within 15 minutes
 
 # Some machines set the core type to one that suits another program; OpenBLAS knows best which processor this is.
@@ -45,6 +47,12 @@ section_gemm() {
 
 section_attention() {
     "$build/mm1" bench attention --json >"$out/attention.json"
+}
+
+section_growth() {
+    local few=()
+    [ "$quick" = 0 ] || few=(--sizes 1 --set data.batch=1 --set train.micro_batch=1 --set data.seq_len=64)
+    "$build/mm1" bench growth --recipe bench/recipes/growth.yaml --json ${few[@]+"${few[@]}"} >"$out/growth.json"
 }
 
 # case, turns, steps in a turn; options of `mm1 bench step`; after |, those of the peer.
@@ -198,7 +206,7 @@ if [ "${1:-}" = --baseline ]; then
 fi
 wanted=${*:-$all}
 for section in $wanted; do
-    [[ " $all " == *" $section "* ]] || die "unknown section '$section' (of $all)"
+    [[ " $all $by_name " == *" $section "* ]] || die "unknown section '$section' (of $all $by_name)"
 done
 # Results of an earlier run must not pass for those of this one.
 rm -f "$out"/*.json "$out"/*.md "$out"/*.tsv

@@ -4,6 +4,7 @@
 #include "kernels/probe.h"
 #include "study/bench_attention.h"
 #include "study/bench_gemm.h"
+#include "study/bench_growth.h"
 #include "study/bench_report.h"
 #include "study/bench_step.h"
 #include <jansson.h>
@@ -19,6 +20,8 @@ typedef struct args {
     mm1_bench_step_options step;
     mm1_gemm_layer layers[MAX_SHAPES];
     size_t n_layers;
+    mm1_growth_axis axis;
+    size_t sizes;
     int threads;
     bool json;
 } args;
@@ -420,6 +423,109 @@ static int cmd_step(int argc, char **argv)
     return mm1_cli_finish("bench step", st, &err);
 }
 
+/* ---- growth ---- */
+
+static const char growth_doc[] =
+    "Times how a step grows with each size of a recipe - width, depth, length, rows, images, resolution, vocabulary - "
+    "beside what the arithmetic of products and attention says.\vA size and the recipe itself take turns on made-up "
+    "batches.  `relative` is the ratio of their times by the ratio of their operations: 1 where time grows as the work "
+    "does.";
+
+static const struct argp_option growth_options[] = {
+    {"recipe", 'r', "RECIPE", 0, "the recipe whose sizes are multiplied, for example bench/recipes/growth.yaml", 0},
+    {"set", 's', "KEY=VALUE", 0, "change a value of the recipe; may be repeated", 0},
+    {"axis", 'a', "NAME", 0, "this axis alone", 0},
+    {"sizes", 'n', "N", 0, "so many sizes of each axis (default: all)", 0},
+    {"images", 'i', "N", 0, "images in each row (default 1)", 0},
+    {"json", 'j', NULL, 0, "print one JSON object", 0},
+    {0},
+};
+
+static error_t parse_growth(int key, char *arg, struct argp_state *state)
+{
+    args *a = state->input;
+    switch (key) {
+    case 'r': a->recipe = arg; break;
+    case 's': mm1_cli_list_add(state, &a->set, arg); break;
+    case 'a':
+        a->axis = mm1_growth_axis_find(arg);
+        if (a->axis == MM1_GROWTH_AXES) {
+            argp_error(state, "--axis %s: width, depth, length, rows, images, resolution or vocabulary is wanted", arg);
+        }
+        break;
+    case 'n': a->sizes = (size_t)mm1_cli_int(state, "--sizes", arg, 1, MM1_GROWTH_SIZES); break;
+    case 'i': a->step.images = mm1_cli_int(state, "--images", arg, 0, 4096); break;
+    case 'j': a->json = true; break;
+    case ARGP_KEY_ARG: argp_error(state, "\"%s\" is no option; the recipe goes to --recipe", arg); break;
+    case ARGP_KEY_END:
+        if (a->recipe == NULL) {
+            argp_error(state, "--recipe is wanted, for example --recipe bench/recipes/growth.yaml");
+        }
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static json_t *growth_json(const mm1_growth *g)
+{
+    return json_pack("{s:s, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I}", "axis",
+                     mm1_growth_axis_name(g->axis), "value", (json_int_t)g->value, "base_value",
+                     (json_int_t)g->base_value, "rounds", (json_int_t)g->rounds, "seconds", g->seconds, "base_seconds",
+                     g->base_seconds, "gflop", 1e-9 * g->flops, "base_gflop", 1e-9 * g->base_flops, "time_ratio",
+                     g->time_ratio, "relative", g->relative, "arena_bytes", (json_int_t)g->arena_bytes,
+                     "base_arena_bytes", (json_int_t)g->base_arena_bytes);
+}
+
+static void growth_text(const mm1_growth *g)
+{
+    (void)printf("%-10s %6lld %8lld %9.3f %10.1f %8.2f %9.2f %9.1f%s\n", mm1_growth_axis_name(g->axis),
+                 (long long)g->base_value, (long long)g->value, g->seconds, 1e-9 * g->flops, g->time_ratio, g->relative,
+                 (double)g->arena_bytes / 1048576, g->relative > MM1_GROWTH_LIMIT ? "  slower than the work" : "");
+    (void)fflush(stdout); /* an axis takes a while */
+}
+
+static int cmd_growth(int argc, char **argv)
+{
+    const struct argp argp = {growth_options, parse_growth, NULL, growth_doc, NULL, NULL, NULL};
+    args a = {.step = {.images = 1}, .axis = MM1_GROWTH_AXES, .sizes = MM1_GROWTH_SIZES};
+    mm1_error err = {0};
+    mm1_recipe recipe;
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
+    mm1_status st = mm1_recipe_load(&recipe, a.recipe, a.set.items, a.set.n, &err);
+    const bool loaded = st == MM1_OK;
+    json_t *rows = a.json ? json_array() : NULL;
+    if (loaded && !a.json) {
+        (void)printf("%-10s %6s %8s %9s %10s %8s %9s %9s\n", "axis", "from", "to", "s", "GFLOP", "time", "relative",
+                     "arena MiB");
+    }
+    const int first = a.axis == MM1_GROWTH_AXES ? 0 : (int)a.axis;
+    const int end = a.axis == MM1_GROWTH_AXES ? MM1_GROWTH_AXES : first + 1;
+    for (int axis = first; st == MM1_OK && axis < end; axis++) {
+        mm1_growth g[MM1_GROWTH_SIZES];
+        size_t n = 0;
+        st = mm1_bench_growth_run(&recipe, a.step.images, (mm1_growth_axis)axis, a.sizes, g, &n, &err);
+        for (size_t i = 0; st == MM1_OK && i < n; i++) {
+            if (a.json) {
+                (void)json_array_append_new(rows, growth_json(&g[i]));
+            } else {
+                growth_text(&g[i]);
+            }
+        }
+    }
+    if (st == MM1_OK && a.json) {
+        st = print_json(
+            json_pack("{s:s, s:s, s:O}", "recipe", recipe.name != NULL ? recipe.name : "", "isa", isa(), "rows", rows),
+            &err);
+    }
+    json_decref(rows);
+    if (loaded) {
+        mm1_recipe_deinit(&recipe);
+    }
+    mm1_cli_list_free(&a.set);
+    return mm1_cli_finish("bench growth", st, &err);
+}
+
 /* ---- report ---- */
 
 static const char report_doc[] = "Gathers the results in FOLDER, which scripts/bench.sh (`make bench`) fills, into "
@@ -461,6 +567,7 @@ int mm1_cmd_bench(int argc, char **argv)
         {"gemm", "the matrix product beside the machine's limit and other libraries", cmd_gemm},
         {"attention", "attention, forward and backward, beside the machine's limit", cmd_attention},
         {"step", "a training step of a recipe, and where its time goes", cmd_step},
+        {"growth", "how the time of a step grows with each size of a recipe", cmd_growth},
         {"report", "the results of `make bench` as one table and one JSON object", cmd_report},
         {0},
     };

@@ -369,6 +369,27 @@ static void attention_table(mm1_buf *b, const json_t *attention)
     }
 }
 
+static void growth_table(mm1_buf *b, const json_t *growth)
+{
+    size_t i;
+    json_t *row;
+    mm1_buf_puts(b,
+                 "\n## Growth of a step\n\n| axis | from | to | s | GFLOP | time, ratio | by the ratio of the work | "
+                 "activations, MiB | ratio |\n| --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
+    json_array_foreach(json_object_get(growth, "rows"), i, row)
+    {
+        const double bytes = number(row, "arena_bytes");
+        mm1_buf_printf(b, "| %s | %.0f | %.0f |", text(row, "axis"), number(row, "base_value"), number(row, "value"));
+        put_number(b, 3, number(row, "seconds"), "");
+        put_number(b, 1, number(row, "gflop"), "");
+        put_number(b, 2, number(row, "time_ratio"), "");
+        put_number(b, 2, number(row, "relative"), "");
+        put_number(b, 0, bytes / 1048576, "");
+        put_number(b, 2, bytes / number(row, "base_arena_bytes"), "");
+        mm1_buf_putc(b, '\n');
+    }
+}
+
 /* ---- kernels ---- */
 
 /* Rows of `kernel <tab> table <tab> instructions <tab> baseline`. */
@@ -434,6 +455,8 @@ static mm1_status add_section(report *r, const char *path)
         gemm_table(&r->md, o);
     } else if (o != NULL && strcmp(name, "attention") == 0) {
         attention_table(&r->md, o);
+    } else if (o != NULL && strcmp(name, "growth") == 0) {
+        growth_table(&r->md, o);
     }
     if (o != NULL) {
         (void)json_object_set_new(r->root, name, o);

@@ -1,6 +1,6 @@
 /* bench_report.h - gathers what the sections of scripts/bench.sh have left in a folder.
  *
- * Read:    gemm.json and attention.json; NAME.json of any other section, and NAME.md, its text for people;
+ * Read:    gemm.json, attention.json and growth.json; NAME.json of any other section, and NAME.md, its text for people;
  *          step-CASE.TURN.mm1.json, and .eager.json and .compile.json of the peer: turns of CASE in order from 1;
  *          kernels.tsv: kernel, table, instructions, of the baseline (0: none).
  * Written: bench.json {"machine", "steps": {CASE: {...}}, "kernels", NAME: its object}, and bench.md, tables for

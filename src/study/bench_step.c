@@ -12,11 +12,11 @@
 #include <math.h>
 #include <sys/resource.h>
 
-typedef struct bench {
+struct mm1_step_bench {
     mm1_recipe recipe; /* shallow: the model is replaced by the resolved one */
     mm1_data_source
         made_up; /* in place of the recipe's sources: the dry run takes its images from them; never opened */
-    const mm1_bench_step_options *options;
+    mm1_bench_step_options options;
     mm1_model model; /* VISION: its tables alone */
     mm1_vit vit;     /* VISION */
     mm1_params vit_params;
@@ -27,8 +27,12 @@ typedef struct bench {
     mm1_arena arena;
     mm1_tape tape;
     mm1_objective *objective;
+    mm1_profile profile;
+    mm1_bench_step result; /* made_up and params; the rest where a run is measured */
     double seconds[MM1_BENCH_MAX_STEPS], probes[MM1_BENCH_MAX_STEPS + 1];
-} bench;
+};
+
+typedef mm1_step_bench bench;
 
 /* ---- a batch out of nothing ---- */
 
@@ -117,7 +121,7 @@ static mm1_status resolve_model(bench *b, mm1_error *err)
 
 static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
 {
-    const int64_t images = b->options->images;
+    const int64_t images = b->options.images;
     mm1_recipe *r = &b->recipe;
     size_t arena_bytes = 0;
     out->made_up = images >= 0 || r->data.n_sources == 0;
@@ -190,7 +194,7 @@ static mm1_status plan_vision(bench *b, size_t *bytes, mm1_error *err)
 static mm1_status prepare_vision(bench *b, mm1_bench_step *out, mm1_error *err)
 {
     const mm1_vision_config *c = &b->recipe.model.vision;
-    const int64_t I = b->recipe.data.batch * (b->options->images > 0 ? b->options->images : 1);
+    const int64_t I = b->recipe.data.batch * (b->options.images > 0 ? b->options.images : 1);
     size_t arena_bytes = 0;
     mm1_rng rng = mm1_rng_make((uint64_t)b->recipe.train.seed, MM1_RNG_BENCH, 0);
     out->made_up = true;
@@ -252,7 +256,7 @@ static mm1_status one_step(bench *b, mm1_bench_step *out, double *seconds, doubl
     const double start = mm1_time_now();
     mm1_status st = MM1_OK;
     *waited = 0;
-    if (b->options->part == MM1_BENCH_VISION) {
+    if (b->options.part == MM1_BENCH_VISION) {
         const double I = (double)b->made.max_images, grid = (double)mm1_vision_grid(&b->vit.config);
         mm1_profile_start(b->tape.profile);
         st = run_vision(b, err);
@@ -290,7 +294,7 @@ static int64_t resident_peak(void)
 
 static mm1_status measure(bench *b, mm1_bench_step *out, mm1_error *err)
 {
-    const int64_t n = b->options->steps;
+    const int64_t n = b->options.steps;
     mm1_bench_step warm = {0};
     double total = 0, waited = 0;
     mm1_status st = one_step(b, &warm, &b->seconds[0], &waited, err);
@@ -328,35 +332,68 @@ static mm1_status measure(bench *b, mm1_bench_step *out, mm1_error *err)
     return mm1_bandwidth_probe(&out->bandwidth, err);
 }
 
-mm1_status mm1_bench_step_run(const mm1_recipe *recipe, const mm1_bench_step_options *options, mm1_bench_step *out,
-                              mm1_error *err)
+mm1_status mm1_step_bench_create(const mm1_recipe *recipe, const mm1_bench_step_options *options, mm1_step_bench **out,
+                                 mm1_error *err)
 {
-    mm1_profile profile;
-    *out = (mm1_bench_step){0};
-    if (options->steps < 1 || options->steps > MM1_BENCH_MAX_STEPS) {
-        return mm1_error_set(err, MM1_E_ARG, "cannot time %lld steps; 1 to %d are possible", (long long)options->steps,
-                             MM1_BENCH_MAX_STEPS);
-    }
+    *out = NULL;
     bench *b = mm1_calloc(1, sizeof *b);
     if (b == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for the benchmark");
     }
     b->recipe = *recipe;
-    b->options = options;
-    mm1_profile_clear(&profile);
+    b->options = *options;
+    mm1_profile_clear(&b->profile);
     mm1_threads_set((int)recipe->train.threads);
     mm1_status st = mm1_kernels_init(NULL, err);
     if (st == MM1_OK) {
-        st = options->part == MM1_BENCH_VISION ? prepare_vision(b, out, err) : prepare_model(b, out, err);
+        st = options->part == MM1_BENCH_VISION ? prepare_vision(b, &b->result, err) : prepare_model(b, &b->result, err);
     }
     st = st != MM1_OK ? st : mm1_tape_init(&b->tape, &b->arena, err);
-    if (st == MM1_OK) {
-        b->tape.recording = true;
-        b->tape.activations = (mm1_activations)recipe->train.activations;
-        b->tape.profile = &profile;
-        st = measure(b, out, err);
+    if (st != MM1_OK) {
+        mm1_step_bench_destroy(b);
+        return st;
     }
-    finish(b);
-    mm1_free(b);
+    b->tape.recording = true;
+    b->tape.activations = (mm1_activations)recipe->train.activations;
+    b->tape.profile = &b->profile;
+    *out = b;
+    return MM1_OK;
+}
+
+void mm1_step_bench_destroy(mm1_step_bench *b)
+{
+    if (b != NULL) {
+        finish(b);
+        mm1_free(b);
+    }
+}
+
+mm1_status mm1_step_bench_time(mm1_step_bench *b, mm1_step_time *out, mm1_error *err)
+{
+    mm1_bench_step one = {0};
+    double waited;
+    *out = (mm1_step_time){0};
+    const mm1_status st = one_step(b, &one, &out->seconds, &waited, err);
+    out->flops = one.flops;
+    out->positions = one.positions;
+    out->arena_bytes = b->arena.peak;
+    return st;
+}
+
+mm1_status mm1_bench_step_run(const mm1_recipe *recipe, const mm1_bench_step_options *options, mm1_bench_step *out,
+                              mm1_error *err)
+{
+    mm1_step_bench *b = NULL;
+    *out = (mm1_bench_step){0};
+    if (options->steps < 1 || options->steps > MM1_BENCH_MAX_STEPS) {
+        return mm1_error_set(err, MM1_E_ARG, "cannot time %lld steps; 1 to %d are possible", (long long)options->steps,
+                             MM1_BENCH_MAX_STEPS);
+    }
+    mm1_status st = mm1_step_bench_create(recipe, options, &b, err);
+    if (st == MM1_OK) {
+        st = measure(b, &b->result, err);
+        *out = b->result;
+    }
+    mm1_step_bench_destroy(b);
     return st;
 }

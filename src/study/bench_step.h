@@ -49,4 +49,19 @@ typedef struct mm1_bench_step {
 MM1_NODISCARD mm1_status mm1_bench_step_run(const mm1_recipe *recipe, const mm1_bench_step_options *options,
                                             mm1_bench_step *out, mm1_error *err);
 
+/* The same step by step, for those who take turns.  Made for one set of threads and kernels: what is created last sets
+ * them for all. */
+typedef struct mm1_step_bench mm1_step_bench;
+
+typedef struct mm1_step_time {
+    double seconds, flops, positions; /* as above, of one step; seconds with the waiting for data */
+    size_t arena_bytes;               /* the most that activations and scratch have taken so far */
+} mm1_step_time;
+
+/* The recipe is borrowed until the end; options->steps is not used.  Errors as above. */
+MM1_NODISCARD mm1_status mm1_step_bench_create(const mm1_recipe *recipe, const mm1_bench_step_options *options,
+                                               mm1_step_bench **out, mm1_error *err);
+void mm1_step_bench_destroy(mm1_step_bench *b); /* accepts NULL */
+MM1_NODISCARD mm1_status mm1_step_bench_time(mm1_step_bench *b, mm1_step_time *out, mm1_error *err);
+
 #endif

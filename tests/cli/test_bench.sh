@@ -87,6 +87,25 @@ says err "--shape 1,2"
 expect 2 bench gemm --shape 0,2,3
 says err "--shape 0,2,3"
 
+# Growth: every axis, or one, of a recipe without data.
+grow="--recipe tiny.yaml --set tokenizer= --set model.decoder.vocab_size=320 --set train.threads=1"
+# shellcheck disable=SC2086
+expect 0 bench growth $grow --sizes 1 --json
+for axis in width depth length rows images resolution vocabulary; do
+    says out "\"axis\": \"$axis\""
+done
+says out '"recipe"' '"isa"' '"rounds"' '"gflop"' '"base_seconds"' '"arena_bytes"'
+[ "$(grep -c '"relative": [0-9]' out)" = 7 ] || fail "not one size of each axis"
+cp out growth.json
+# shellcheck disable=SC2086
+expect 0 bench growth $grow --axis depth --images 0
+says out "depth " "relative"
+[ "$(grep -c '^depth' out)" = 2 ] || fail "depth has two sizes"
+expect 2 bench growth
+says err "--recipe is wanted"
+expect 2 bench growth --recipe tiny.yaml --axis height
+says err "--axis height" "vocabulary"
+
 # The report of a folder: ratios of pairs, and the section of somebody else.
 mkdir results
 cp made.json results/step-tiny.1.mm1.json
@@ -97,11 +116,12 @@ for turn in 1 2; do
         >results/step-tiny.$turn.eager.json
 done
 "$mm1" bench gemm --shape 16,16,16 --json >results/gemm.json
+cp growth.json results/growth.json
 echo '{"images_per_second": 7}' >results/other.json
 echo '## Other' >results/other.md
 printf 'add\tref\t100\t100\naxpy\tref\t150\t100\n' >results/kernels.tsv
 expect 0 bench report results
-says results/bench.md "| tiny |" "**3.00**" "6.250" "## Other" "Matrix product" "| axpy | ref | 150 | 100 | 1.50 |" \
+says results/bench.md "| tiny |" "**3.00**" "6.250" "## Other" "Matrix product" "Growth of a step" "| length |" "| axpy | ref | 150 | 100 | 1.50 |" \
     "1 of 2 counts" "multiply-adds in registers"
 says results/bench.json '"torch_eager"' '"time_ratio"' '"other"' '"gemm"' '"kernels"' '"machine"'
 # Again: what the report wrote is not part of it.

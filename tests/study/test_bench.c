@@ -4,9 +4,11 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "study/bench_gemm.h"
+#include "study/bench_growth.h"
 #include "study/bench_report.h"
 #include "study/bench_step.h"
 #include "study/median.h"
+#include "train/trainer.h"
 
 static void load(mm1_recipe *r)
 {
@@ -81,6 +83,57 @@ static void what_a_row_has_no_room_for_is_refused(void **state)
     assert_int_equal(mm1_bench_step_run(&r, &(mm1_bench_step_options){.steps = 0}, &s, &err), MM1_E_ARG);
     check_contains(err.message, "0 steps");
     mm1_recipe_deinit(&r);
+}
+
+static void an_axis_multiplies_one_size(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_recipe r;
+    mm1_growth g[MM1_GROWTH_SIZES];
+    size_t n = 0;
+    load(&r);
+    for (int axis = 0; axis < MM1_GROWTH_AXES; axis++) {
+        assert_int_equal(mm1_growth_axis_find(mm1_growth_axis_name((mm1_growth_axis)axis)), axis);
+        check_ok(mm1_bench_growth_run(&r, 1, (mm1_growth_axis)axis, 1, g, &n, &err), &err);
+        assert_int_equal(n, 1);
+        assert_true(g[0].value == g[0].base_value * (axis == MM1_GROWTH_VOCABULARY ? 4 : 2));
+        assert_true(g[0].rounds >= 2 && g[0].seconds > 0 && g[0].base_seconds > 0);
+        assert_true(fabs(g[0].relative * g[0].flops / g[0].base_flops - g[0].time_ratio) < 1e-9 * g[0].time_ratio);
+        assert_true(g[0].arena_bytes > 0 && g[0].base_arena_bytes > 0);
+        if (axis == MM1_GROWTH_ROWS) {
+            assert_true(fabs(g[0].flops / g[0].base_flops - 2) < 1e-9);
+        } else if (axis != MM1_GROWTH_LENGTH) { /* half of three rows is one */
+            assert_true(g[0].flops > g[0].base_flops);
+        }
+    }
+    assert_int_equal(mm1_growth_axis_find("height"), MM1_GROWTH_AXES);
+    check_ok(mm1_bench_growth_run(&r, 0, MM1_GROWTH_DEPTH, MM1_GROWTH_SIZES, g, &n, &err), &err);
+    assert_int_equal(n, 2);
+    assert_int_equal(mm1_bench_growth_run(&r, 12, MM1_GROWTH_IMAGES, 1, g, &n, &err), MM1_E_CONFIG);
+    check_contains(err.message, "no room for 24 images");
+    mm1_recipe_deinit(&r);
+}
+
+/* 16384 positions: what a step takes is planned, not taken. */
+static void activations_grow_as_the_length_does(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_recipe r;
+    size_t bytes[2] = {0};
+    for (int i = 0; i < 2; i++) {
+        mm1_model m = {0};
+        load(&r);
+        r.data.batch = r.train.micro_batch = 1;
+        r.data.seq_len = r.model.decoder.max_positions = i == 0 ? 4096 : 16384;
+        check_ok(mm1_model_config_resolve(&r.model, &err), &err);
+        check_ok(mm1_model_init(&m, &r.model, &err), &err);
+        check_ok(mm1_train_plan_arena(&m, &r, &bytes[i], &err), &err);
+        mm1_model_deinit(&m);
+        mm1_recipe_deinit(&r);
+    }
+    assert_true(bytes[1] > 3 * bytes[0] && (double)bytes[1] < 4.1 * (double)bytes[0]);
 }
 
 static void a_layer_is_raced_in_three_forms_on_one_thread_and_on_all(void **state)
@@ -159,6 +212,8 @@ int main(void)
         cmocka_unit_test(a_made_up_step_is_a_whole_one),
         cmocka_unit_test(the_encoder_alone_needs_no_decoder),
         cmocka_unit_test(what_a_row_has_no_room_for_is_refused),
+        cmocka_unit_test(an_axis_multiplies_one_size),
+        cmocka_unit_test(activations_grow_as_the_length_does),
         cmocka_unit_test(a_layer_is_raced_in_three_forms_on_one_thread_and_on_all),
         cmocka_unit_test(the_median_is_the_one_in_the_middle),
         cmocka_unit_test(a_report_is_made_of_what_is_there),
