@@ -6,6 +6,7 @@
 #include "kernels/gemm.h"
 #if defined(__x86_64__)
 #include <immintrin.h>
+#include <string.h>
 #endif
 
 /* ---- multiply-adds ---- */
@@ -137,14 +138,11 @@ double mm1_fma_probe(int n_threads)
 
 /* ---- the matrix product ---- */
 
-double mm1_gemm_probe(void)
+double mm1_gemm_probe_in(float *x)
 {
     enum { N = 1024, RUNS = 9 };
-    float *x = mm1_calloc(3 * (size_t)N * N, sizeof *x);
-    if (x == NULL) {
-        return 0;
-    }
     double best = 0;
+    memset(x, 0, MM1_GEMM_PROBE_FLOATS * sizeof *x);
     for (int i = -1; i < RUNS; i++) { /* the first run warms up */
         const double start = mm1_time_now();
         mm1_gemm(&(mm1_gemm_args){.M = N,
@@ -161,8 +159,15 @@ double mm1_gemm_probe(void)
         const double rate = 2.0 * N * N * N / (mm1_time_now() - start);
         best = i >= 0 && rate > best ? rate : best;
     }
-    mm1_free(x);
     return best;
+}
+
+double mm1_gemm_probe(void)
+{
+    float *x = mm1_alloc(MM1_GEMM_PROBE_FLOATS, sizeof *x);
+    const double rate = x != NULL ? mm1_gemm_probe_in(x) : 0;
+    mm1_free(x);
+    return rate;
 }
 
 /* ---- memory ---- */

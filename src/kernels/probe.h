@@ -14,6 +14,9 @@ double mm1_fma_probe(int n_threads);
 
 /* Rate of mm1_gemm() at 1024 x 1024 x 1024, in operations a second; about 0.3 s.  0 if memory is short. */
 double mm1_gemm_probe(void);
+/* The same in memory of the caller, which is overwritten. */
+enum { MM1_GEMM_PROBE_FLOATS = 3 << 20 };
+double mm1_gemm_probe_in(float *memory);
 
 typedef struct mm1_bandwidth {
     double read, triad; /* bytes a second, all threads; the triad y += a x counts two reads and a write */

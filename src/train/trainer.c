@@ -386,6 +386,19 @@ static void smooth(double *average, double value, bool first)
     *average = first ? value : 0.9 * *average + 0.1 * value;
 }
 
+/* The machine did other work when it was probed at the start.  The step's memory is free between steps; more would pass
+ * what was planned. */
+static void probe_again(trainer *t)
+{
+    mm1_tape_reset(&t->tape, 0);
+    const mm1_arena_mark mark = mm1_arena_mark_get(&t->arena);
+    float *memory = mm1_arena_alloc(&t->arena, MM1_GEMM_PROBE_FLOATS, sizeof *memory);
+    if (memory != NULL) {
+        t->result.gemm_flops = fmax(t->result.gemm_flops, mm1_gemm_probe_in(memory));
+    }
+    mm1_arena_reset_to(&t->arena, mark);
+}
+
 static mm1_status loop(trainer *t, mm1_error *err)
 {
     mm1_train_config *c = &t->recipe.train;
@@ -439,8 +452,8 @@ static mm1_status loop(trainer *t, mm1_error *err)
         }
         if (st == MM1_OK && (t->state.step % c->checkpoint_every == 0 || t->state.step == c->n_steps)) {
             st = save(t, err);
-            if (p->mfu > 1) { /* the machine did other work when it was probed */
-                t->result.gemm_flops = fmax(t->result.gemm_flops, mm1_gemm_probe());
+            if (p->mfu > 1) {
+                probe_again(t);
             }
         }
     }
