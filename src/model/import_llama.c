@@ -327,6 +327,7 @@ static mm1_status write_family(mm1_import *i, const family *f, json_t *map, mm1_
         {!c->bias || f->has_bias, "model.decoder.bias"},
         {c->bias || c->qkv_bias == f->qkv_bias, "model.decoder.qkv_bias"},
         {c->qk_norm == (int)f->qk_norm, "model.decoder.qk_norm"},
+        {f->qk_norm != MM1_QK_NORM_FULL || c->n_heads * c->head_dim == c->width, "model.decoder.head_dim"},
         {c->sliding_window == 0 || f->has_window, "model.decoder.sliding_window"},
         {c->positions == MM1_POSITIONS_ROPE, "model.decoder.positions"},
         {sparse == (c->moe.n_experts > 0), "model.decoder.moe.n_experts"},

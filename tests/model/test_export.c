@@ -99,7 +99,7 @@ static void what_was_read_is_written_as_it_was(void **state)
 
 static mm1_model_config tiny_config(void)
 {
-    mm1_model_config c;
+    mm1_model_config c = {0};
     mm1_error err = {0};
     check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
     c.kind = MM1_MODEL_DECODER;
@@ -189,6 +189,13 @@ static void what_no_architecture_holds_is_refused_with_the_reasons(void **state)
     check_contains(err.message, "llama (model.decoder.qk_norm)");
     check_contains(err.message, "olmoe (model.decoder.moe.every)");
     check_contains(err.message, "gpt2 (model.decoder.positions)");
+    mm1_model_deinit(&m);
+
+    c.decoder.moe.every = 1;
+    c.decoder.head_dim = 6;
+    check_ok(mm1_model_init(&m, &c, &err), &err);
+    assert_int_equal(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    check_contains(err.message, "mixtral (model.decoder.qk_norm), olmoe (model.decoder.head_dim)");
     mm1_model_deinit(&m);
 
     c = tiny_config();
