@@ -114,8 +114,11 @@ static mm1_tensor *call_block(mm1_tape *t, mm1_tensor *x, const void *ctx)
 mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_block_config *c, mm1_tape *t,
                                 mm1_tensor *x, const mm1_attention_spec *spec, mm1_kv_cache *caches)
 {
+    if (n == 0) {
+        return x;
+    }
     /* All parameters of a block are trained, or none is. */
-    if (x == NULL || (t->recording && n > 0 && (x->needs_grad || blocks[0].norm1_w->needs_grad))) {
+    if (x == NULL || (t->recording && (x->needs_grad || blocks[0].norm1_w->needs_grad))) {
         mm1_window *window = NULL;
         size_t bytes = 0; /* sparse blocks want more than dense ones */
         for (int64_t i = 0; i < n; i++) {
