@@ -241,6 +241,11 @@ def ops():
     c = Case("add_rows.alone", 4)
     c.finish(c.real("r", 5, 7).repeat(4, 1))
 
+    c = Case("scale.plain")
+    c.finish(c.real("x", 19, 11) * c.real("s", 11))
+    c = Case("scale.residual")
+    c.finish(c.real("x", 7, 37) * c.real("s", 37) + c.real("residual", 7, 37))
+
     mask, position = packed([4, 5, -2], [11])
     attention("packed_rope_gqa", 2, 11, 11, 4, 2, 6, **mask, fused="qkv", position=position)
     mask, _ = packed([13], [6, 7], [-13])

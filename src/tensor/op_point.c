@@ -1,7 +1,8 @@
-/* op_point.c - operators that work element by element: activation, sums. */
+/* op_point.c - operators that work element by element: activation, sums, scales of channels. */
 #include "tensor/tensor.h"
 
 #include "tensor/rows.h"
+#include <string.h>
 
 typedef struct point_node {
     mm1_node node;
@@ -135,6 +136,90 @@ mm1_tensor *mm1_op_add_rows(mm1_tape *t, mm1_tensor *x, mm1_tensor *r, int64_t I
             return NULL;
         }
         n->I = I;
+    }
+    return y;
+}
+
+/* Rows are cut into this many parts, each with its own partial gradient of the scale, added in order. */
+enum { PARTS = 16 };
+
+typedef struct scale_node {
+    mm1_node node;
+    mm1_tensor *x, *s, *residual;
+} scale_node;
+
+static void scale_backward(mm1_tape *t, mm1_node *base)
+{
+    const scale_node *n = (const scale_node *)(const void *)base;
+    const int64_t N = mm1_tensor_rows(n->x), C = mm1_tensor_cols(n->x);
+    const mm1_kernels *k = mm1_kernels_get();
+    bool acc = false;
+    if (n->x->needs_grad || n->s->needs_grad) {
+        /* The kernel forms both gradients at once; what is not wanted goes to scratch. */
+        float *dx = n->x->needs_grad ? mm1__tape_grad(t, n->x, &acc) : mm1__tape_scratch(t, N * C);
+        float *partial = mm1__tape_scratch(t, PARTS * C);
+        if (dx == NULL || partial == NULL) {
+            return;
+        }
+        if (!t->dry) {
+            memset(partial, 0, (size_t)(PARTS * C) * sizeof *partial);
+#pragma omp parallel for schedule(static) if (N * C > MM1_CHUNK_ELEMS)
+            for (int64_t i = 0; i < PARTS; i++) {
+                const int64_t at = N * i / PARTS, rows = N * (i + 1) / PARTS - at;
+                k->gate_bwd(dx + at * C, partial + i * C, base->out->grad + at * C, n->x->data + at * C, n->s->data, 1,
+                            rows, C, acc);
+            }
+            for (int64_t i = 0; i < PARTS && n->s->needs_grad; i++) {
+                k->axpy(n->s->grad, partial + i * C, C, 1.0f);
+            }
+        }
+        mm1__tape_scratch_free(t, partial, PARTS * C);
+        if (!n->x->needs_grad) {
+            mm1__tape_scratch_free(t, dx, N * C);
+        }
+    }
+    if (n->residual != NULL && n->residual->needs_grad) {
+        mm1__tape_pass_grad(t, base->out, n->residual);
+    }
+}
+
+mm1_tensor *mm1_op_scale(mm1_tape *t, mm1_tensor *x, mm1_tensor *s, mm1_tensor *residual)
+{
+    if (x == NULL || s == NULL) {
+        return NULL;
+    }
+    const int64_t N = mm1_tensor_rows(x), C = mm1_tensor_cols(x);
+    if (mm1_tensor_size(s) != C || (residual != NULL && mm1_tensor_size(residual) != N * C)) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "scale: rows of %lld against %lld factors", (long long)C,
+                             (long long)mm1_tensor_size(s));
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, x->rank, x->dims,
+                                     x->needs_grad || s->needs_grad || (residual != NULL && residual->needs_grad));
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        const mm1_kernels *k = mm1_kernels_get();
+        const int64_t chunk = mm1__rows_chunk(C);
+#pragma omp parallel for schedule(static) if (N > chunk)
+        for (int64_t begin = 0; begin < N; begin += chunk) {
+            const int64_t rows = N - begin < chunk ? N - begin : chunk;
+            float *to = y->data + begin * C;
+            k->gate_fwd(to, x->data + begin * C, s->data, 1, rows, C);
+            if (residual != NULL) {
+                k->add(to, to, residual->data + begin * C, rows * C);
+            }
+        }
+    }
+    mm1__tape_done(t, "scale", (residual != NULL ? 3 : 2) * N * C, 3 * N * C);
+    if (y->needs_grad) {
+        scale_node *n = mm1__tape_node(t, sizeof *n, y, scale_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->x = x;
+        n->s = s;
+        n->residual = residual;
     }
     return y;
 }

@@ -249,6 +249,8 @@ mm1_tensor *mm1_op_act(mm1_tape *t, mm1_tensor *x, mm1_act act);
 mm1_tensor *mm1_op_add(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);
 /* x [I P, C] + r [P, C], repeated I times; x NULL: r repeated I times. */
 mm1_tensor *mm1_op_add_rows(mm1_tape *t, mm1_tensor *x, mm1_tensor *r, int64_t I);
+/* y [N, C] = x * s [C] + residual [N, C] or NULL; s is a parameter. */
+mm1_tensor *mm1_op_scale(mm1_tape *t, mm1_tensor *x, mm1_tensor *s, mm1_tensor *residual);
 
 /* Rows of table [V, C] by id [N]; where visual_row [N] >= 0 (visual_row may be NULL) that row of visual [*, C] instead.
  */

@@ -204,6 +204,12 @@ static mm1_tensor *add_rows(ctx *c)
     return mm1_op_add_rows(&c->tape, x, r, c->dims[0]);
 }
 
+static mm1_tensor *scale(ctx *c)
+{
+    mm1_tensor *x = value(c, "x"), *s = weight(c, "s"), *residual = value(c, "residual");
+    return mm1_op_scale(&c->tape, x, s, residual);
+}
+
 static mm1_tensor *attention(ctx *c)
 {
     const int32_t *d = c->dims;
@@ -277,7 +283,8 @@ static const struct {
                  {"act", act, MM1_ACT_COUNT}, {"glu", glu, 4},       {"add", add, 2},
                  {"add_rows", add_rows, 2},   {"pool", pool, 4},     {"attention", attention, 7},
                  {"embed", embed, 2},         {"dwconv", dwconv, 4}, {"gate", gate, 1},
-                 {"patchify", patchify, 1},   {"xent", xent, 3},     {"moe", moe, 8}};
+                 {"patchify", patchify, 1},   {"xent", xent, 3},     {"moe", moe, 8},
+                 {"scale", scale, 2}};
 enum { N_OPERATORS = sizeof OPERATORS / sizeof *OPERATORS };
 
 /* ---- one case ---- */
