@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes golden files of whole models with PyTorch (1.13.1, numpy 1.24.2): forward, loss and every gradient.
 
-    golden_model.py tests/data/model      writes golden_<case>.safetensors there
+    golden_model.py tests/data/model [CASE...]      writes golden_<case>.safetensors there
 
 An implementation of its own, in terms of torch.nn.functional: pictures are NCHW, convolutions are conv2d, rotary
 positions are products of complex numbers, attention is a softmax over an explicit mask.  What it shares with the C is
@@ -81,13 +81,16 @@ class Model:
         if bias:
             self.add(name + ".bias", (n,), 0.2)
 
-    def add_block(self, name, width, heads, kv_heads, head_dim, mlp, gated, bias, layer_norm):
+    def add_block(self, name, width, heads, kv_heads, head_dim, mlp, gated, bias, layer_norm, layer_scale=False):
         self.add_norm(name + ".norm1", width, layer_norm)
         self.add_linear(name + ".attn.qkv", (heads + 2 * kv_heads) * head_dim, width, bias)
         self.add_linear(name + ".attn.out", width, heads * head_dim, bias)
         self.add_norm(name + ".norm2", width, layer_norm)
         self.add_linear(name + (".mlp.gate_up" if gated else ".mlp.up"), 2 * mlp if gated else mlp, width, bias)
         self.add_linear(name + ".mlp.down", width, mlp, bias)
+        if layer_scale:
+            self.add(name + ".scale1", (width,), 0.3, 0.8)
+            self.add(name + ".scale2", (width,), 0.3, 0.8)
 
     def add_bottleneck(self, name, n_in, n):
         squeezed = max(1, int(round(0.25 * n_in)))  # as timm has it: Python's round, to even
@@ -106,12 +109,17 @@ class Model:
     def make(self):
         v, k, d = self.c["vision"], self.c["connector"], self.c["decoder"]
         grid, patch, w = v["image_size"] // v["patch_size"], 3 * v["patch_size"] ** 2, v["width"]
-        self.add_linear("vision.patch", w, patch)
-        self.add("vision.pos", (grid * grid, w), 0.5)
-        for i in range(v["n_layers"]):
+        self.add_linear("vision.patch", w, patch, v.get("patch_bias", True))
+        if v.get("class_token"):
+            self.add("vision.class_token", (1, w), 0.5)
+        self.add("vision.pos", (grid * grid + v.get("class_token", 0), w), 0.5)
+        if v.get("pre_norm"):
+            self.add_norm("vision.pre_norm", w)
+        for i in range(self.vision_depth()):
             self.add_block(f"vision.layers.{i}", w, v["n_heads"], v["n_heads"], w // v["n_heads"], v["mlp_width"],
-                           False, True, True)
-        self.add_norm("vision.norm", w)
+                           v.get("gated", False), True, True, v.get("layer_scale", False))
+        if v.get("feature_layer", -1) == -1:
+            self.add_norm("vision.norm", w)
 
         if k["kind"] == "avgpool":
             self.add_linear("connector.readout", d["width"], w)
@@ -142,6 +150,9 @@ class Model:
         self.add_norm("decoder.norm", d["width"], layer_norm)
         if not d["tie_embeddings"]:
             self.add("decoder.head.weight", (d["vocab_size"], d["width"]), 1.5 / math.sqrt(d["width"]))
+
+    def vision_depth(self):
+        return self.c["vision"]["n_layers"] + 1 + self.c["vision"].get("feature_layer", -1)
 
     # -- layers --
 
@@ -174,14 +185,15 @@ class Model:
         q, k, v = (y.transpose(1, 2) for y in qkv.split([heads, kv_heads, kv_heads], 2))
         if turn is not None:
             q, k = turn(q), turn(k)
-        x = x + self.linear(self.attend(q, k, v, mask), name + ".attn.out")
+        scale = lambda y, part: y * self.p(f"{name}.{part}") if self.has(f"{name}.{part}") else y
+        x = x + scale(self.linear(self.attend(q, k, v, mask), name + ".attn.out"), "scale1")
         h = self.norm(x, name + ".norm2", eps)
         if gated:
             gate, up = self.linear(h, name + ".mlp.gate_up").chunk(2, -1)
             h = ACTS[act](gate) * up
         else:
             h = ACTS[act](self.linear(h, name + ".mlp.up"))
-        return x + self.linear(h, name + ".mlp.down")
+        return x + scale(self.linear(h, name + ".mlp.down"), "scale2")
 
     def bottleneck(self, x, name):
         n = self.p(name + ".conv2.weight").shape[1]
@@ -203,13 +215,19 @@ class Model:
         v = self.c["vision"]
         p, w = v["patch_size"], v["width"]
         kernel = self.p("vision.patch.weight").view(w, 3, p, p)
-        x = F.conv2d(pixels, kernel, self.p("vision.patch.bias"), stride=p).flatten(2).transpose(1, 2)
+        bias = self.p("vision.patch.bias") if self.has("vision.patch.bias") else None
+        x = F.conv2d(pixels, kernel, bias, stride=p).flatten(2).transpose(1, 2)
+        if v.get("class_token"):
+            x = torch.cat([self.p("vision.class_token").expand(x.shape[0], 1, w), x], 1)
         x = x + self.p("vision.pos")
+        if v.get("pre_norm"):
+            x = self.norm(x, "vision.pre_norm", v["norm_eps"])
         mask = torch.ones(x.shape[0], x.shape[1], x.shape[1], dtype=torch.bool)
-        for i in range(v["n_layers"]):
-            x = self.block(x, f"vision.layers.{i}", v["n_heads"], v["n_heads"], w // v["n_heads"], v["act"], False,
-                           v["norm_eps"], mask)
-        return self.norm(x, "vision.norm", v["norm_eps"])
+        for i in range(self.vision_depth()):
+            x = self.block(x, f"vision.layers.{i}", v["n_heads"], v["n_heads"], w // v["n_heads"], v["act"],
+                           v.get("gated", False), v["norm_eps"], mask)
+        x = x[:, 1:] if v.get("class_token") else x
+        return self.norm(x, "vision.norm", v["norm_eps"]) if self.has("vision.norm.weight") else x
 
     def connector(self, x):
         """x [I, P, C] -> [I, k, width of the decoder]."""
@@ -337,6 +355,9 @@ def check_unpacked(model, b, visual, nll):
 
 # ---- the cases ----
 
+SWITCHES = {"class_token", "patch_bias", "pre_norm", "layer_scale", "gated", "cut_edge", "feature_layer"}
+
+
 def case(vision=None, connector=None, decoder=None, z_coef=0.0, T=24, rows=None):
     c = {
         "vision": dict(image_size=12, patch_size=3, width=16, n_layers=2, n_heads=2, mlp_width=22, act="gelu",
@@ -347,10 +368,12 @@ def case(vision=None, connector=None, decoder=None, z_coef=0.0, T=24, rows=None)
                         max_positions=32, rope_theta=10000.0, norm_eps=1e-5),
     }
     for part, changes in (("vision", vision), ("connector", connector), ("decoder", decoder)):
-        assert set(changes or {}) <= set(c[part])
+        assert set(changes or {}) <= set(c[part]) | (SWITCHES if part == "vision" else set())
         c[part].update(changes or {})
     return c, z_coef, T, rows or [[["image", 5], [4]], [[3, "image", 2, "image", -2, 2]]]
 
+
+SMALL = dict(vocab_size=13, width=8, n_layers=1, n_heads=2, n_kv_heads=2, mlp_width=9)
 
 CASES = {
     "avgpool": case(),
@@ -369,6 +392,12 @@ CASES = {
                 connector=dict(kind="c_abstractor", hidden=12),
                 decoder=dict(n_heads=6, n_kv_heads=2, head_dim=6, width=22, tie_embeddings=False, mlp_width=19),
                 rows=[[["image", "image", 3], [6]], [[5]], [[-3, 2, "image", 1], [1], [2]]]),
+    # The encoder of DINOv2 with a gated MLP, of a picture that is no multiple of the patch size.
+    "layer_scale": case(vision=dict(class_token=True, layer_scale=True, gated=True, act="silu", cut_edge=True,
+                                    image_size=13, mlp_width=18, n_layers=1), decoder=SMALL),
+    # That of CLIP, as LLaVA uses it.
+    "pre_norm": case(vision=dict(class_token=True, patch_bias=False, pre_norm=True, feature_layer=-2, n_layers=2,
+                                 act="quick_gelu", norm_eps=1e-5), decoder=SMALL),
     "text_only": case(vision=dict(n_layers=0, width=8, image_size=6, patch_size=3),
                       decoder=dict(n_heads=4, n_kv_heads=1, head_dim=10, norm="layernorm", act="gelu", width=26),
                       z_coef=0.05, rows=[[[5], [7], [3]], [[22]], [[2]]]),
@@ -410,5 +439,5 @@ def make(folder, name):
 
 
 if __name__ == "__main__":
-    for case_name in CASES:
+    for case_name in sys.argv[2:] or CASES:
         make(sys.argv[1], case_name)

@@ -228,9 +228,29 @@ static counts count(const subject *s)
 static void print_vision(const mm1_vision_config *v)
 {
     const long long grid = (long long)mm1_vision_grid(v);
-    (void)printf("encoder    %lld px in patches of %lld (%lld x %lld), %lld layers, width %lld, %lld heads, MLP %lld\n",
-                 (long long)v->image_size, (long long)v->patch_size, grid, grid, (long long)v->n_layers,
-                 (long long)v->width, (long long)v->n_heads, (long long)v->mlp_width);
+    (void)printf(
+        "encoder    %lld px in patches of %lld (%lld x %lld), %lld layers, width %lld, %lld heads, %sMLP %lld, "
+        "%s",
+        (long long)v->image_size, (long long)v->patch_size, grid, grid, (long long)mm1_vision_depth(v),
+        (long long)v->width, (long long)v->n_heads, v->gated ? "gated " : "", (long long)v->mlp_width,
+        mm1__act_names[v->act]);
+    const struct {
+        bool is_on;
+        const char *name;
+    } switches[] = {{v->class_token, "class token"},
+                    {v->pre_norm, "norm before the blocks"},
+                    {v->layer_scale, "LayerScale"},
+                    {v->feature_layer != -1, "no last norm"},
+                    {v->pool == MM1_VISION_POOL_CLASS, "pooled by its class token"},
+                    {v->pool == MM1_VISION_POOL_MEAN, "pooled by the mean"},
+                    {v->pool == MM1_VISION_POOL_ATTENTION, "pooled by attention"}};
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
+        (void)printf("%s%s", switches[i].is_on ? ", " : "", switches[i].is_on ? switches[i].name : "");
+    }
+    if (v->projection > 0) {
+        (void)printf(" to %lld", (long long)v->projection);
+    }
+    (void)printf("\n");
 }
 
 static void print_connector(const mm1_connector_config *n)

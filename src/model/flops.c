@@ -14,11 +14,12 @@ static double bottleneck_flops(double cells, double c_in, double c)
     return 2 * cells * (c_in * c + 9 * c + c * c + (c_in != c ? c_in * c : 0)) + 2 * 2 * c * squeezed;
 }
 
-/* Blocks alone. */
+/* Blocks alone, of K patches and the class token. */
 static double vision_blocks(const mm1_vision_config *v, double K)
 {
-    const double W = (double)v->width, H = (double)v->n_heads;
-    return (double)v->n_layers * (K * block_flops(W, H, H, W / H, (double)v->mlp_width, false) + 4 * K * K * W);
+    const double W = (double)v->width, H = (double)v->n_heads, rows = K + (v->class_token ? 1 : 0);
+    return (double)mm1_vision_depth(v) *
+           (rows * block_flops(W, H, H, W / H, (double)v->mlp_width, v->gated) + 4 * rows * rows * W);
 }
 
 double mm1_flops_vision(const mm1_vision_config *v, double K)

@@ -50,8 +50,20 @@ const mm1_field mm1__model_fields[] = {
 mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
 {
     mm1_status st = mm1_fields_check(mm1__model_fields, c, err);
+    if (c->kind == MM1_MODEL_CLIP && c->vision.pool == MM1_VISION_POOL_NONE) {
+        c->vision.pool = MM1_VISION_POOL_MEAN; /* something must stand for the picture */
+    }
     if (st == MM1_OK && mm1_model_config_has_vision(c)) {
         st = mm1_vision_config_check(&c->vision, err);
+    }
+    if (st == MM1_OK && c->kind == MM1_MODEL_MM1 && c->vision.pool != MM1_VISION_POOL_NONE) {
+        st = mm1_error_set(err, MM1_E_CONFIG,
+                           "model.vision.pool: a model of kind mm1 has no use for it; set it to none");
+    }
+    if (st == MM1_OK && c->kind == MM1_MODEL_CLIP && c->vision.projection != 0) {
+        st =
+            mm1_error_set(err, MM1_E_CONFIG,
+                          "model.vision.projection: a model of kind clip has its own, of model.joint.dim; set it to 0");
     }
     if (st == MM1_OK && c->kind == MM1_MODEL_MM1) {
         st = mm1_connector_config_check(&c->connector, c->vision.width, c->vision.n_heads, err);

@@ -18,6 +18,14 @@ static mm1_tensor *bias(bool wanted, mm1_params *p, mm1_param_group group, int64
                    : mm1_params_add(p, group, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "%s.%s.bias", prefix, name);
 }
 
+static mm1_tensor *channel_scale(const mm1_block_config *c, mm1_params *p, mm1_param_group group, const char *prefix,
+                                 const char *name)
+{
+    return !c->layer_scale
+               ? NULL
+               : mm1_params_add(p, group, MM1_INIT_ONES, 0, false, 1, (int64_t[]){c->width}, "%s.%s", prefix, name);
+}
+
 void mm1__norm_create(mm1_tensor **w, mm1_tensor **b, mm1_norm kind, int64_t C, mm1_params *p, mm1_param_group group,
                       const char *prefix, const char *name)
 {
@@ -49,6 +57,8 @@ void mm1__block_create(mm1_block *b, const mm1_block_config *c, mm1_params *p, m
     b->out_w = matrix(p, group, C, n_out, into_residual, prefix, "attn.out");
     b->out_b = bias(c->bias, p, group, C, prefix, "attn.out");
     mm1__norm_create(&b->norm2_w, &b->norm2_b, c->norm, C, p, group, prefix, "norm2");
+    b->scale1 = channel_scale(c, p, group, prefix, "scale1");
+    b->scale2 = channel_scale(c, p, group, prefix, "scale2");
     if (c->moe != NULL) {
         mm1__moe_create(&b->moe, c->moe, c->n_sparse, c->n_layers, C, c->act, c->gated, p, group, prefix);
         return;
@@ -83,19 +93,21 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
     }
     mm1_tensor *o =
         cache != NULL ? mm1_op_attention_cached(t, qkv, spec, cache) : mm1_op_attention(t, qkv, qkv, qkv, spec);
-    mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, x);
+    const bool scaled = c->layer_scale;
+    mm1_tensor *h = mm1_op_linear(t, o, b->out_w, b->out_b, MM1_ACT_NONE, scaled ? NULL : x);
+    h = scaled ? mm1_op_scale(t, h, b->scale1, x) : h;
     mm1_tensor *n2 = mm1_op_norm(t, h, c->norm, b->norm2_w, b->norm2_b, eps);
-    if (b->moe.router_w != NULL) {
-        return mm1_op_moe(t, n2, &b->moe, h);
-    }
-    return mm1_op_mlp(t, n2,
-                      &(mm1_mlp){.up_w = b->up_w,
-                                 .up_b = b->up_b,
-                                 .down_w = b->down_w,
-                                 .down_b = b->down_b,
-                                 .act = c->act,
-                                 .gated = c->gated},
-                      h);
+    mm1_tensor *residual = scaled ? NULL : h;
+    mm1_tensor *y = b->moe.router_w != NULL ? mm1_op_moe(t, n2, &b->moe, residual)
+                                            : mm1_op_mlp(t, n2,
+                                                         &(mm1_mlp){.up_w = b->up_w,
+                                                                    .up_b = b->up_b,
+                                                                    .down_w = b->down_w,
+                                                                    .down_b = b->down_b,
+                                                                    .act = c->act,
+                                                                    .gated = c->gated},
+                                                         residual);
+    return scaled ? mm1_op_scale(t, y, b->scale2, h) : y;
 }
 
 typedef struct block_call {

@@ -3,7 +3,9 @@
  *   h = x + Wo attention(norm1(x) Wqkv)        y = h + Wdown act(norm2(h) Wup)
  *
  * with grouped-query heads, queries and keys normalised before they are rotated if `qk_norm` says so, a gated unit in
- * place of the plain activation if `gated`, and in a sparse block a mixture of experts in place of the MLP. */
+ * place of the plain activation if `gated`, and in a sparse block a mixture of experts in place of the MLP.  If
+ * `layer_scale`, what attention and MLP add to the residual stream is scaled by a learned factor for each channel
+ * (LayerScale, Touvron et al. 2021). */
 #ifndef MM1_NN_BLOCK_H
 #define MM1_NN_BLOCK_H
 
@@ -20,7 +22,7 @@ typedef struct mm1_block_config {
     int64_t width, n_heads, n_kv_heads, head_dim, mlp_width, n_layers;
     mm1_norm norm;
     mm1_act act;
-    bool gated, bias, qkv_bias;
+    bool gated, bias, qkv_bias, layer_scale;
     mm1_qk_norm qk_norm;
     double norm_eps;
     const mm1_moe_config *moe; /* of a sparse block, read by mm1__block_create(); NULL: the block has an MLP */
@@ -36,6 +38,7 @@ typedef struct mm1_block {
     mm1_tensor *up_w, *up_b;     /* [F or 2F, C]: gate rows first */
     mm1_tensor *down_w, *down_b; /* [C, F] */
     mm1_moe moe;                 /* in place of these four if it has a router */
+    mm1_tensor *scale1, *scale2; /* [C]; NULL without layer_scale */
 } mm1_block;
 
 /* Registers the parameters "<prefix>.*" of one block.  Matrices are drawn with standard deviation 1 / sqrt(fan in),

@@ -138,7 +138,7 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
         p->step_flops += f->vision + f->connector + f->decoder + f->attention + f->head;
     }
     if (r->train.activations == MM1_ACTIVATIONS_RECOMPUTE) {
-        p->recomputed = (vision ? again(c->vision.n_layers, p->images * image.blocks) : 0) +
+        p->recomputed = (vision ? again(mm1_vision_depth(&c->vision), p->images * image.blocks) : 0) +
                         (back_decoder > 0 ? again(c->decoder.n_layers, p->forward.decoder + p->forward.attention) : 0);
     }
 }

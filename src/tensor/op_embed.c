@@ -106,9 +106,8 @@ mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int6
 
 mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t R, int64_t p)
 {
-    if (p <= 0 || R % p != 0) {
-        return mm1_tape_fail(t, MM1_E_SHAPE, "patchify: %lld px is no multiple of patches of %lld px", (long long)R,
-                             (long long)p);
+    if (p <= 0 || R < p) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "patchify: no patch of %lld px in %lld px", (long long)p, (long long)R);
     }
     const int64_t g = R / p, cols = 3 * p * p;
     mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){I * g * g, cols}, false);

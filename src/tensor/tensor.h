@@ -298,8 +298,8 @@ double mm1_rope_rate(double rate, const mm1_rope_scaling *scaling);
 /* table [n, D]: D/2 cosines, then D/2 sines of position / theta^(2 i / D).  scaling may be NULL. */
 void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_rope_scaling *scaling);
 
-/* pixels [I, 3, R, R] -> [I P, 3 p p], p = patch size, P = (R / p)^2; channels, then rows, then columns inside a patch.
- */
+/* pixels [I, 3, R, R] -> [I P, 3 p p], p = patch size, P = floor(R / p)^2; channels, then rows, then columns inside a
+ * patch.  What is left of R at the right and the bottom is not read. */
 mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t R, int64_t p);
 /* Channels last, [I H W, C]. */
 mm1_tensor *mm1_op_dwconv(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, int64_t I, int64_t H, int64_t W);

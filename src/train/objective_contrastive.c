@@ -111,9 +111,12 @@ static embedded embed(contrastive *o, mm1_tape *t, const float *pixels)
 {
     const mm1_model *m = o->base.model;
     embedded e = {0};
-    mm1_tensor *x = o->K < o->P ? mm1_vit_forward_some(&m->vit, t, pixels, o->n_images, o->patch, o->K)
-                                : mm1_vit_forward(&m->vit, t, pixels, o->n_images);
-    x = mm1_vit_pool(t, x, o->n_images, o->K);
+    mm1_tensor *x = NULL;
+    if (o->K < o->P) {
+        (void)mm1_vit_forward_some(&m->vit, t, pixels, o->n_images, o->patch, o->K, &x);
+    } else {
+        (void)mm1_vit_forward_pooled(&m->vit, t, pixels, o->n_images, &x);
+    }
     if (o->n_captions > 0) {
         e.image = mm1_joint_image(&m->joint, t, mm1_op_embed(t, x, o->caption_image, o->n_captions, NULL, NULL));
         e.text = mm1_joint_text(&m->joint, t, mm1_text_tower_forward(&m->text, t, &o->texts));

@@ -14,14 +14,12 @@ static void make_model(mm1_model *m, fixture *f)
     mm1_model_config c;
     mm1_error err = {0};
     check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
-    c.vision = (mm1_vision_config){.image_size = 8,
-                                   .patch_size = 4,
-                                   .width = 16,
-                                   .n_layers = 1,
-                                   .n_heads = 2,
-                                   .mlp_width = 32,
-                                   .act = MM1_ACT_GELU,
-                                   .norm_eps = 1e-6};
+    c.vision.image_size = 8;
+    c.vision.patch_size = 4;
+    c.vision.width = 16;
+    c.vision.n_layers = 1;
+    c.vision.n_heads = 2;
+    c.vision.mlp_width = 32;
     c.connector.kind = MM1_CONNECTOR_AVGPOOL;
     c.connector.n_tokens = 4;
     c.decoder.vocab_size = 320;

@@ -4,7 +4,8 @@
 #include "base/thread.h"
 #include "model/model.h"
 
-static const char *const CASES[] = {"avgpool", "attnpool", "c_abstractor", "gpt2", "gqa", "text_only"};
+static const char *const CASES[] = {"avgpool", "attnpool",    "c_abstractor", "gpt2",
+                                    "gqa",     "layer_scale", "pre_norm",     "text_only"};
 enum { N_CASES = sizeof CASES / sizeof *CASES };
 
 typedef struct fixture {
