@@ -113,6 +113,11 @@ double mm1_cli_number(const struct argp_state *state, const char *option, const 
     return v;
 }
 
+int64_t mm1_cli_image_size(const struct argp_state *state, const char *text)
+{
+    return mm1_cli_int(state, "--image-size", text, 1, 8192);
+}
+
 void mm1_cli_list_add(const struct argp_state *state, mm1_cli_list *list, const char *item)
 {
     const char **items = mm1_realloc(list->items, list->n + 1, sizeof *items);

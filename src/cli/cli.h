@@ -23,6 +23,7 @@ int mm1_cmd_bench(int argc, char **argv);
 int mm1_cmd_convert(int argc, char **argv);
 int mm1_cmd_data(int argc, char **argv);
 int mm1_cmd_doctor(int argc, char **argv);
+int mm1_cmd_encode(int argc, char **argv);
 int mm1_cmd_eval(int argc, char **argv);
 int mm1_cmd_generate(int argc, char **argv);
 int mm1_cmd_inspect(int argc, char **argv);
@@ -45,6 +46,10 @@ int mm1_cli_dispatch(const char *program, const char *about, const mm1_command *
 /* Integers of options: whole text, in [min, max]; on failure prints what is wrong and exits with 2. */
 int64_t mm1_cli_int(const struct argp_state *state, const char *option, const char *text, int64_t min, int64_t max);
 double mm1_cli_number(const struct argp_state *state, const char *option, const char *text, double min, double max);
+
+/* --image-size: pictures at another resolution than the folder's; 0 where it is not given. */
+#define MM1_CLI_IMAGE_SIZE_HELP "side of the pictures in pixels, if not the model's own; positions are interpolated"
+int64_t mm1_cli_image_size(const struct argp_state *state, const char *text);
 
 /* A growing list of option arguments (borrowed). */
 typedef struct mm1_cli_list {

@@ -21,6 +21,7 @@ typedef struct args {
     int to;          /* row of forms */
     mm1_dtype dtype; /* MM1_DTYPE_COUNT: for GGUF alone */
     mm1_quant quant; /* the same for GGUF */
+    int64_t image_size;
     bool force;
 } args;
 
@@ -59,6 +60,7 @@ static const struct argp_option options[] = {
      "hold its decoder; a GGUF file for llama.cpp, whose name ends with .gguf",
      0},
     {"dtype", 'd', "f32|bf16|f16|q8_0|q4_0", 0, "element type of the weights (default: f32)", 0},
+    {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 0},
     {"force", 'f', NULL, 0, "replace DEST if it is a model that is no checkpoint", 0},
     {0},
 };
@@ -108,6 +110,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         }
         break;
     case 'd': parse_dtype(a, state, arg); break;
+    case 'r': a->image_size = mm1_cli_image_size(state, arg); break;
     case 'f': a->force = true; break;
     case ARGP_KEY_ARG:
         if (a->source != NULL && a->output != NULL) {
@@ -137,7 +140,7 @@ int mm1_cmd_convert(int argc, char **argv)
     mm1_threads_set(0);
     call c = {.model = &model, .dtype = a.dtype};
     mm1_status st = mm1_model_folder_check(a.output, a.force, &err);
-    st = st != MM1_OK ? st : mm1_model_load(&model, a.source, false, &err);
+    st = st != MM1_OK ? st : mm1_model_load_at(&model, a.source, a.image_size, false, &err);
     if (st == MM1_OK) {
         st = forms[a.to].fill != NULL ? mm1_model_folder_make(a.output, forms[a.to].fill, &c, &err)
                                       : mm1_model_export_gguf(&model, a.output, a.quant, NULL, &err);

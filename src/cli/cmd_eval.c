@@ -25,6 +25,7 @@ static const struct argp_option options[] = {
     {"seed", 's', "N", 0, "of the choice of items, strangers and demonstrations (default: 0)", 0},
     {"output", 'o', "DIR", 0, "write results.json, samples.jsonl and pictures there", 0},
     {"json", 'j', NULL, 0, "print results.json rather than a table", 0},
+    {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 0},
     {"threads", 'T', "N", 0, "compute threads", 0},
     {0},
 };
@@ -32,6 +33,7 @@ static const struct argp_option options[] = {
 typedef struct args {
     const char *model;
     mm1_eval_options o;
+    int64_t image_size;
     int threads;
     bool json;
 } args;
@@ -87,6 +89,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 's': a->o.seed = (uint64_t)mm1_cli_int(state, "--seed", arg, 0, INT64_MAX); break;
     case 'o': a->o.output_dir = arg; break;
     case 'j': a->json = true; break;
+    case 'r': a->image_size = mm1_cli_image_size(state, arg); break;
     case 'T': a->threads = (int)mm1_cli_int(state, "--threads", arg, 1, 1024); break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option", arg); break;
     case ARGP_KEY_END:
@@ -186,8 +189,13 @@ int mm1_cmd_eval(int argc, char **argv)
 
     mm1_threads_set(a.threads);
     mm1_status st = mm1_kernels_init(NULL, &err);
-    st = st != MM1_OK ? st : mm1_model_load(&model, a.model, false, &err);
+    st = st != MM1_OK ? st : mm1_model_load_at(&model, a.model, a.image_size, false, &err);
+    char name[4200];
     a.o.model_name = a.model;
+    if (a.image_size > 0) { /* the results say that it was not the model's own size */
+        (void)snprintf(name, sizeof name, "%s at %lld px", a.model, (long long)a.image_size);
+        a.o.model_name = name;
+    }
     st = st != MM1_OK ? st : mm1_eval_run(&model, &a.o, &results, &err);
     if (st == MM1_OK && a.json) {
         st = print_json(&results, &err);

@@ -18,7 +18,7 @@ static const char doc[] =
     "the prompt is read from standard input.  Special tokens are typed, never text: \"<|image|>\" in a prompt is the "
     "characters it is made of.";
 
-enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_THREADS };
+enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_IMAGE_SIZE, OPT_THREADS };
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder (a checkpoint of `mm1 pretrain` is one)", 0},
@@ -34,6 +34,7 @@ static const struct argp_option options[] = {
     {"seed", 'S', "N", 0, "of the random choices (default: 0)", 2},
     {"json", 'j', NULL, 0, "print one JSON object at the end instead", 3},
     {"context", OPT_CONTEXT, "N", 0, "room for N positions (default: all that the model was made for)", 3},
+    {"image-size", OPT_IMAGE_SIZE, "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 3},
     {"threads", OPT_THREADS, "N", 0, "compute threads (default: MM1_THREADS, or one for each CPU)", 3},
     {0},
 };
@@ -49,7 +50,7 @@ typedef struct args {
     size_t n_parts;
     mm1_cli_list stop;
     mm1_generate_params params;
-    int64_t context, threads;
+    int64_t context, image_size, threads;
     bool json;
 } args;
 
@@ -82,6 +83,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'S': s->seed = (uint64_t)mm1_cli_int(state, "--seed", arg, 0, INT64_MAX); break;
     case 'j': a->json = true; break;
     case OPT_CONTEXT: a->context = mm1_cli_int(state, "--context", arg, 1, INT32_MAX); break;
+    case OPT_IMAGE_SIZE: a->image_size = mm1_cli_image_size(state, arg); break;
     case OPT_THREADS: a->threads = mm1_cli_int(state, "--threads", arg, 1, 4096); break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option; a prompt is given with --prompt", arg); break;
     case ARGP_KEY_END:
@@ -183,7 +185,7 @@ int mm1_cmd_generate(int argc, char **argv)
     const double begin = mm1_time_now();
     mm1_threads_set((int)a.threads);
     st = st != MM1_OK ? st : mm1_kernels_init(NULL, &err);
-    st = st != MM1_OK ? st : mm1_model_load(&model, a.model, false, &err);
+    st = st != MM1_OK ? st : mm1_model_load_at(&model, a.model, a.image_size, false, &err);
     st = st != MM1_OK ? st : mm1_session_create(&model, a.context, &session, &err);
     const double load_seconds = mm1_time_now() - begin;
     st = st != MM1_OK ? st : mm1_generate(session, &prompt, &a.params, a.json ? NULL : print_piece, NULL, &g, &err);

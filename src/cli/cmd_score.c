@@ -23,13 +23,14 @@ static const struct argp_option options[] = {
     {"open", 'o', NULL, 0, "do not close the document with the end token (of {\"parts\": ...})", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 1},
     {"logits", 'l', "FILE", 0, "write all logits [T, V] and the tokens [T] (-1: image slot) as safetensors", 1},
+    {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 1},
     {"threads", 't', "N", 0, "compute threads (default: MM1_THREADS, or one for each CPU)", 1},
     {0},
 };
 
 typedef struct args {
     const char *model, *document, *logits;
-    int64_t threads;
+    int64_t image_size, threads;
     bool json, open;
 } args;
 
@@ -42,6 +43,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'o': a->open = true; break;
     case 'j': a->json = true; break;
     case 'l': a->logits = arg; break;
+    case 'r': a->image_size = mm1_cli_image_size(state, arg); break;
     case 't': a->threads = mm1_cli_int(state, "--threads", arg, 1, 4096); break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option", arg); break;
     case ARGP_KEY_END:
@@ -231,7 +233,7 @@ int mm1_cmd_score(int argc, char **argv)
     mm1_status st = read_input(a.document, &in, &err);
     mm1_threads_set((int)a.threads);
     st = st != MM1_OK ? st : mm1_kernels_init(NULL, &err);
-    st = st != MM1_OK ? st : mm1_model_load(&model, a.model, false, &err);
+    st = st != MM1_OK ? st : mm1_model_load_at(&model, a.model, a.image_size, false, &err);
     st = st != MM1_OK ? st : mm1_session_create(&model, 0, &session, &err);
     if (st == MM1_OK) {
         const bool with_logits = a.logits != NULL;

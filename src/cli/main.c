@@ -16,6 +16,7 @@ static const mm1_command commands[] = {
     {"report", "one page about a run: curves, tables, pictures", mm1_cmd_report},
     {"generate", "go on from a prompt of text and images", mm1_cmd_generate},
     {"score", "log-probability of every token of a document", mm1_cmd_score},
+    {"encode", "what a model makes of a picture: pixels, features, visual tokens", mm1_cmd_encode},
     {"inspect", "describe a model folder or checkpoint", mm1_cmd_inspect},
     {"convert", "write a model in another form: mm1's, Hugging Face's or llama.cpp's; in another element type",
      mm1_cmd_convert},

@@ -3,6 +3,8 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/log.h"
+#include "nn/position_grid.h"
 #include <ctype.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -355,11 +357,60 @@ void mm1_import_piece_copy(const mm1_import_piece *x, const mm1_param *p, float 
     }
 }
 
+typedef struct source {
+    const mm1_import *import;
+    const mm1_weights *weights;
+} source;
+
+/* The dimensions without ones before them; how many are left. */
+static int without_ones(const int64_t **shape, int n_dims)
+{
+    for (; n_dims > 0 && **shape == 1; n_dims--) {
+        (*shape)++;
+    }
+    return n_dims;
+}
+
+/* Whether the dimensions behind the first make up as many columns. */
+static bool folds(const int64_t *a, int n_a, const int64_t *b, int n_b)
+{
+    n_a = without_ones(&a, n_a);
+    n_b = without_ones(&b, n_b);
+    int64_t cols_a = 1, cols_b = 1;
+    for (int i = 1; i < n_a; i++) {
+        cols_a *= a[i];
+    }
+    for (int i = 1; i < n_b; i++) {
+        cols_b *= b[i];
+    }
+    return (n_a > 0) == (n_b > 0) && (n_a == 0 || a[0] == b[0]) && cols_a == cols_b;
+}
+
+/* The tensor of a piece.  *side: of the grid of positions in it, if that is to be resized; else 0. */
+static mm1_status get_piece(const source *s, const mm1_param *p, const mm1_import_piece *x, const mm1_weight **out,
+                            int64_t *side, mm1_error *err)
+{
+    const mm1_weight *found = mm1_weights_find(s->weights, x->name);
+    *side = 0;
+    if (found != NULL && s->import->resizes && p->grid > 0) {
+        const int64_t *shape = found->shape;
+        const int n_dims = x->layout == MM1_LAYOUT_FOLDED ? without_ones(&shape, found->n_dims) : found->n_dims;
+        const int64_t its =
+            n_dims == 2 && shape[1] == mm1_tensor_cols(&p->tensor) ? mm1_position_grid_side(p, shape[0]) : 0;
+        *side = its != p->grid ? its : 0;
+    }
+    if (found != NULL &&
+        (*side > 0 || (x->layout == MM1_LAYOUT_FOLDED && folds(found->shape, found->n_dims, x->shape, x->n_dims)))) {
+        return mm1_weights_get(s->weights, x->name, found->n_dims, found->shape, out, err);
+    }
+    return mm1_weights_get(s->weights, x->name, x->n_dims, x->shape, out, err);
+}
+
 static mm1_status check_piece(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err)
 {
     const mm1_weight *found = NULL;
-    (void)p;
-    return mm1_weights_get(ctx, x->name, x->n_dims, x->shape, &found, err);
+    int64_t side;
+    return get_piece(ctx, p, x, &found, &side, err);
 }
 
 /* An untied head in the file of a tied model, which must then be the embedding: NULL if there is none. */
@@ -398,7 +449,7 @@ mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weight
         choose_naming(&i->parts[k], w);
     }
     for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
-        st = mm1_import_pieces(i, p->items[k], check_piece, (void *)(uintptr_t)w, err);
+        st = mm1_import_pieces(i, p->items[k], check_piece, &(source){i, w}, err);
     }
     mm1_weight *spare = spare_head(i, w);
     if (st == MM1_OK && spare != NULL) {
@@ -416,11 +467,33 @@ mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weight
     return st;
 }
 
+/* Positions of a grid of this side. */
+static mm1_status read_grid(const mm1_weights *w, const mm1_weight *found, int64_t side, const mm1_param *p,
+                            mm1_error *err)
+{
+    const int64_t C = mm1_tensor_cols(&p->tensor);
+    float *from = mm1_alloc((size_t)((p->grid_first + side * side) * C), sizeof *from);
+    const mm1_status st = from != NULL
+                              ? w->read(found, from, err)
+                              : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to read '%s'", found->path, found->name);
+    if (st == MM1_OK) {
+        mm1_position_grid_resize(p->tensor.data, p->grid, from, side, p->grid_first, C);
+        mm1_log(MM1_LOG_INFO, "%s: interpolated from %lld x %lld patches to %lld x %lld", p->name, (long long)side,
+                (long long)side, (long long)p->grid, (long long)p->grid);
+    }
+    mm1_free(from);
+    return st;
+}
+
 static mm1_status read_piece(void *ctx, const mm1_param *p, const mm1_import_piece *x, mm1_error *err)
 {
-    const mm1_weights *w = ctx;
+    const mm1_weights *w = ((const source *)ctx)->weights;
     const mm1_weight *found = NULL;
-    mm1_status st = mm1_weights_get(w, x->name, x->n_dims, x->shape, &found, err);
+    int64_t side;
+    mm1_status st = get_piece(ctx, p, x, &found, &side, err);
+    if (st == MM1_OK && side > 0) {
+        return read_grid(w, found, side, p, err);
+    }
     if (st != MM1_OK || mm1_import_piece_is_whole(x)) {
         return st != MM1_OK ? st : w->read(found, mm1_import_piece_data(x, p), err);
     }
@@ -438,7 +511,7 @@ mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm
 {
     mm1_status st = MM1_OK;
     for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
-        st = mm1_import_pieces(i, p->items[k], read_piece, (void *)(uintptr_t)w, err);
+        st = mm1_import_pieces(i, p->items[k], read_piece, &(source){i, w}, err);
     }
     const mm1_weight *spare = spare_head(i, w);
     if (st == MM1_OK && spare != NULL) {
@@ -457,7 +530,7 @@ mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm
 }
 
 typedef struct visit {
-    const mm1_weights *w;
+    source from;
     mm1_import_visit *fn;
     void *ctx;
 } visit;
@@ -466,14 +539,14 @@ static mm1_status visit_piece(void *ctx, const mm1_param *p, const mm1_import_pi
 {
     const visit *v = ctx;
     const mm1_weight *found = NULL;
-    (void)p;
-    const mm1_status st = mm1_weights_get(v->w, x->name, x->n_dims, x->shape, &found, err);
+    int64_t side;
+    const mm1_status st = get_piece(&v->from, p, x, &found, &side, err);
     return st != MM1_OK ? st : v->fn(v->ctx, found, err);
 }
 
 mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1_weights *w, mm1_import_visit *fn,
                               void *ctx, mm1_error *err)
 {
-    visit v = {.w = w, .fn = fn, .ctx = ctx};
+    visit v = {.from = {i, w}, .fn = fn, .ctx = ctx};
     return mm1_import_pieces(i, p, visit_piece, &v, err);
 }

@@ -28,8 +28,9 @@ enum { MM1_IMPORT_MAX_PIECES = 3, MM1_IMPORT_MAX_PARTS = 4, MM1_IMPORT_MAX_NAMIN
 
 /* How a piece lies in its file. */
 typedef enum mm1_layout {
-    MM1_LAYOUT_ROWS,   /* as ours: [rows, cols], or [n] */
-    MM1_LAYOUT_COLUMNS /* transposed: [cols, rows] */
+    MM1_LAYOUT_ROWS,    /* as ours: [rows, cols], or [n] */
+    MM1_LAYOUT_COLUMNS, /* transposed: [cols, rows] */
+    MM1_LAYOUT_FOLDED   /* the same order, but ones before or cols in several dimensions: [1, rows, a, b] */
 } mm1_layout;
 
 /* How many rows of our parameter each of several pieces has. */
@@ -79,7 +80,8 @@ typedef struct mm1_architecture mm1_architecture;
 typedef struct mm1_import {
     const mm1_architecture *architecture;
     mm1_model_config config;
-    int n_parts; /* 0: names and shapes are ours */
+    bool resizes; /* positions of another grid of patches are interpolated (position_grid.h), not refused */
+    int n_parts;  /* 0: names and shapes are ours */
     mm1_import_part parts[MM1_IMPORT_MAX_PARTS];
 } mm1_import;
 
@@ -139,7 +141,7 @@ MM1_NODISCARD mm1_status mm1_import_pieces(const mm1_import *i, const mm1_param 
 /* The tensor lies in the parameter as it does in the file, from mm1_import_piece_data() on. */
 static inline bool mm1_import_piece_is_whole(const mm1_import_piece *x)
 {
-    return x->layout == MM1_LAYOUT_ROWS && (x->outer == 1 || x->rows == x->all);
+    return x->layout != MM1_LAYOUT_COLUMNS && (x->outer == 1 || x->rows == x->all);
 }
 
 static inline float *mm1_import_piece_data(const mm1_import_piece *x, const mm1_param *p)

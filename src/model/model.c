@@ -68,12 +68,29 @@ mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err
     return st;
 }
 
+/* The configuration at another resolution if image_size is not 0. */
+static mm1_status set_image_size(mm1_import *i, const char *path, int64_t image_size, mm1_error *err)
+{
+    if (image_size != 0 && !mm1_model_config_has_vision(&i->config)) {
+        return mm1_error_set(err, MM1_E_CONFIG, "%s: takes no pictures, so that it has no image size", path);
+    }
+    i->config.vision.image_size = image_size != 0 ? image_size : i->config.vision.image_size;
+    i->resizes = true;
+    return MM1_OK;
+}
+
 mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err)
+{
+    return mm1_model_load_at(m, path, 0, with_grad, err);
+}
+
+mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size, bool with_grad, mm1_error *err)
 {
     mm1_import import;
     mm1_weights weights = {0};
     *m = (mm1_model){0};
     mm1_status st = mm1_import_open(&import, &weights, path, err);
+    st = st != MM1_OK ? st : set_image_size(&import, path, image_size, err);
     st = st != MM1_OK ? st : mm1_model_init(m, &import.config, err);
     st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
     m->model_type = st == MM1_OK ? import.architecture->model_type : NULL;

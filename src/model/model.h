@@ -34,6 +34,10 @@ void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
  * model has them.  Every parameter must be there with its shape and nothing else; the message names the first that is
  * not. */
 MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err);
+/* The same for pictures of image_size px a side: positions of another grid of patches are interpolated to that of this
+ * size.  0: the size that the folder says.  MM1_E_CONFIG for a size that patches do not fill. */
+MM1_NODISCARD mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size, bool with_grad,
+                                           mm1_error *err);
 /* The same four files into an existing folder, and generation_config.json for what has a decoder; weights as dtype
  * (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);

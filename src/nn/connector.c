@@ -2,6 +2,7 @@
 #include "nn/connector.h"
 
 #include "base/alloc.h"
+#include "nn/position_grid.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -140,8 +141,7 @@ mm1_status mm1_connector_init(mm1_connector *c, const mm1_connector_config *conf
             mm1_connector_deinit(c);
             return mm1_error_set(err, MM1_E_NOMEM, "no memory for a connector of depth %lld", (long long)depth);
         }
-        c->pos = mm1_params_add(p, MM1_GROUP_CONNECTOR, MM1_INIT_NORMAL, 0.02, false, 2,
-                                (int64_t[]){grid * grid, width_in}, "connector.pos");
+        c->pos = mm1__position_grid_create(grid, 0, width_in, p, MM1_GROUP_CONNECTOR, "connector.pos");
         for (int64_t i = 0; i < depth; i++) {
             bottleneck_create(&c->before[i], i == 0 ? width_in : hidden, hidden, p, "before", i);
         }

@@ -36,6 +36,8 @@ typedef struct mm1_param {
     int64_t offset;      /* elements into the slab of values */
     int64_t grad_offset; /* elements into the slabs of gradients and moments; -1: has none */
     int64_t n;           /* elements */
+    int64_t grid;       /* rows are positions of a square grid of this side, after grid_first others; 0: they are not */
+    int64_t grid_first; /* (position_grid.h) */
 } mm1_param;
 
 typedef struct mm1_params {

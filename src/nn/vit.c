@@ -2,6 +2,7 @@
 #include "nn/vit.h"
 
 #include "base/alloc.h"
+#include "nn/position_grid.h"
 #include <math.h>
 #include <stdio.h>
 
@@ -12,7 +13,8 @@ static const char *const pool_names[] = {"none", "class", "mean", "attention", N
 #define F(member, TYPE, ...) MM1_FIELD(mm1_vision_config, member, TYPE, __VA_ARGS__)
 const mm1_field mm1__vision_fields[] = {
     F(image_size, I64, .def.i = 336, .min.i = 1, .max.i = 8192, .unit = "px",
-      .help = "side of the square picture; a multiple of patch_size"),
+      .help = "side of the square picture; a multiple of patch_size. Weights made at another size fit: their positions "
+              "are interpolated"),
     F(patch_size, I64, .def.i = 14, .min.i = 1, .max.i = 1024, .unit = "px", .help = "side of a patch"),
     F(width, I64, .def.i = 1024, .min.i = 1, .max.i = 65536, .help = "width of the residual stream"),
     F(n_layers, I64, .def.i = 24, .min.i = 0, .max.i = 1024, .help = "transformer blocks"),
@@ -156,8 +158,7 @@ mm1_status mm1_vit_init(mm1_vit *v, const mm1_vision_config *c, mm1_params *p, m
     v->class_token = c->class_token ? mm1_params_add(p, group, MM1_INIT_NORMAL, 0.02, false, 2, (int64_t[]){1, C},
                                                      "vision.class_token")
                                     : NULL;
-    v->pos =
-        mm1_params_add(p, group, MM1_INIT_NORMAL, 0.02, false, 2, (int64_t[]){mm1_vision_rows(c), C}, "vision.pos");
+    v->pos = mm1__position_grid_create(mm1_vision_grid(c), c->class_token ? 1 : 0, C, p, group, "vision.pos");
     if (c->pre_norm) {
         norm_create(&v->pre_norm_w, &v->pre_norm_b, C, p, "pre_norm");
     }

@@ -37,7 +37,9 @@ static mm1_status init_group(mm1_model *m, mm1_param_group group, const char *di
 {
     mm1_model from;
     int64_t n = 0;
-    mm1_status st = mm1_model_load(&from, dir, false, err);
+    /* Positions become those of the recipe's resolution. */
+    const bool sees = group != MM1_GROUP_DECODER && mm1_model_config_has_vision(&m->config);
+    mm1_status st = mm1_model_load_at(&from, dir, sees ? m->config.vision.image_size : 0, false, err);
     for (int64_t i = 0; st == MM1_OK && i < m->params.n_items; i++) {
         mm1_param *want = m->params.items[i];
         if (want->group != group) {

@@ -1,0 +1,124 @@
+/* encoding.c - see encoding.h. */
+#include "model/encoding.h"
+
+#include "base/alloc.h"
+#include <string.h>
+
+const char *mm1_encoding_name(mm1_encoding_part part)
+{
+    static const char *const names[MM1_ENCODING_COUNT] = {"pixels", "features", "pooled", "tokens"};
+    return (unsigned)part < MM1_ENCODING_COUNT ? names[part] : "?";
+}
+
+/* The parts behind the pixels, on the tape; NULL where there are none. */
+static mm1_status forward(const mm1_model *m, mm1_tape *t, const float *pixels, mm1_tensor *out[MM1_ENCODING_COUNT],
+                          mm1_error *err)
+{
+    out[MM1_ENCODING_FEATURES] = mm1_vit_forward_pooled(&m->vit, t, pixels, 1, &out[MM1_ENCODING_POOLED]);
+    if (m->config.kind == MM1_MODEL_MM1) {
+        out[MM1_ENCODING_TOKENS] = mm1_connector_forward(&m->connector, t, out[MM1_ENCODING_FEATURES], 1);
+    }
+    return mm1_tape_status(t, err);
+}
+
+static mm1_status plan_arena(const mm1_model *m, size_t *bytes, mm1_error *err)
+{
+    mm1_arena dry;
+    mm1_tape tape;
+    mm1_tensor *parts[MM1_ENCODING_COUNT] = {NULL};
+    mm1_status st = mm1_arena_init_dry(&dry, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    st = mm1_tape_init(&tape, &dry, err);
+    if (st == MM1_OK) {
+        st = forward(m, &tape, NULL, parts, err);
+        *bytes = dry.peak;
+        mm1_tape_deinit(&tape);
+    }
+    mm1_arena_deinit(&dry);
+    return st;
+}
+
+/* Memory of a part: dims are its last ones. */
+static mm1_status add_part(mm1_encoding *e, mm1_encoding_part part, int rank, const int64_t *dims, mm1_error *err)
+{
+    int64_t n = 1;
+    for (int i = 0; i < rank; i++) {
+        n *= e->dims[part][i] = dims[i];
+    }
+    e->rank[part] = rank;
+    e->data[part] = mm1_alloc((size_t)n, sizeof(float));
+    return e->data[part] != NULL
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_NOMEM, "no memory for the %s of a picture", mm1_encoding_name(part));
+}
+
+static mm1_status run(const mm1_model *m, mm1_tape *t, mm1_encoding *out, mm1_error *err)
+{
+    mm1_tensor *parts[MM1_ENCODING_COUNT] = {NULL};
+    mm1_status st = forward(m, t, out->data[MM1_ENCODING_PIXELS], parts, err);
+    for (int i = 0; st == MM1_OK && i < MM1_ENCODING_COUNT; i++) {
+        const mm1_tensor *x = parts[i];
+        if (x != NULL) {
+            /* One vector has no rows. */
+            const bool is_vector = i == MM1_ENCODING_POOLED;
+            st = add_part(out, (mm1_encoding_part)i, is_vector ? 1 : 2, x->dims + (is_vector ? 1 : 0), err);
+            if (st == MM1_OK) {
+                memcpy(out->data[i], x->data, (size_t)mm1_tensor_size(x) * sizeof(float));
+            }
+        }
+    }
+    return st;
+}
+
+mm1_status mm1_encode_image(const mm1_model *m, const void *bytes, size_t len, const char *name, mm1_encoding *out,
+                            mm1_error *err)
+{
+    const int64_t R = m->config.vision.image_size;
+    mm1_arena arena = {0};
+    mm1_tape tape = {0};
+    size_t arena_bytes = 0;
+    *out = (mm1_encoding){0};
+    if (!mm1_model_config_has_vision(&m->config)) {
+        return mm1_error_set(err, MM1_E_STATE, "%s: a decoder alone takes no pictures; it needs an encoder", name);
+    }
+    mm1_status st = add_part(out, MM1_ENCODING_PIXELS, 3, (int64_t[]){3, R, R}, err);
+    st = st != MM1_OK ? st : mm1_image_to_pixels(&m->config, bytes, len, name, out->data[MM1_ENCODING_PIXELS], err);
+    st = st != MM1_OK ? st : plan_arena(m, &arena_bytes, err);
+    st = st != MM1_OK ? st : mm1_arena_init(&arena, arena_bytes, err);
+    st = st != MM1_OK ? st : mm1_tape_init(&tape, &arena, err);
+    st = st != MM1_OK ? st : run(m, &tape, out, err);
+    mm1_tape_deinit(&tape);
+    mm1_arena_deinit(&arena);
+    if (st != MM1_OK) {
+        mm1_encoding_deinit(out);
+    }
+    return st;
+}
+
+mm1_status mm1_encoding_write(const mm1_encoding *e, const char *path, mm1_error *err)
+{
+    mm1_safetensors_entry entries[MM1_ENCODING_COUNT];
+    size_t n = 0;
+    for (int i = 0; i < MM1_ENCODING_COUNT; i++) {
+        if (e->data[i] != NULL) {
+            entries[n] = (mm1_safetensors_entry){.name = mm1_encoding_name((mm1_encoding_part)i),
+                                                 .dtype = MM1_DTYPE_F32,
+                                                 .n_dims = e->rank[i],
+                                                 .data = e->data[i],
+                                                 .is_f32 = true};
+            memcpy(entries[n++].shape, e->dims[i], (size_t)e->rank[i] * sizeof *e->dims[i]);
+        }
+    }
+    const mm1_safetensors_pair format = {"format", "mm1"};
+    return mm1_safetensors_write(path, entries, n, &format, 1, err);
+}
+
+void mm1_encoding_deinit(mm1_encoding *e)
+{
+    for (int i = 0; i < MM1_ENCODING_COUNT; i++) {
+        mm1_free(e->data[i]);
+    }
+    *e = (mm1_encoding){0};
+}
