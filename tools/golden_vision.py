@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes golden files of image encoders with transformers (5.24.0, PyTorch 2.15.0, Pillow 13.0.0).
+"""Makes golden files of image encoders with transformers (5.24.0, PyTorch 2.15.0, Pillow 12.3.0).
 
     golden_vision.py tests/data/vision [NAME...]
 
@@ -8,12 +8,14 @@ writes there
     positions.safetensors   grids of positions and what PyTorch's interpolate() makes of them
     pictures/*.png          small pictures of odd shapes
     <model>/                a tiny model with random weights as transformers saves it, and golden.safetensors: for each
-                            picture "<picture>.pixels" of the slow image processor (Pillow), "<picture>.features" (patches
-                            after the last norm) and "<picture>.pooled"; "<picture>@<px>.features" at other resolutions,
-                            of which rows are left out where the metadata says "every"
+                            picture "<picture>.pixels" of the slow image processor (Pillow), "<picture>.features"
+                            (patches after the last norm) and "<picture>.pooled"; "<picture>@<px>.features" at other
+                            resolutions, of which rows are left out where the metadata says "every"
 
 Models compute in f64 from weights that f32 holds and are rounded at the end.  The processors that come with torchvision
-("fast") resize by another rule; none is used here.  Building, running and testing mm1 needs none of this.
+("fast") resize by another rule; none is used here.  Pillow 13 resizes pictures vertically first if their height shrinks
+much more than their width, which changes a few bytes: an older one is wanted.  Building, running and testing mm1 needs
+none of this.
 """
 import json
 import math
@@ -24,6 +26,7 @@ import zlib
 
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"
 import numpy as np
+import PIL
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -37,6 +40,7 @@ sys.dont_write_bytecode = True
 from golden_model import write_safetensors
 
 torch.set_num_threads(1)
+assert int(PIL.__version__.split(".")[0]) < 13, PIL.__version__
 f32 = lambda x: x.detach().numpy().astype(np.float32)
 
 # ---- positions ----
@@ -107,8 +111,8 @@ MODELS = {
     "siglip2": (lambda: siglip(resample=2, image_size=32), ("wide", "small"), (), 1),
     "dinov2": (dinov2, SHAPES, (), 1),
     "dinov2_giant": (lambda: dinov2(use_swiglu_ffn=True), ("tall",), (), 1),
-    "resolution": (lambda: dinov2(224, 256, hidden_size=8, patch_size=14, image_size=224, num_hidden_layers=1), ("wide",),
-                   (224, 336, 378, 448, 560, 672), 53),
+    "resolution": (lambda: dinov2(224, 256, hidden_size=8, patch_size=14, image_size=224, num_hidden_layers=1),
+                   ("wide",), (224, 336, 378, 448, 560, 672), 53),
 }
 
 

@@ -113,6 +113,9 @@ static int64_t views_of(const mm1_loader *l, size_t source)
 static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *square, mm1_error *err)
 {
     const mm1_loader_image *to = &l->options.image;
+    if (to->fit == MM1_FIT_CROP && to->shorter_px > 0) {
+        return mm1_image_crop_square(image, (int32_t)to->shorter_px, (int32_t)to->image_px, to->filter, square, err);
+    }
     return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, square, err);
 }
 
@@ -124,8 +127,9 @@ static mm1_status load_picture(const mm1_loader *l, size_t source, const mm1_par
     *out = (mm1_image){0};
     mm1_status st = MM1_OK;
     if (config->jpeg == MM1_DATA_JPEG_SCALED) {
-        const int32_t side = (int32_t)ceil((double)l->options.image.image_px /
-                                           mm1_data_crop_min(config, source)); /* enough for any cut */
+        const mm1_loader_image *to = &l->options.image;
+        const int64_t least = to->fit == MM1_FIT_CROP && to->shorter_px > 0 ? to->shorter_px : to->image_px;
+        const int32_t side = (int32_t)ceil((double)least / mm1_data_crop_min(config, source)); /* enough for any cut */
         st = mm1_image_decode_scaled(p->bytes, p->len, &mm1_image_limits_default, p->name, side, side, &whole, err);
     } else {
         st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &whole, err);

@@ -34,7 +34,8 @@ typedef struct mm1_loader mm1_loader; /* opaque */
 
 /* How a picture becomes pixels [3, image_px, image_px]. */
 typedef struct mm1_loader_image {
-    int64_t image_px; /* R */
+    int64_t image_px;   /* R */
+    int64_t shorter_px; /* MM1_FIT_CROP: of the picture before the cut; 0: R */
     float mean[3], std[3];
     mm1_image_fit fit;
     mm1_image_filter filter;

@@ -22,44 +22,70 @@ mm1_status mm1_image_crop(const mm1_image *src, int32_t x, int32_t y, int32_t wi
     return st;
 }
 
-/* PAD puts the odd pixel of padding right and below; CROP scales the longer side down to whole pixels and cuts with the
- * odd pixel right and below. */
+static mm1_status check_square(const mm1_image *src, int32_t r, mm1_error *err)
+{
+    return src->rgb != NULL && r > 0 ? MM1_OK
+                                     : mm1_error_set(err, MM1_E_ARG,
+                                                     "cannot fit an image of %" PRId32 " x %" PRId32
+                                                     " px into a square of %" PRId32 ": every side must be at least 1",
+                                                     src->width, src->height, r);
+}
+
+/* The longer side is scaled down to whole pixels; the cut has the odd pixel right and below. */
+mm1_status mm1_image_crop_square(const mm1_image *src, int32_t shorter, int32_t r, mm1_image_filter filter,
+                                 mm1_image *out, mm1_error *err)
+{
+    *out = (mm1_image){0};
+    mm1_status st = check_square(src, r, err);
+    if (st == MM1_OK && shorter < r) {
+        st = mm1_error_set(err, MM1_E_ARG, "cannot cut %" PRId32 " px out of a shorter side of %" PRId32, r, shorter);
+    }
+    if (st != MM1_OK) {
+        return st;
+    }
+    const bool wide = src->width > src->height;
+    const int64_t short_px = wide ? src->height : src->width, long_px = wide ? src->width : src->height;
+    const int64_t scaled = long_px * shorter / short_px;
+    if (scaled > INT32_MAX) {
+        return mm1_error_set(err, MM1_E_LIMIT,
+                             "cannot scale %" PRId32 " x %" PRId32 " px to a shorter side of %" PRId32
+                             ": the longer side would be %" PRId64 " px; fit it with padding",
+                             src->width, src->height, shorter, scaled);
+    }
+    mm1__resample_job job = {.src = src,
+                             .canvas_width = src->width,
+                             .canvas_height = src->height,
+                             .full_width = wide ? (int32_t)scaled : shorter,
+                             .full_height = wide ? shorter : (int32_t)scaled,
+                             .filter = filter};
+    job.x = (job.full_width - r) / 2;
+    job.y = (job.full_height - r) / 2;
+    return mm1__image_resample(&job, r, r, out, err);
+}
+
+/* PAD puts the odd pixel of padding right and below. */
 mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit fit, mm1_image_filter filter,
                                 mm1_image *out, mm1_error *err)
 {
+    if (fit == MM1_FIT_CROP) {
+        return mm1_image_crop_square(src, r, r, filter, out, err);
+    }
     mm1__resample_job job = {.src = src,
                              .canvas_width = src->width,
                              .canvas_height = src->height,
                              .full_width = r,
                              .full_height = r,
                              .filter = filter};
-
     *out = (mm1_image){0};
-    if (src->rgb == NULL || r <= 0) {
-        return mm1_error_set(err, MM1_E_ARG,
-                             "cannot fit an image of %" PRId32 " x %" PRId32 " px into a square of %" PRId32
-                             ": every side must be at least 1",
-                             src->width, src->height, r);
+    const mm1_status st = check_square(src, r, err);
+    if (st != MM1_OK) {
+        return st;
     }
     if (fit == MM1_FIT_PAD) {
         const int32_t side = src->width > src->height ? src->width : src->height;
         job.left = (side - src->width) / 2;
         job.top = (side - src->height) / 2;
         job.canvas_width = job.canvas_height = side;
-    } else if (fit == MM1_FIT_CROP) {
-        const bool wide = src->width > src->height;
-        const int64_t shorter = wide ? src->height : src->width, longer = wide ? src->width : src->height;
-        const int64_t scaled = longer * r / shorter;
-        if (scaled > INT32_MAX) {
-            return mm1_error_set(err, MM1_E_LIMIT,
-                                 "cannot scale %" PRId32 " x %" PRId32 " px to a shorter side of %" PRId32
-                                 ": the longer side would be %" PRId64 " px; fit it with padding",
-                                 src->width, src->height, r, scaled);
-        }
-        job.full_width = wide ? (int32_t)scaled : r;
-        job.full_height = wide ? r : (int32_t)scaled;
-        job.x = (job.full_width - r) / 2;
-        job.y = (job.full_height - r) / 2;
     }
     return mm1__image_resample(&job, r, r, out, err);
 }

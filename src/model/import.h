@@ -61,6 +61,11 @@ typedef struct mm1_import_map {
         .ours = (name), .theirs = {__VA_ARGS__}, .layout = MM1_LAYOUT_COLUMNS                                          \
     }
 
+#define MM1_MAP_FOLDED(name, ...)                                                                                      \
+    {                                                                                                                  \
+        .ours = (name), .theirs = {__VA_ARGS__}, .layout = MM1_LAYOUT_FOLDED                                           \
+    }
+
 /* Names that begin with `from` in a map begin with `to` in the file. */
 typedef struct mm1_import_naming {
     const char *from, *to;
@@ -102,7 +107,7 @@ struct mm1_architecture {
 /* The rows. */
 extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama, mm1__architecture_mistral,
     mm1__architecture_qwen2, mm1__architecture_qwen3, mm1__architecture_mixtral, mm1__architecture_olmoe,
-    mm1__architecture_gpt2;
+    mm1__architecture_gpt2, mm1__architecture_clip_vision, mm1__architecture_siglip_vision, mm1__architecture_dinov2;
 
 /* Row i, in the order in which they are tried; NULL after the last. */
 const mm1_architecture *mm1_import_architecture(int i);
@@ -173,5 +178,16 @@ typedef struct mm1_import_rule {
 } mm1_import_rule;
 /* MM1_E_UNSUPPORTED with the key of the first of n that does not hold. */
 MM1_NODISCARD mm1_status mm1__import_rules(const mm1_import_rule *rules, size_t n, mm1_error *err);
+/* The vision tower of CLIP or SigLIP out of its part of a configuration, idle keys dropped; c has its defaults.  Its
+ * names begin with "vision_model." where part->namings say nothing else. */
+MM1_NODISCARD mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
+                                                 bool projected, mm1_error *err);
+MM1_NODISCARD mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
+                                                   mm1_error *err);
+/* How pictures become pixels of *image_px x *image_px: <dir>/preprocessor_config.json of the image processors of CLIP,
+ * SigLIP, BiT (DINOv2) and ViT, or the same in processor_config.json.  What Pillow's resampling gives is what counts:
+ * the processors that are built on torchvision give slightly other pixels. */
+MM1_NODISCARD mm1_status mm1__import_processor(mm1_image_config *out, int64_t *image_px, const char *dir,
+                                               mm1_error *err);
 
 #endif

@@ -216,9 +216,12 @@ mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, siz
     const float std[3] = {(float)i->std.r, (float)i->std.g, (float)i->std.b};
     mm1_image decoded = {0}, square = {0};
     mm1_status st = mm1_image_decode(bytes, len, &mm1_image_limits_default, name, &decoded, err);
-    st = st != MM1_OK ? st
-                      : mm1_image_fit_square(&decoded, (int32_t)c->vision.image_size, (mm1_image_fit)i->fit,
-                                             (mm1_image_filter)i->filter, &square, err);
+    const int32_t px = (int32_t)c->vision.image_size, shorter = (int32_t)mm1_model_config_shorter_px(c);
+    if (st == MM1_OK) {
+        st = i->fit == MM1_FIT_CROP
+                 ? mm1_image_crop_square(&decoded, shorter, px, (mm1_image_filter)i->filter, &square, err)
+                 : mm1_image_fit_square(&decoded, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, &square, err);
+    }
     if (st == MM1_OK) {
         mm1_image_normalize(pixels, &square, mean, std);
     }

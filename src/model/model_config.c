@@ -8,6 +8,7 @@
 #include "base/yaml.h"
 #include "model/import_gguf.h"
 #include <jansson.h>
+#include <math.h>
 #include <string.h>
 
 static const char *const kind_names[] = {"mm1", "decoder", "encoder", "clip", NULL};
@@ -26,6 +27,8 @@ static const mm1_field image_fields[] = {
               .help = "how a picture of any shape becomes square"),
     MM1_FIELD(mm1_image_config, filter, ENUM, .def.i = MM1_FILTER_BICUBIC, .names = filter_names,
               .help = "resampling filter"),
+    MM1_FIELD(mm1_image_config, crop_share, F64, .def.f = 1, .min.f = 0.01, .max.f = 1,
+              .help = "fit crop: share of the shorter side that the cut keeps (DINOv2: 0.875)"),
     MM1_FIELD_GROUP_OF(mm1_image_config, mean, rgb_fields),
     MM1_FIELD_GROUP_OF(mm1_image_config, std, rgb_fields),
     MM1_FIELD(mm1_image_config, max_images, I64, .def.i = 16, .min.i = 0, .max.i = 4096,
@@ -79,6 +82,11 @@ mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
         st = mm1_error_set(err, MM1_E_CONFIG, "model.image.std: 0 cannot be divided by");
     }
     return st;
+}
+
+int64_t mm1_model_config_shorter_px(const mm1_model_config *c)
+{
+    return llround((double)c->vision.image_size / c->image.crop_share);
 }
 
 static json_t *to_json(const mm1_field *table, const void *object)
@@ -147,12 +155,12 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
     }
     const mm1_image_config *i = &c->image;
     const int pillow_filter = i->filter == MM1_FILTER_BICUBIC ? 3 : 2;
-    root = json_pack("{s:s, s:b, s:b, s:b, s:b, s:f, s:i, s:{s:I, s:I}, s:[f,f,f], s:[f,f,f], s:s, s:I}",
+    root = json_pack("{s:s, s:b, s:b, s:b, s:b, s:f, s:i, s:{s:I, s:I}, s:[f,f,f], s:[f,f,f], s:s, s:f, s:I}",
                      "image_processor_type", "MM1ImageProcessor", "do_convert_rgb", 1, "do_resize", 1, "do_rescale", 1,
                      "do_normalize", 1, "rescale_factor", 1.0 / 255.0, "resample", pillow_filter, "size", "height",
                      (json_int_t)c->vision.image_size, "width", (json_int_t)c->vision.image_size, "image_mean",
                      i->mean.r, i->mean.g, i->mean.b, "image_std", i->std.r, i->std.g, i->std.b, "fit",
-                     fit_names[i->fit], "max_images", (json_int_t)i->max_images);
+                     fit_names[i->fit], "crop_share", i->crop_share, "max_images", (json_int_t)i->max_images);
     return mm1__model_write_json(root, dir, "preprocessor_config.json", err);
 }
 
@@ -172,9 +180,9 @@ static mm1_status read_image_config(mm1_model_config *c, const char *path, mm1_e
     json_int_t max_images = 16;
     if (root == NULL) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s:%d: %s", path, bad.line, bad.text);
-    } else if (json_unpack_ex(root, &bad, 0, "{s:i, s:[F,F,F], s:[F,F,F], s?s, s?I}", "resample", &filter, "image_mean",
-                              &i->mean.r, &i->mean.g, &i->mean.b, "image_std", &i->std.r, &i->std.g, &i->std.b, "fit",
-                              &fit, "max_images", &max_images) != 0) {
+    } else if (json_unpack_ex(root, &bad, 0, "{s:i, s:[F,F,F], s:[F,F,F], s?s, s?F, s?I}", "resample", &filter,
+                              "image_mean", &i->mean.r, &i->mean.g, &i->mean.b, "image_std", &i->std.r, &i->std.g,
+                              &i->std.b, "fit", &fit, "crop_share", &i->crop_share, "max_images", &max_images) != 0) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: %s", path, bad.text);
     } else if (filter != 2 && filter != 3) {
         st = mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: resample %d is not supported; 2 (bilinear) and 3 (bicubic) are",

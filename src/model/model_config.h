@@ -26,8 +26,9 @@ typedef struct mm1_rgb {
 
 /* How pictures become pixels. */
 typedef struct mm1_image_config {
-    int fit;    /* mm1_image_fit */
-    int filter; /* mm1_image_filter */
+    int fit;           /* mm1_image_fit */
+    int filter;        /* mm1_image_filter */
+    double crop_share; /* MM1_FIT_CROP: of the shorter side, that the cut keeps */
     mm1_rgb mean, std;
     int64_t max_images; /* of one prompt or packed sequence */
 } mm1_image_config;
@@ -65,6 +66,9 @@ static inline int64_t mm1_model_config_n_visual(const mm1_model_config *c)
 {
     return c->kind == MM1_MODEL_MM1 ? c->connector.n_tokens : 0;
 }
+
+/* MM1_FIT_CROP: px that the shorter side of a picture is resized to before the cut. */
+int64_t mm1_model_config_shorter_px(const mm1_model_config *c);
 
 /* Ranges, and rules between the parts; fills in what 0 stands for in the decoder. */
 MM1_NODISCARD mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err);

@@ -27,7 +27,7 @@ static void compare_pictures(const char *dir, const mm1_image_config *want, cons
 {
     const double differ = memcmp(&want->mean, &has->mean, sizeof has->mean) != 0 ||
                           memcmp(&want->std, &has->std, sizeof has->std) != 0 || want->fit != has->fit ||
-                          want->filter != has->filter;
+                          want->filter != has->filter || want->crop_share != has->crop_share;
     if (differ) {
         mm1_log(MM1_LOG_WARN, "init.vision: %s was trained with other values of model.image than this recipe has", dir);
     }

@@ -10,6 +10,7 @@ mm1_status mm1_recipe_loader_create(const mm1_recipe *recipe, const mm1_model_co
     const mm1_loader_options o = {.config = &recipe->data,
                                   .tokenizer = tokenizer,
                                   .image = {.image_px = config->vision.image_size,
+                                            .shorter_px = mm1_model_config_shorter_px(config),
                                             .mean = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b},
                                             .std = {(float)i->std.r, (float)i->std.g, (float)i->std.b},
                                             .fit = (mm1_image_fit)i->fit,

@@ -55,3 +55,16 @@ expect 0 encode -m bad --image "$picture" --output g.safetensors
 says out "features 9 x 32"
 sed -i 's/"width": 32/"width": 64/' bad/config.json
 expect 3 encode -m bad --image "$picture" --output g.safetensors
+
+# An encoder of another maker, as it is and as a folder of ours.
+clip=$root/tests/data/vision/clip_projection
+expect 0 encode -m "$clip" --image "$picture" --output clip.safetensors
+says out "pixels 3 x 30 x 30" "features 25 x 16" "pooled 10"
+expect 0 convert "$clip" clip
+says clip/config.json '"kind": "encoder"' '"class_token": true'
+expect 0 encode -m clip --image "$picture" --output same.safetensors
+cmp clip.safetensors same.safetensors || fail "the converted encoder is another one"
+expect 0 inspect clip
+says out "class token" "pooled by its class token to 10" "quick_gelu"
+expect 1 generate -m "$clip" --prompt "A"
+says err "without a decoder"

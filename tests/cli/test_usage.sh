@@ -45,6 +45,7 @@ options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
 options "inspect" --tensors --json
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
 options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --force
+options "encode" --model=DIR --image=FILE --output=FILE --image-size=PX
 options "doctor" --json
 expect 0 --version
 says out "mm1 "

@@ -1,0 +1,287 @@
+/* import_vision.c - image encoders as Hugging Face transformers stores them: the vision tower of CLIP, SigLIP and
+ * SigLIP 2 at a fixed resolution (which are one architecture), DINOv2.
+ *
+ * Where a key is absent, the default is that of transformers' class. */
+#include "model/import.h"
+
+#include <string.h>
+
+typedef struct hf_vision {
+    int64_t hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, num_channels, image_size,
+        patch_size, projection_dim;
+    char *hidden_act;
+    double layer_norm_eps, mlp_ratio;
+    bool vision_use_head, qkv_bias, use_swiglu_ffn;
+} hf_vision;
+
+#define F(member, TYPE, ...) MM1_FIELD(hf_vision, member, TYPE, __VA_ARGS__)
+#define COMMON_FIELDS(patch, act, eps)                                                                                 \
+    F(hidden_size, I64, .def.i = 768, .min.i = 1, .max.i = 65536),                                                     \
+        F(num_hidden_layers, I64, .def.i = 12, .max.i = 1024),                                                         \
+        F(num_attention_heads, I64, .def.i = 12, .min.i = 1, .max.i = 1024),                                           \
+        F(num_channels, I64, .def.i = 3, .min.i = 3, .max.i = 3),                                                      \
+        F(image_size, I64, .def.i = 224, .min.i = 1, .max.i = 8192),                                                   \
+        F(patch_size, I64, .def.i = (patch), .min.i = 1, .max.i = 1024), F(hidden_act, STR, .def.s = (act)),           \
+        F(layer_norm_eps, F64, .def.f = (eps), .max.f = 1)
+static const mm1_field clip_fields[] = {
+    COMMON_FIELDS(32, "quick_gelu", 1e-5),
+    F(intermediate_size, I64, .def.i = 3072, .min.i = 1, .max.i = 1 << 20),
+    F(projection_dim, I64, .def.i = 512, .min.i = 1, .max.i = 65536),
+    {0},
+};
+static const mm1_field siglip_fields[] = {
+    COMMON_FIELDS(16, "gelu_pytorch_tanh", 1e-6),
+    F(intermediate_size, I64, .def.i = 3072, .min.i = 1, .max.i = 1 << 20),
+    F(vision_use_head, BOOL, .def.i = 1),
+    {0},
+};
+static const mm1_field dinov2_fields[] = {
+    COMMON_FIELDS(14, "gelu", 1e-6),
+    F(mlp_ratio, F64, .def.f = 4, .min.f = 0, .max.f = 64, .is_above_min = true),
+    F(qkv_bias, BOOL, .def.i = 1),
+    F(use_swiglu_ffn, BOOL, .def.i = 0),
+    {0},
+};
+#undef F
+
+/* ---- where the parameters are ---- */
+
+#define LAYER "vision_model.encoder.layers.*."
+#define HEAD  "vision_model.head."
+/* Of CLIP and SigLIP alike: what one of them has not is not asked for. */
+static const mm1_import_map tower_maps[] = {
+    MM1_MAP_FOLDED("vision.patch.weight", "vision_model.embeddings.patch_embedding.weight"),
+    MM1_MAP("vision.patch.bias", "vision_model.embeddings.patch_embedding.bias"),
+    MM1_MAP_FOLDED("vision.class_token", "vision_model.embeddings.class_embedding"),
+    MM1_MAP("vision.pos", "vision_model.embeddings.position_embedding.weight"),
+    MM1_MAP("vision.pre_norm.weight", "vision_model.pre_layrnorm.weight"),
+    MM1_MAP("vision.pre_norm.bias", "vision_model.pre_layrnorm.bias"),
+    MM1_MAP("vision.layers.*.norm1.weight", LAYER "layer_norm1.weight"),
+    MM1_MAP("vision.layers.*.norm1.bias", LAYER "layer_norm1.bias"),
+    MM1_MAP("vision.layers.*.attn.qkv.weight", LAYER "self_attn.q_proj.weight", LAYER "self_attn.k_proj.weight",
+            LAYER "self_attn.v_proj.weight"),
+    MM1_MAP("vision.layers.*.attn.qkv.bias", LAYER "self_attn.q_proj.bias", LAYER "self_attn.k_proj.bias",
+            LAYER "self_attn.v_proj.bias"),
+    MM1_MAP("vision.layers.*.attn.out.weight", LAYER "self_attn.out_proj.weight"),
+    MM1_MAP("vision.layers.*.attn.out.bias", LAYER "self_attn.out_proj.bias"),
+    MM1_MAP("vision.layers.*.norm2.weight", LAYER "layer_norm2.weight"),
+    MM1_MAP("vision.layers.*.norm2.bias", LAYER "layer_norm2.bias"),
+    MM1_MAP("vision.layers.*.mlp.up.weight", LAYER "mlp.fc1.weight"),
+    MM1_MAP("vision.layers.*.mlp.up.bias", LAYER "mlp.fc1.bias"),
+    MM1_MAP("vision.layers.*.mlp.down.weight", LAYER "mlp.fc2.weight"),
+    MM1_MAP("vision.layers.*.mlp.down.bias", LAYER "mlp.fc2.bias"),
+    MM1_MAP("vision.norm.weight", "vision_model.post_layernorm.weight"),
+    MM1_MAP("vision.norm.bias", "vision_model.post_layernorm.bias"),
+    MM1_MAP_FOLDED("vision.head.query", HEAD "probe"),
+    MM1_MAP("vision.head.qkv.weight", HEAD "attention.in_proj_weight"),
+    MM1_MAP("vision.head.qkv.bias", HEAD "attention.in_proj_bias"),
+    MM1_MAP("vision.head.out.weight", HEAD "attention.out_proj.weight"),
+    MM1_MAP("vision.head.out.bias", HEAD "attention.out_proj.bias"),
+    MM1_MAP("vision.head.norm.weight", HEAD "layernorm.weight"),
+    MM1_MAP("vision.head.norm.bias", HEAD "layernorm.bias"),
+    MM1_MAP("vision.head.mlp.up.weight", HEAD "mlp.fc1.weight"),
+    MM1_MAP("vision.head.mlp.up.bias", HEAD "mlp.fc1.bias"),
+    MM1_MAP("vision.head.mlp.down.weight", HEAD "mlp.fc2.weight"),
+    MM1_MAP("vision.head.mlp.down.bias", HEAD "mlp.fc2.bias"),
+    MM1_MAP("vision.projection.weight", "visual_projection.weight"),
+    {0},
+};
+static const char *const tower_idle[] = {"vision_model.embeddings.position_ids", NULL};
+#undef LAYER
+#undef HEAD
+
+#define LAYER "encoder.layer.*."
+#define DINOV2_COMMON                                                                                                  \
+    MM1_MAP_FOLDED("vision.patch.weight", "embeddings.patch_embeddings.projection.weight"),                            \
+        MM1_MAP("vision.patch.bias", "embeddings.patch_embeddings.projection.bias"),                                   \
+        MM1_MAP_FOLDED("vision.class_token", "embeddings.cls_token"),                                                  \
+        MM1_MAP_FOLDED("vision.pos", "embeddings.position_embeddings"),                                                \
+        MM1_MAP("vision.layers.*.norm1.weight", LAYER "norm1.weight"),                                                 \
+        MM1_MAP("vision.layers.*.norm1.bias", LAYER "norm1.bias"),                                                     \
+        MM1_MAP("vision.layers.*.attn.qkv.weight", LAYER "attention.attention.query.weight",                           \
+                LAYER "attention.attention.key.weight", LAYER "attention.attention.value.weight"),                     \
+        MM1_MAP("vision.layers.*.attn.qkv.bias", LAYER "attention.attention.query.bias",                               \
+                LAYER "attention.attention.key.bias", LAYER "attention.attention.value.bias"),                         \
+        MM1_MAP("vision.layers.*.attn.out.weight", LAYER "attention.output.dense.weight"),                             \
+        MM1_MAP("vision.layers.*.attn.out.bias", LAYER "attention.output.dense.bias"),                                 \
+        MM1_MAP("vision.layers.*.scale1", LAYER "layer_scale1.lambda1"),                                               \
+        MM1_MAP("vision.layers.*.norm2.weight", LAYER "norm2.weight"),                                                 \
+        MM1_MAP("vision.layers.*.norm2.bias", LAYER "norm2.bias"),                                                     \
+        MM1_MAP("vision.layers.*.scale2", LAYER "layer_scale2.lambda1"),                                               \
+        MM1_MAP("vision.norm.weight", "layernorm.weight"), MM1_MAP("vision.norm.bias", "layernorm.bias")
+static const mm1_import_map dinov2_maps[] = {
+    DINOV2_COMMON,
+    MM1_MAP("vision.layers.*.mlp.up.weight", LAYER "mlp.fc1.weight"),
+    MM1_MAP("vision.layers.*.mlp.up.bias", LAYER "mlp.fc1.bias"),
+    MM1_MAP("vision.layers.*.mlp.down.weight", LAYER "mlp.fc2.weight"),
+    MM1_MAP("vision.layers.*.mlp.down.bias", LAYER "mlp.fc2.bias"),
+    {0},
+};
+/* With a gated MLP: the giant one. */
+static const mm1_import_map dinov2_gated_maps[] = {
+    DINOV2_COMMON,
+    MM1_MAP("vision.layers.*.mlp.gate_up.weight", LAYER "mlp.weights_in.weight"),
+    MM1_MAP("vision.layers.*.mlp.gate_up.bias", LAYER "mlp.weights_in.bias"),
+    MM1_MAP("vision.layers.*.mlp.down.weight", LAYER "mlp.weights_out.weight"),
+    MM1_MAP("vision.layers.*.mlp.down.bias", LAYER "mlp.weights_out.bias"),
+    {0},
+};
+/* What stood for hidden patches in training. */
+static const char *const dinov2_idle[] = {"embeddings.mask_token", NULL};
+#undef DINOV2_COMMON
+#undef LAYER
+
+/* ---- what the configuration means ---- */
+
+static void take_all(mm1_yaml_node *map, const char *const *keys)
+{
+    for (; *keys != NULL; keys++) {
+        (void)mm1_yaml_take(map, *keys);
+    }
+}
+
+/* What all of them have in common. */
+static mm1_status to_vision(mm1_vision_config *c, const hf_vision *v, const mm1_yaml_node *map, mm1_error *err)
+{
+    c->image_size = v->image_size;
+    c->patch_size = v->patch_size;
+    c->width = v->hidden_size;
+    c->n_layers = v->num_hidden_layers;
+    c->n_heads = v->num_attention_heads;
+    c->mlp_width = v->intermediate_size;
+    c->norm_eps = v->layer_norm_eps;
+    c->cut_edge = v->image_size % v->patch_size != 0;
+    return mm1__import_act(map, "hidden_act", v->hidden_act, &c->act, err);
+}
+
+mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, bool projected,
+                                   mm1_error *err)
+{
+    static const char *const idle[] = {"initializer_factor", "dropout", NULL};
+    hf_vision v = {0};
+    take_all(map, idle);
+    mm1_status st = mm1__import_fields(clip_fields, &v, map, err);
+    st = st != MM1_OK ? st : to_vision(c, &v, map, err);
+    c->class_token = c->pre_norm = true;
+    c->patch_bias = false;
+    c->pool = MM1_VISION_POOL_CLASS;
+    c->projection = projected ? v.projection_dim : 0;
+    *part = (mm1_import_part){.maps = tower_maps};
+    mm1_fields_deinit(clip_fields, &v);
+    return st;
+}
+
+mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, mm1_error *err)
+{
+    hf_vision v = {0};
+    mm1_status st = mm1__import_fields(siglip_fields, &v, map, err);
+    st = st != MM1_OK ? st : to_vision(c, &v, map, err);
+    c->pool = v.vision_use_head ? MM1_VISION_POOL_ATTENTION : MM1_VISION_POOL_NONE;
+    *part = (mm1_import_part){.maps = tower_maps};
+    mm1_fields_deinit(siglip_fields, &v);
+    return st;
+}
+
+static mm1_status read_dinov2_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, mm1_error *err)
+{
+    /* Of training, of hidden patches, and of those who use it as a backbone. */
+    static const char *const idle[] = {"hidden_dropout_prob",
+                                       "attention_probs_dropout_prob",
+                                       "drop_path_rate",
+                                       "layerscale_value",
+                                       "use_mask_token",
+                                       "apply_layernorm",
+                                       "reshape_hidden_states",
+                                       "out_features",
+                                       "out_indices",
+                                       "stage_names",
+                                       NULL};
+    hf_vision v = {0};
+    take_all(map, idle);
+    mm1_status st = mm1__import_fields(dinov2_fields, &v, map, err);
+    if (st == MM1_OK && !v.qkv_bias) {
+        st = mm1__import_refuse(map, err, "qkv_bias false is not supported");
+    }
+    st = st != MM1_OK ? st : to_vision(c, &v, map, err);
+    const int64_t hidden = (int64_t)((double)v.hidden_size * v.mlp_ratio);
+    c->class_token = c->layer_scale = true;
+    c->pool = MM1_VISION_POOL_CLASS;
+    c->mlp_width = hidden;
+    *part = (mm1_import_part){.maps = dinov2_maps};
+    if (v.use_swiglu_ffn) { /* two thirds of it, up to a multiple of 8; hidden_act is not used then */
+        c->gated = true;
+        c->act = MM1_ACT_SILU;
+        c->mlp_width = ((int64_t)((double)(hidden * 2) / 3.0) + 7) / 8 * 8;
+        part->maps = dinov2_gated_maps;
+    }
+    mm1_fields_deinit(dinov2_fields, &v);
+    return st;
+}
+
+/* ---- folders ---- */
+
+static bool has_architecture(const mm1_yaml_node *map, const char *name)
+{
+    const mm1_yaml_node *list = mm1_yaml_get(map, "architectures");
+    for (const mm1_yaml_node *item = list != NULL ? list->first : NULL; item != NULL; item = item->next) {
+        if (item->text != NULL && strcmp(item->text, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The picture part of an encoder's folder.  any_size: the model takes the processor's size, whatever its own is. */
+static mm1_status read_pictures(mm1_import *out, const mm1_yaml_node *map, const char *dir, bool any_size,
+                                mm1_error *err)
+{
+    int64_t px = 0;
+    const mm1_status st = mm1__import_processor(&out->config.image, &px, dir, err);
+    mm1_vision_config *c = &out->config.vision;
+    if (st == MM1_OK && px != c->image_size && !any_size) {
+        return mm1__import_refuse(map, err,
+                                  "image_size is %lld, but preprocessor_config.json makes pictures of %lld px",
+                                  (long long)c->image_size, (long long)px);
+    }
+    c->image_size = st == MM1_OK ? px : c->image_size;
+    c->cut_edge = c->image_size % c->patch_size != 0;
+    out->config.kind = MM1_MODEL_ENCODER;
+    out->n_parts = 1;
+    return st;
+}
+
+/* Older folders have all names of CLIP's and SigLIP's towers below "vision_model.", newer ones some of them not. */
+static void add_namings(mm1_import_part *part)
+{
+    part->namings[1] = (mm1_import_naming){"vision_model.", ""};
+}
+
+static mm1_status read_clip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    const bool projected = has_architecture(map, "CLIPVisionModelWithProjection");
+    mm1__import_drop_idle(map);
+    mm1_status st = mm1__import_clip_vision(&out->config.vision, &out->parts[0], map, projected, err);
+    add_namings(&out->parts[0]);
+    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+}
+
+static mm1_status read_siglip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    mm1__import_drop_idle(map);
+    mm1_status st = mm1__import_siglip_vision(&out->config.vision, &out->parts[0], map, err);
+    add_namings(&out->parts[0]);
+    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+}
+
+static mm1_status read_dinov2(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    mm1__import_drop_idle(map);
+    mm1_status st = read_dinov2_vision(&out->config.vision, &out->parts[0], map, err);
+    return st != MM1_OK ? st : read_pictures(out, map, dir, true, err);
+}
+
+const mm1_architecture mm1__architecture_clip_vision = {
+    .model_type = "clip_vision_model", .read = read_clip, .idle = tower_idle};
+const mm1_architecture mm1__architecture_siglip_vision = {
+    .model_type = "siglip_vision_model", .read = read_siglip, .idle = tower_idle};
+const mm1_architecture mm1__architecture_dinov2 = {.model_type = "dinov2", .read = read_dinov2, .idle = dinov2_idle};
