@@ -30,8 +30,8 @@ import PIL
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from transformers import (CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection, Dinov2Config, Dinov2Model,
-                          SiglipVisionConfig, SiglipVisionModel)
+from transformers import (CLIPConfig, CLIPModel, CLIPVisionConfig, CLIPVisionModel, CLIPVisionModelWithProjection,
+                          Dinov2Config, Dinov2Model, SiglipConfig, SiglipModel, SiglipVisionConfig, SiglipVisionModel)
 from transformers.models.bit.image_processing_pil_bit import BitImageProcessorPil
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
@@ -102,6 +102,20 @@ def dinov2(crop=30, shorter=34, **changes):
                                  image_mean=MEAN, image_std=STD))
 
 
+TEXT = dict(hidden_size=4, intermediate_size=4, num_hidden_layers=1, num_attention_heads=1, vocab_size=5,
+            max_position_embeddings=3)
+
+
+def whole_clip():
+    vision = {**SHAPE, "intermediate_size": 24, "image_size": 30, "projection_dim": 7}
+    return CLIPModel(CLIPConfig(vision_config=vision, text_config=TEXT, projection_dim=11)), clip()[1]
+
+
+def whole_siglip():
+    vision = {**SHAPE, "intermediate_size": 20, "image_size": 30}
+    return SiglipModel(SiglipConfig(vision_config=vision, text_config=TEXT)), siglip()[1]
+
+
 # What makes the model, its pictures, other resolutions, and of how many rows one is kept there.
 MODELS = {
     "clip": (clip, SHAPES, (24, 42), 1),
@@ -109,6 +123,8 @@ MODELS = {
     "siglip": (siglip, SHAPES, (18, 48), 1),
     # SigLIP 2 at a fixed resolution: the same model, another filter.  32 px are no multiple of 6.
     "siglip2": (lambda: siglip(resample=2, image_size=32), ("wide", "small"), (), 1),
+    "clip_whole": (whole_clip, ("small",), (), 1),
+    "siglip_whole": (whole_siglip, ("small",), (), 1),
     "dinov2": (dinov2, SHAPES, (), 1),
     "dinov2_giant": (lambda: dinov2(use_swiglu_ffn=True), ("tall",), (), 1),
     "resolution": (lambda: dinov2(224, 256, hidden_size=8, patch_size=14, image_size=224, num_hidden_layers=1),
@@ -133,16 +149,23 @@ def encode(model, pixels, anywhere):
     """pixel_values [1, 3, R, R] -> features [P, C], pooled [E]."""
     pixels = pixels.double()
     with torch.no_grad():
-        if isinstance(model, CLIPVisionModelWithProjection):
+        if isinstance(model, CLIPModel):
+            y = model.vision_model(pixels)
+            last, pooled = y.last_hidden_state, model.visual_projection(y.pooler_output)
+            norm = model.vision_model.post_layernorm
+        elif isinstance(model, SiglipModel):
+            y = model.vision_model(pixels)
+            last, pooled, norm = y.last_hidden_state, y.pooler_output, None
+        elif isinstance(model, CLIPVisionModelWithProjection):
             y = model(pixels)
             last, pooled = y.last_hidden_state, y.image_embeds
             norm = model.vision_model.post_layernorm
         else:
             y = model(pixels, **({"interpolate_pos_encoding": True} if anywhere else {}))
             last, pooled, norm = y.last_hidden_state, y.pooler_output, getattr(model, "post_layernorm", None)
-        if isinstance(model, (CLIPVisionModel, CLIPVisionModelWithProjection)):
+        if isinstance(model, (CLIPModel, CLIPVisionModel, CLIPVisionModelWithProjection)):
             last = norm(last)  # transformers leaves it to those who pool
-        return last[0] if isinstance(model, SiglipVisionModel) else last[0, 1:], pooled[0]
+        return last[0] if isinstance(model, (SiglipModel, SiglipVisionModel)) else last[0, 1:], pooled[0]
 
 
 def at_size(processor, px):

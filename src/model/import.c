@@ -12,10 +12,11 @@
 #include <string.h>
 
 static const mm1_architecture *const architectures[] = {
-    &mm1__architecture_mm1,           &mm1__architecture_llama, &mm1__architecture_mistral,
-    &mm1__architecture_qwen2,         &mm1__architecture_qwen3, &mm1__architecture_mixtral,
-    &mm1__architecture_olmoe,         &mm1__architecture_gpt2,  &mm1__architecture_clip_vision,
-    &mm1__architecture_siglip_vision, &mm1__architecture_dinov2};
+    &mm1__architecture_mm1,           &mm1__architecture_llama,  &mm1__architecture_mistral,
+    &mm1__architecture_qwen2,         &mm1__architecture_qwen3,  &mm1__architecture_mixtral,
+    &mm1__architecture_olmoe,         &mm1__architecture_gpt2,   &mm1__architecture_clip_vision,
+    &mm1__architecture_siglip_vision, &mm1__architecture_dinov2, &mm1__architecture_clip,
+    &mm1__architecture_siglip};
 enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures, MAX_CONFIG_BYTES = 1 << 20 };
 
 static const char head_name[] = "decoder.head.weight", embed_name[] = "decoder.embed.weight";

@@ -107,7 +107,8 @@ struct mm1_architecture {
 /* The rows. */
 extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama, mm1__architecture_mistral,
     mm1__architecture_qwen2, mm1__architecture_qwen3, mm1__architecture_mixtral, mm1__architecture_olmoe,
-    mm1__architecture_gpt2, mm1__architecture_clip_vision, mm1__architecture_siglip_vision, mm1__architecture_dinov2;
+    mm1__architecture_gpt2, mm1__architecture_clip_vision, mm1__architecture_siglip_vision, mm1__architecture_dinov2,
+    mm1__architecture_clip, mm1__architecture_siglip;
 
 /* Row i, in the order in which they are tried; NULL after the last. */
 const mm1_architecture *mm1_import_architecture(int i);

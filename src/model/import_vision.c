@@ -1,5 +1,5 @@
 /* import_vision.c - image encoders as Hugging Face transformers stores them: the vision tower of CLIP, SigLIP and
- * SigLIP 2 at a fixed resolution (which are one architecture), DINOv2.
+ * SigLIP 2 at a fixed resolution (which are one architecture), alone or out of the whole model, and DINOv2.
  *
  * Where a key is absent, the default is that of transformers' class. */
 #include "model/import.h"
@@ -89,6 +89,38 @@ static const mm1_import_map tower_maps[] = {
 static const char *const tower_idle[] = {"vision_model.embeddings.position_ids", NULL};
 #undef LAYER
 #undef HEAD
+
+/* Beside the vision tower of a whole CLIP or SigLIP: the text tower and the scale of the comparison. */
+#define LAYER "text_model.encoder.layers.*."
+static const char *const whole_idle[] = {"vision_model.embeddings.position_ids",
+                                         "text_model.embeddings.position_ids",
+                                         "text_model.embeddings.position_embedding.weight",
+                                         "text_model.embeddings.token_embedding.weight",
+                                         LAYER "layer_norm1.weight",
+                                         LAYER "layer_norm1.bias",
+                                         LAYER "self_attn.q_proj.weight",
+                                         LAYER "self_attn.q_proj.bias",
+                                         LAYER "self_attn.k_proj.weight",
+                                         LAYER "self_attn.k_proj.bias",
+                                         LAYER "self_attn.v_proj.weight",
+                                         LAYER "self_attn.v_proj.bias",
+                                         LAYER "self_attn.out_proj.weight",
+                                         LAYER "self_attn.out_proj.bias",
+                                         LAYER "layer_norm2.weight",
+                                         LAYER "layer_norm2.bias",
+                                         LAYER "mlp.fc1.weight",
+                                         LAYER "mlp.fc1.bias",
+                                         LAYER "mlp.fc2.weight",
+                                         LAYER "mlp.fc2.bias",
+                                         "text_model.final_layer_norm.weight",
+                                         "text_model.final_layer_norm.bias",
+                                         "text_model.head.weight",
+                                         "text_model.head.bias",
+                                         "text_projection.weight",
+                                         "logit_scale",
+                                         "logit_bias",
+                                         NULL};
+#undef LAYER
 
 #define LAYER "encoder.layer.*."
 #define DINOV2_COMMON                                                                                                  \
@@ -273,6 +305,63 @@ static mm1_status read_siglip(mm1_import *out, mm1_yaml_node *map, const char *d
     return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
 }
 
+/* The vision part of a whole model's configuration, nothing else left in map. */
+static mm1_status take_vision(mm1_yaml_node *map, mm1_yaml_node **vision, mm1_error *err)
+{
+    static const char *const idle[] = {"text_config", "text_config_dict", "initializer_factor",
+                                       "logit_scale_init_value", NULL};
+    const mm1_yaml_node *again = mm1_yaml_get(map, "vision_config_dict");
+    mm1__import_drop_idle(map);
+    take_all(map, idle);
+    *vision = mm1_yaml_take(map, "vision_config");
+    if (*vision == NULL || (*vision)->kind != MM1_YAML_MAP) {
+        return mm1__import_refuse(map, err, "has no vision_config");
+    }
+    /* Old files say some of it twice; the second has the last word, so it must say the same. */
+    for (const mm1_yaml_node *x = again != NULL ? again->first : NULL; x != NULL; x = x->next) {
+        const mm1_yaml_node *y = mm1_yaml_get(*vision, x->key);
+        if (x->text != NULL && strcmp(x->key, "transformers_version") != 0 &&
+            (y == NULL || y->text == NULL || strcmp(x->text, y->text) != 0)) {
+            return mm1__import_refuse(map, err, "vision_config_dict: %.80s is not what vision_config says", x->key);
+        }
+    }
+    (void)mm1_yaml_take(map, "vision_config_dict");
+    mm1__import_drop_idle(*vision);
+    return MM1_OK;
+}
+
+static mm1_status refuse_rest(const mm1_yaml_node *map, mm1_error *err)
+{
+    return map->first == NULL ? MM1_OK
+                              : mm1__import_refuse(map, err, "key \"%.80s\" is not understood", map->first->key);
+}
+
+/* Both towers lie in the folder; the encoder is read, with the projection that gives a picture its place beside texts.
+ */
+static mm1_status read_whole_clip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    hf_vision whole = {0};
+    mm1_yaml_node *vision = NULL;
+    static const mm1_field fields[] = {
+        MM1_FIELD(hf_vision, projection_dim, I64, .def.i = 512, .min.i = 1, .max.i = 65536),
+        {0},
+    };
+    mm1_status st = take_vision(map, &vision, err);
+    st = st != MM1_OK ? st : mm1__import_fields(fields, &whole, map, err);
+    st = st != MM1_OK ? st : mm1__import_clip_vision(&out->config.vision, &out->parts[0], vision, true, err);
+    out->config.vision.projection = whole.projection_dim; /* that of the towers alone is not used */
+    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+}
+
+static mm1_status read_whole_siglip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
+{
+    mm1_yaml_node *vision = NULL;
+    mm1_status st = take_vision(map, &vision, err);
+    st = st != MM1_OK ? st : refuse_rest(map, err);
+    st = st != MM1_OK ? st : mm1__import_siglip_vision(&out->config.vision, &out->parts[0], vision, err);
+    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+}
+
 static mm1_status read_dinov2(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
 {
     mm1__import_drop_idle(map);
@@ -284,4 +373,7 @@ const mm1_architecture mm1__architecture_clip_vision = {
     .model_type = "clip_vision_model", .read = read_clip, .idle = tower_idle};
 const mm1_architecture mm1__architecture_siglip_vision = {
     .model_type = "siglip_vision_model", .read = read_siglip, .idle = tower_idle};
+const mm1_architecture mm1__architecture_clip = {.model_type = "clip", .read = read_whole_clip, .idle = whole_idle};
+const mm1_architecture mm1__architecture_siglip = {
+    .model_type = "siglip", .read = read_whole_siglip, .idle = whole_idle};
 const mm1_architecture mm1__architecture_dinov2 = {.model_type = "dinov2", .read = read_dinov2, .idle = dinov2_idle};

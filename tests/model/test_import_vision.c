@@ -8,7 +8,8 @@
 
 #define VISION MM1_TEST_DATA "/vision/"
 
-static const char *const MODELS[] = {"clip", "clip_projection", "siglip", "siglip2", "dinov2", "dinov2_giant"};
+static const char *const MODELS[] = {"clip",    "clip_projection", "clip_whole", "siglip",
+                                     "siglip2", "siglip_whole",    "dinov2",     "dinov2_giant"};
 enum { N_MODELS = sizeof MODELS / sizeof *MODELS };
 
 static double worst;
@@ -98,7 +99,7 @@ static int check_model(const char *name)
 static void encoders_compute_what_transformers_computes(void **state)
 {
     (void)state;
-    static const int n_tensors[N_MODELS] = {13, 3, 13, 6, 9, 3};
+    static const int n_tensors[N_MODELS] = {13, 3, 3, 13, 6, 3, 9, 3};
     for (int i = 0; i < N_MODELS; i++) {
         assert_int_equal(check_model(MODELS[i]), n_tensors[i]);
     }
@@ -196,6 +197,15 @@ static void what_is_not_understood_is_named(void **state)
         {"dinov2", CONFIG, "\"mlp_ratio\": 2", "\"mlp_ratio\": 3", "mlp.fc1", MM1_E_SHAPE},
         {"dinov2", CONFIG, "\"dinov2\"", "\"dinov2_with_registers\"", "dinov2_with_registers", MM1_E_UNSUPPORTED},
         {"clip", WEIGHTS, "pre_layrnorm.bias", "pre_layrnorm.bIas", "pre_layrnorm.bias", MM1_E_FORMAT},
+        {"clip_whole", CONFIG, "\"vision_config\"", "\"vision_conf\"", "has no vision_config", MM1_E_UNSUPPORTED},
+        {"clip_whole", CONFIG, "\"projection_dim\": 11", "\"projection_dim\": 12", "visual_projection.weight",
+         MM1_E_SHAPE},
+        {"clip_whole", CONFIG, "\"projection_dim\": 11", "\"audio_config\": {}", "audio_config", MM1_E_UNSUPPORTED},
+        {"clip_whole", CONFIG, "\"projection_dim\": 11", "\"vision_config_dict\": {\"patch_size\": 5}",
+         "vision_config_dict: patch_size", MM1_E_UNSUPPORTED},
+        {"siglip_whole", CONFIG, "\"initializer_factor\"", "\"audio_config\": {}, \"initializer_factor\"",
+         "audio_config", MM1_E_UNSUPPORTED},
+        {"siglip_whole", WEIGHTS, "text_model.head.bias", "text_model.hEad.bias", "text_model.hEad.bias", MM1_E_FORMAT},
         /* pictures */
         {"clip", PROCESSOR, "\"CLIPImageProcessor\"", "\"OwlViTImageProcessor\"", "OwlViTImageProcessor",
          MM1_E_UNSUPPORTED},
@@ -246,6 +256,8 @@ static void older_and_newer_files_mean_the_same(void **state)
         {"clip", PROCESSOR, "\"do_center_crop\": true,", ""},
         {"clip", PROCESSOR, "\"resample\": 3,", ""},
         {"clip", CONFIG, "\"quick_gelu\"", "\"quick_gelu\", \"dropout\": 0.0"},
+        {"clip_whole", CONFIG, "\"projection_dim\": 11",
+         "\"vision_config_dict\": {\"patch_size\": 6}, \"projection_dim\": 11"},
         {"siglip", CONFIG, "\"vision_use_head\": true", "\"initializer_range\": 0.02"},
         {"dinov2", CONFIG, "\"mlp_ratio\": 2", "\"mlp_ratio\": 2.0"},
     };
