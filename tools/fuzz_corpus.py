@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Makes the seeds of the fuzz targets (with gguf 0.19.0, safetensors 0.8.0, numpy 2.4.6).
 
-    fuzz_corpus.py tests/fuzz/corpus     writes <target>/seed_* there
+    fuzz_corpus.py tests/fuzz/corpus     writes <target>/seed_* there (run it in the root of the project)
 
 Each is the smallest file that shows one form.  Files beside them without "seed_" are inputs that once were a defect.
 """
@@ -100,6 +100,8 @@ def main(folder):
 
     text("config/seed_mm1.json", CONFIG)
     text("config/seed_decoder.json", {"model_type": "mm1", "kind": "decoder", "decoder": CONFIG["decoder"]})
+    for path in sorted(pathlib.Path("tests/data/model/hf").glob("*/config.json")):
+        text(f"config/seed_hf_{path.parent.name}.json", json.loads(path.read_text()))
     text("tokenizer/seed_bytes.json", tokenizer(BYTE_LEVEL))
     text("tokenizer/seed_split.json", tokenizer(SPLIT, {"type": "NFC"}, ["<tool>"]))
     for target in ("gguf", "model", "safetensors"):
