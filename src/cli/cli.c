@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/fields.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,6 +140,25 @@ bool mm1_cli_is_terminal(void)
 {
     const char *term = getenv("TERM");
     return isatty(STDERR_FILENO) == 1 && (term == NULL || strcmp(term, "dumb") != 0);
+}
+
+mm1_cli_progress mm1_cli_progress_make(void)
+{
+    return (mm1_cli_progress){.terminal = mm1_cli_is_terminal()};
+}
+
+void mm1_cli_progress_print(void *ctx, const char *task, int64_t done, int64_t total)
+{
+    mm1_cli_progress *p = ctx;
+    const double now = mm1_time_now();
+    const bool last = done >= total;
+    if ((!last && now < p->next) || (!p->terminal && !last)) {
+        return;
+    }
+    p->next = now + 0.2;
+    (void)fprintf(stderr, "%s%s %lld/%lld%s", p->terminal ? "\r\033[K" : "", task, (long long)done, (long long)total,
+                  p->terminal && !last ? "" : "\n");
+    (void)fflush(stderr);
 }
 
 void mm1_cli_duration(char *text, size_t cap, double seconds)

@@ -30,6 +30,7 @@ int mm1_cmd_inspect(int argc, char **argv);
 int mm1_cmd_metrics(int argc, char **argv);
 int mm1_cmd_plan(int argc, char **argv);
 int mm1_cmd_pretrain(int argc, char **argv);
+int mm1_cmd_probe(int argc, char **argv);
 int mm1_cmd_recipe(int argc, char **argv);
 int mm1_cmd_report(int argc, char **argv);
 int mm1_cmd_score(int argc, char **argv);
@@ -67,6 +68,14 @@ mm1_status mm1_cli_print_files(const char *path, mm1_error *err);
 
 /* Standard error is a terminal that may be redrawn. */
 bool mm1_cli_is_terminal(void);
+/* How far a long task has come, on standard error: a line that moves on a terminal, else one at the end of a task. */
+typedef struct mm1_cli_progress {
+    bool terminal;
+    double next; /* time of the next line */
+} mm1_cli_progress;
+mm1_cli_progress mm1_cli_progress_make(void);
+/* ctx: an mm1_cli_progress. */
+void mm1_cli_progress_print(void *ctx, const char *task, int64_t done, int64_t total);
 /* "2h13m", "45s" */
 void mm1_cli_duration(char *text, size_t cap, double seconds);
 /* "12.3M" */

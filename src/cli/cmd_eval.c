@@ -110,27 +110,6 @@ static void on_interrupt(int sig)
     (void)signal(sig, SIG_DFL);
 }
 
-typedef struct printer {
-    bool terminal;
-    double next;
-    const char *task;
-} printer;
-
-static void print_progress(void *ctx, const char *task, int64_t done, int64_t total)
-{
-    printer *p = ctx;
-    const double now = mm1_time_now();
-    const bool last = done >= total;
-    /* A line a task where nobody watches, one that moves on a terminal. */
-    if ((!last && now < p->next) || (!p->terminal && !last)) {
-        return;
-    }
-    p->next = now + 0.2;
-    (void)fprintf(stderr, "%s%s %lld/%lld%s", p->terminal ? "\r\033[K" : "", task, (long long)done, (long long)total,
-                  p->terminal && !last ? "" : "\n");
-    (void)fflush(stderr);
-}
-
 static void row(const char *name, const mm1_interval *i, double scale, const char *unit, int64_t n)
 {
     if (isfinite(i->value)) {
@@ -176,12 +155,12 @@ static mm1_status print_json(const mm1_eval_results *r, mm1_error *err)
 int mm1_cmd_eval(int argc, char **argv)
 {
     const struct argp argp = {options, parse, NULL, doc, NULL, NULL, NULL};
-    printer p = {.terminal = mm1_cli_is_terminal()};
+    mm1_cli_progress p = mm1_cli_progress_make();
     args a = {.o = mm1_eval_options_default()};
     mm1_model model = {0};
     mm1_eval_results results = {0};
     mm1_error err = {0};
-    a.o.on_progress = print_progress;
+    a.o.on_progress = mm1_cli_progress_print;
     a.o.ctx = &p;
     a.o.stop = &stop;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);

@@ -208,24 +208,30 @@ mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b
     return mm1_model_hidden_rows(m, t, b, 0, b->B, 0, b->I);
 }
 
-mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
-                               float *pixels, mm1_error *err)
+mm1_status mm1_image_fit_pixels(const mm1_model_config *c, const mm1_image *image, float *pixels, mm1_error *err)
 {
     const mm1_image_config *i = &c->image;
     const float mean[3] = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b};
     const float std[3] = {(float)i->std.r, (float)i->std.g, (float)i->std.b};
-    mm1_image decoded = {0}, square = {0};
-    mm1_status st = mm1_image_decode(bytes, len, &mm1_image_limits_default, name, &decoded, err);
+    mm1_image square = {0};
     const int32_t px = (int32_t)c->vision.image_size, shorter = (int32_t)mm1_model_config_shorter_px(c);
-    if (st == MM1_OK) {
-        st = i->fit == MM1_FIT_CROP
-                 ? mm1_image_crop_square(&decoded, shorter, px, (mm1_image_filter)i->filter, &square, err)
-                 : mm1_image_fit_square(&decoded, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, &square, err);
-    }
+    const mm1_status st =
+        i->fit == MM1_FIT_CROP
+            ? mm1_image_crop_square(image, shorter, px, (mm1_image_filter)i->filter, &square, err)
+            : mm1_image_fit_square(image, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, &square, err);
     if (st == MM1_OK) {
         mm1_image_normalize(pixels, &square, mean, std);
     }
     mm1_image_deinit(&square);
+    return st;
+}
+
+mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
+                               float *pixels, mm1_error *err)
+{
+    mm1_image decoded = {0};
+    mm1_status st = mm1_image_decode(bytes, len, &mm1_image_limits_default, name, &decoded, err);
+    st = st != MM1_OK ? st : mm1_image_fit_pixels(c, &decoded, pixels, err);
     mm1_image_deinit(&decoded);
     return st;
 }

@@ -61,7 +61,10 @@ mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b
 mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
                                   int64_t image, int64_t n_images);
 
-/* Reads, orients, fits, resamples and normalises one picture: pixels [3, R, R].  name is for messages. */
+/* Fits, resamples and normalises one picture: pixels [3, R, R]. */
+MM1_NODISCARD mm1_status mm1_image_fit_pixels(const mm1_model_config *c, const mm1_image *image, float *pixels,
+                                              mm1_error *err);
+/* The same of an encoded one, which is read and oriented first.  name is for messages. */
 MM1_NODISCARD mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
                                              float *pixels, mm1_error *err);
 

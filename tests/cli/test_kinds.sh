@@ -75,3 +75,25 @@ expect 2 pretrain tiny.yaml --run mute --set train.objective=contrastive
 says err "set model.kind clip"
 expect 2 pretrain clip.yaml --run mute --set train.lr_peak=law
 says err "train.lr_peak"
+
+# What its encoder is worth is measured on pictures with labels.
+mkdir idx
+for split in train t10k; do
+    {
+        printf '\000\000\010\003\000\000\000\014\000\000\000\002\000\000\000\002'
+        for i in 1 2 3 4 5 6; do printf '\377\000\377\000\020\020\040\020'; done
+    } >idx/$split-images-idx3-ubyte
+    printf '\000\000\010\001\000\000\000\014\000\001\000\001\000\001\000\001\000\001\000\001' >idx/$split-labels-idx1-ubyte
+done
+expect 0 probe -m $dir --dataset fashion-mnist --data idx --pixels
+says out "2 classes, 12 training and 12 test pictures" "linear probe" "nearest neighbours" "raw pixels"
+expect 0 probe -m $dir --dataset fashion-mnist --data idx --json
+says out '"n_train": 12' '"linear"' '"neighbours"' '"pixels": null'
+expect 2 probe -m $dir --dataset nothing --data idx
+says err "fashion-mnist is"
+expect 4 probe -m $dir --dataset fashion-mnist --data nowhere
+says err "dataset-fashion-mnist"
+rm idx/t10k-labels-idx1-ubyte
+expect 4 probe -m $dir --dataset fashion-mnist --data idx
+expect 2 probe -m $dir
+says err "--dataset is wanted"

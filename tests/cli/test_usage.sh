@@ -46,6 +46,7 @@ options "inspect" --tensors --json
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
 options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --force
 options "encode" --model=DIR --image=FILE --output=FILE --image-size=PX
+options "probe" --model=DIR --dataset=NAME --data=DIR --pixels --limit=N --json
 options "doctor" --json
 expect 0 --version
 says out "mm1 "

@@ -1,0 +1,19 @@
+/* embedder.h - what a trained encoder makes of a picture: the mean of its patches after the final norm.
+ *
+ * Threads: one at a time. */
+#ifndef MM1_EVAL_EMBEDDER_H
+#define MM1_EVAL_EMBEDDER_H
+
+#include "model/model.h"
+
+typedef struct mm1_embedder mm1_embedder;
+
+/* The model is borrowed; MM1_E_STATE if it takes no pictures. */
+MM1_NODISCARD mm1_status mm1_embedder_create(const mm1_model *m, mm1_embedder **out, mm1_error *err);
+void mm1_embedder_destroy(mm1_embedder *e); /* accepts NULL */
+
+/* pixels [n, 3, R, R] -> features [n, C], C the encoder's width. */
+MM1_NODISCARD mm1_status mm1_embedder_features(mm1_embedder *e, const float *pixels, int64_t n, float *features,
+                                               mm1_error *err);
+
+#endif
