@@ -210,8 +210,8 @@ class Model:
 
     # -- parts --
 
-    def vision(self, pixels):
-        """pixels [I, 3, R, R] -> [I, P, C]."""
+    def vision(self, pixels, mask=None):
+        """pixels [I, 3, R, R] -> [I, P, C]; mask [I, P, P] of what is seen, all if there is none."""
         v = self.c["vision"]
         p, w = v["patch_size"], v["width"]
         kernel = self.p("vision.patch.weight").view(w, 3, p, p)
@@ -222,7 +222,8 @@ class Model:
         x = x + self.p("vision.pos")
         if v.get("pre_norm"):
             x = self.norm(x, "vision.pre_norm", v["norm_eps"])
-        mask = torch.ones(x.shape[0], x.shape[1], x.shape[1], dtype=torch.bool)
+        if mask is None:
+            mask = torch.ones(x.shape[0], x.shape[1], x.shape[1], dtype=torch.bool)
         for i in range(self.vision_depth()):
             x = self.block(x, f"vision.layers.{i}", v["n_heads"], v["n_heads"], w // v["n_heads"], v["act"],
                            v.get("gated", False), v["norm_eps"], mask)

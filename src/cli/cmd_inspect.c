@@ -209,7 +209,7 @@ static mm1_status summarise(const subject *s, summary *all, mm1_error *err)
 }
 
 typedef struct counts {
-    int64_t vision, connector, decoder, embeddings, text, all, active;
+    int64_t vision, connector, decoder, embeddings, head, all, active;
 } counts;
 
 static counts count(const subject *s)
@@ -218,7 +218,7 @@ static counts count(const subject *s)
     counts c = {.vision = mm1_params_count(p, MM1_GROUP_VISION),
                 .connector = mm1_params_count(p, MM1_GROUP_CONNECTOR),
                 .embeddings = mm1_decoder_n_embeddings(&s->model.decoder),
-                .text = mm1_params_count(p, MM1_GROUP_TEXT),
+                .head = mm1_params_count(p, MM1_GROUP_HEAD),
                 .all = mm1_params_count(p, MM1_GROUP_COUNT)};
     c.decoder = mm1_params_count(p, MM1_GROUP_DECODER) - c.embeddings;
     c.active = c.all - mm1_decoder_idle_params(&s->model.decoder.config, s->model.decoder.config.moe.top_k);
@@ -294,6 +294,11 @@ static void print_text_tower(const mm1_model_config *c)
         (long long)t->max_positions, (long long)t->vocab_size, (long long)c->joint.dim);
 }
 
+static void print_pixel_head(const mm1_model_config *c)
+{
+    (void)printf("head       predicts patches, MLP %lld\n", (long long)c->pixel_head.width);
+}
+
 static void print_configuration(const mm1_model_config *c)
 {
     if (mm1_model_config_has_vision(c)) {
@@ -307,6 +312,9 @@ static void print_configuration(const mm1_model_config *c)
     }
     if (c->kind == MM1_MODEL_CLIP) {
         print_text_tower(c);
+    }
+    if (c->kind == MM1_MODEL_AIM) {
+        print_pixel_head(c);
     }
 }
 
@@ -371,7 +379,7 @@ static mm1_status print_text(const subject *s, const args *a, mm1_error *err)
     print_count("connector", c.connector);
     print_count("decoder", c.decoder);
     print_count("embeddings", c.embeddings);
-    print_count("text tower", c.text);
+    print_count("head", c.head);
     print_count("all", c.all);
     if (c.active < c.all) {
         print_count("active", c.active);
@@ -442,7 +450,7 @@ static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
     json_t *root = json_pack("{s:s, s:o?, s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:s, s:I, s:I}", "model_type",
                              s->import.architecture->model_type, "config", config, "parameters", "vision",
                              (json_int_t)c.vision, "connector", (json_int_t)c.connector, "decoder",
-                             (json_int_t)c.decoder, "embeddings", (json_int_t)c.embeddings, "text", (json_int_t)c.text,
+                             (json_int_t)c.decoder, "embeddings", (json_int_t)c.embeddings, "head", (json_int_t)c.head,
                              "all", (json_int_t)c.all, "active", (json_int_t)c.active, "dtype", types, "weight_bytes",
                              (json_int_t)all.n_bytes, "n_tensors", (json_int_t)s->model.params.n_items);
     (void)json_object_set_new(root, "vocab_size", s->vocab_size >= 0 ? json_integer(s->vocab_size) : json_null());

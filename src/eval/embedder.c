@@ -15,7 +15,7 @@ struct mm1_embedder {
 static mm1_tensor *pooled(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n)
 {
     const int64_t grid = mm1_vision_grid(&m->config.vision);
-    return mm1_vit_pool(t, mm1_vit_forward(&m->vit, t, pixels, n), n, grid * grid);
+    return mm1_op_pool(t, mm1_vit_forward(&m->vit, t, pixels, n), n, grid * grid, 1, 1, 1);
 }
 
 /* Arena of the largest pass, by a dry run. */

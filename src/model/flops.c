@@ -14,12 +14,23 @@ static double bottleneck_flops(double cells, double c_in, double c)
     return 2 * cells * (c_in * c + 9 * c + c * c + (c_in != c ? c_in * c : 0)) + 2 * 2 * c * squeezed;
 }
 
+double mm1_flops_vision_attention(const mm1_vision_config *v, double n_pairs)
+{
+    return (double)mm1_vision_depth(v) * 4 * n_pairs * (double)v->width;
+}
+
+double mm1_flops_pixel_head(const mm1_model_config *c)
+{
+    const double patch = 3 * (double)(c->vision.patch_size * c->vision.patch_size);
+    return 2 * (double)c->pixel_head.width * ((double)c->vision.width + patch);
+}
+
 /* Blocks alone, of K patches and the class token. */
 static double vision_blocks(const mm1_vision_config *v, double K)
 {
     const double W = (double)v->width, H = (double)v->n_heads, rows = K + (v->class_token ? 1 : 0);
-    return (double)mm1_vision_depth(v) *
-           (rows * block_flops(W, H, H, W / H, (double)v->mlp_width, v->gated) + 4 * rows * rows * W);
+    return (double)mm1_vision_depth(v) * rows * block_flops(W, H, H, W / H, (double)v->mlp_width, v->gated) +
+           mm1_flops_vision_attention(v, rows * rows);
 }
 
 double mm1_flops_vision(const mm1_vision_config *v, double K)

@@ -17,6 +17,10 @@ mm1_image_flops mm1_flops_image(const mm1_model_config *c);
  * texts are short). */
 double mm1_flops_vision(const mm1_vision_config *v, double K);
 double mm1_flops_text(const mm1_text_config *c, double N);
+/* Its attention over pairs of patches that see each other, if they are not all K K. */
+double mm1_flops_vision_attention(const mm1_vision_config *v, double n_pairs);
+/* The head that predicts one patch. */
+double mm1_flops_pixel_head(const mm1_model_config *c);
 /* Forward pass of one position through the decoder's matrices, head left out; of experts those that it goes to. */
 double mm1_flops_position(const mm1_model_config *c);
 /* Forward pass of attention over an example of n positions, causal: only what is seen counts. */

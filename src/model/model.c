@@ -26,6 +26,9 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
         st = mm1_text_tower_init(&m->text, &c->text, &m->params, err);
         st = st != MM1_OK ? st : mm1_joint_init(&m->joint, &c->joint, c->vision.width, c->text.width, &m->params, err);
     }
+    if (st == MM1_OK && c->kind == MM1_MODEL_AIM) {
+        mm1_pixel_head_init(&m->pixel_head, &c->pixel_head, &c->vision, &m->params);
+    }
     if (st == MM1_OK && m->params.failed) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the table of parameters");
     }

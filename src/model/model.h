@@ -1,5 +1,5 @@
 /* model.h - an assembled MM1: encoder, connector, decoder, tokenizer, and one table of parameters.  By config.kind a
- * model may be a decoder or an encoder alone, or an encoder with a text tower (clip.h); the other parts are then
+ * model may be a decoder or an encoder alone, or an encoder with what it is trained with; the other parts are then
  * zeroed.
  *
  * Ownership: a model owns all of these.  Threads: as a tape; loading and reading the configuration is free of state. */
@@ -20,6 +20,7 @@ typedef struct mm1_model {
     mm1_decoder decoder;
     mm1_text_tower text;
     mm1_joint joint;
+    mm1_pixel_head pixel_head;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
     const char *model_type;   /* as which it was read: a row of import.h; NULL if it was made here */
 } mm1_model;

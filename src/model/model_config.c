@@ -11,7 +11,7 @@
 #include <math.h>
 #include <string.h>
 
-static const char *const kind_names[] = {"mm1", "decoder", "encoder", "clip", NULL};
+static const char *const kind_names[] = {"mm1", "decoder", "encoder", "clip", "aim", NULL};
 static const char *const fit_names[] = {"squash", "pad", "crop", NULL};
 static const char *const filter_names[] = {"bilinear", "bicubic", NULL};
 
@@ -37,15 +37,17 @@ static const mm1_field image_fields[] = {
 };
 
 const mm1_field mm1__model_fields[] = {
-    MM1_FIELD(mm1_model_config, kind, ENUM, .def.i = MM1_MODEL_MM1, .names = kind_names,
-              .help =
-                  "which parts there are: encoder, connector and decoder; a decoder alone, which takes no pictures; "
-                  "an encoder alone; clip: an encoder and a text tower"),
+    MM1_FIELD(
+        mm1_model_config, kind, ENUM, .def.i = MM1_MODEL_MM1, .names = kind_names,
+        .help =
+            "which parts there are: encoder, connector and decoder; a decoder alone, which takes no pictures; "
+            "an encoder alone; clip: an encoder and a text tower; aim: an encoder and a head that predicts patches"),
     MM1_FIELD_GROUP_OF(mm1_model_config, vision, mm1__vision_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, connector, mm1__connector_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, decoder, mm1__decoder_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, text, mm1__text_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, joint, mm1__joint_fields),
+    MM1_FIELD_GROUP_OF(mm1_model_config, pixel_head, mm1__pixel_head_fields),
     MM1_FIELD_GROUP_OF(mm1_model_config, image, image_fields),
     {0},
 };
@@ -145,6 +147,9 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
         if (c->kind != MM1_MODEL_CLIP) {
             (void)json_object_del(root, "text");
             (void)json_object_del(root, "joint");
+        }
+        if (c->kind != MM1_MODEL_AIM) {
+            (void)json_object_del(root, "pixel_head");
         }
         (void)json_object_set_new(root, "architectures", json_pack("[s]", "MM1ForConditionalGeneration"));
         (void)json_object_set_new(root, "model_type", json_string("mm1"));

@@ -6,6 +6,7 @@
 #include "nn/connector.h"
 #include "nn/decoder.h"
 #include "nn/joint.h"
+#include "nn/pixel_head.h"
 #include "nn/text_tower.h"
 #include "nn/vit.h"
 #include <jansson.h>
@@ -17,6 +18,7 @@ typedef enum mm1_model_kind {
     MM1_MODEL_DECODER, /* a language model: takes no pictures */
     MM1_MODEL_ENCODER, /* a vision encoder: has no tokenizer and no text */
     MM1_MODEL_CLIP,    /* a vision encoder and a text tower in a joint space: compares, writes nothing */
+    MM1_MODEL_AIM,     /* a vision encoder and the head with which it learns to predict patches: no text */
     MM1_MODEL_COUNT
 } mm1_model_kind;
 
@@ -41,6 +43,7 @@ typedef struct mm1_model_config {
     mm1_decoder_config decoder;
     mm1_text_config text;
     mm1_joint_config joint;
+    mm1_pixel_head_config pixel_head;
     mm1_image_config image;
 } mm1_model_config;
 
@@ -58,7 +61,7 @@ static inline bool mm1_model_config_has_decoder(const mm1_model_config *c)
 
 static inline bool mm1_model_config_has_tokenizer(const mm1_model_config *c)
 {
-    return c->kind != MM1_MODEL_ENCODER;
+    return c->kind != MM1_MODEL_ENCODER && c->kind != MM1_MODEL_AIM;
 }
 
 /* Positions that an image takes in the decoder's sequence; 0 where there is no connector. */

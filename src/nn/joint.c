@@ -17,13 +17,13 @@ static const float UNIT_EPS = 1e-12f;
 
 static mm1_tensor *matrix(mm1_params *p, int64_t rows, int64_t cols, const char *name)
 {
-    return mm1_params_add(p, MM1_GROUP_TEXT, MM1_INIT_NORMAL, 1.0 / sqrt((double)cols), true, 2,
+    return mm1_params_add(p, MM1_GROUP_HEAD, MM1_INIT_NORMAL, 1.0 / sqrt((double)cols), true, 2,
                           (int64_t[]){rows, cols}, "joint.%s.weight", name);
 }
 
 static mm1_tensor *bias(mm1_params *p, int64_t n, const char *name)
 {
-    return mm1_params_add(p, MM1_GROUP_TEXT, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "joint.%s.bias", name);
+    return mm1_params_add(p, MM1_GROUP_HEAD, MM1_INIT_ZEROS, 0, false, 1, (int64_t[]){n}, "joint.%s.bias", name);
 }
 
 mm1_status mm1_joint_init(mm1_joint *j, const mm1_joint_config *c, int64_t vision_width, int64_t text_width,
@@ -38,7 +38,7 @@ mm1_status mm1_joint_init(mm1_joint *j, const mm1_joint_config *c, int64_t visio
     }
     j->image_w = matrix(p, c->dim, vision_width, "image");
     j->text_w = matrix(p, c->dim, text_width, "text");
-    j->log_scale = mm1_params_add(p, MM1_GROUP_TEXT, MM1_INIT_CONSTANT, MM1_JOINT_LOG_SCALE_INIT, false, 1,
+    j->log_scale = mm1_params_add(p, MM1_GROUP_HEAD, MM1_INIT_CONSTANT, MM1_JOINT_LOG_SCALE_INIT, false, 1,
                                   (int64_t[]){1}, "joint.log_scale");
     if (c->view_width > 0) {
         j->view = (mm1_mlp){.up_w = matrix(p, c->view_width, vision_width, "view.up"),

@@ -18,7 +18,7 @@ static int64_t padded(int64_t n)
 
 const char *mm1_param_group_name(mm1_param_group group)
 {
-    static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder", "text"};
+    static const char *const names[MM1_GROUP_COUNT] = {"vision", "connector", "decoder", "head"};
     return (unsigned)group < MM1_GROUP_COUNT ? names[group] : "all";
 }
 

@@ -15,7 +15,7 @@ typedef enum mm1_param_group {
     MM1_GROUP_VISION,
     MM1_GROUP_CONNECTOR,
     MM1_GROUP_DECODER,
-    MM1_GROUP_TEXT, /* text tower and joint space of contrastive training */
+    MM1_GROUP_HEAD, /* what an encoder is trained with: text tower and joint space, or the head for patches */
     MM1_GROUP_COUNT
 } mm1_param_group;
 
@@ -50,7 +50,7 @@ typedef struct mm1_params {
     bool failed;        /* memory ran out while the table was made */
 } mm1_params;
 
-/* Short name of a group: "vision", "connector", "decoder", "text". */
+/* Short name of a group: "vision", "connector", "decoder", "head". */
 const char *mm1_param_group_name(mm1_param_group group);
 
 /* Adds an entry and returns its tensor, which stays where it is for the life of the table; NULL if memory is short,

@@ -36,7 +36,7 @@ mm1_status mm1_text_config_check(const mm1_text_config *c, mm1_error *err)
 
 mm1_status mm1_text_tower_init(mm1_text_tower *w, const mm1_text_config *c, mm1_params *p, mm1_error *err)
 {
-    const mm1_param_group group = MM1_GROUP_TEXT;
+    const mm1_param_group group = MM1_GROUP_HEAD;
     *w = (mm1_text_tower){.config = *c};
     mm1_status st = mm1_text_config_check(c, err);
     if (st != MM1_OK) {

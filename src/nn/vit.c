@@ -189,8 +189,9 @@ static int32_t *step_ints(mm1_tape *t, int64_t n)
     return (int32_t *)(void *)mm1__tape_floats(t, n);
 }
 
-/* Of I images everybody sees everybody: n queries of each see all of its m keys. */
-static bool full_mask(mm1_tape *t, int64_t I, int64_t n, int64_t m, mm1_attention_spec *spec)
+/* Of I images n queries of each see its m keys: all of them, or, with a prefix, what is in that and what is not
+ * behind. */
+static bool make_mask(mm1_tape *t, int64_t I, int64_t n, int64_t m, const int32_t *prefix, mm1_attention_spec *spec)
 {
     int32_t *lo = step_ints(t, I * n), *hi = step_ints(t, I * n);
     if (lo == NULL || hi == NULL) {
@@ -198,7 +199,8 @@ static bool full_mask(mm1_tape *t, int64_t I, int64_t n, int64_t m, mm1_attentio
     }
     for (int64_t i = 0; i < I * n && !t->dry; i++) {
         lo[i] = 0;
-        hi[i] = (int32_t)m;
+        const int32_t seen = (int32_t)(i % n) + 1;
+        hi[i] = prefix == NULL ? (int32_t)m : prefix[i / n] > seen ? prefix[i / n] : seen;
     }
     spec->lo = lo;
     spec->hi = hi;
@@ -283,7 +285,7 @@ static mm1_tensor *pool_by_attention(const mm1_vit *v, mm1_tape *t, mm1_tensor *
     const mm1_vision_head *h = &v->head;
     mm1_attention_spec spec = mm1__block_spec(&v->block_config, I, 1);
     spec.S = K;
-    if (!full_mask(t, I, 1, K, &spec)) {
+    if (!make_mask(t, I, 1, K, NULL, &spec)) {
         return NULL;
     }
     mm1_tensor *q = mm1_op_linear(t, h->query, h->qkv_w, h->qkv_b, MM1_ACT_NONE, NULL);
@@ -314,17 +316,16 @@ static mm1_tensor *pool(const mm1_vit *v, mm1_tape *t, mm1_tensor *x, mm1_tensor
     return v->projection != NULL ? mm1_op_linear(t, y, v->projection, NULL, MM1_ACT_NONE, NULL) : y;
 }
 
-/* patch NULL: all K patches of each image.  pooled may be NULL. */
+/* patch NULL: all K patches of each image.  prefix as for the mask.  pooled may be NULL. */
 static mm1_tensor *forward(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *patch,
-                           int64_t K, mm1_tensor **pooled)
+                           int64_t K, const int32_t *prefix, mm1_tensor **pooled)
 {
     const mm1_vision_config *c = &v->config;
     const int64_t n = K + (c->class_token ? 1 : 0);
     mm1_attention_spec spec = mm1__block_spec(&v->block_config, I, n);
-    if (!full_mask(t, I, n, n, &spec)) {
+    if (!make_mask(t, I, n, n, prefix, &spec)) {
         return NULL;
     }
-    /* Everybody sees everybody. */
     mm1_tensor *x = cut_patches(v, t, pixels, I, patch, K);
     x = mm1_op_linear(t, x, v->patch_w, v->patch_b, MM1_ACT_NONE, NULL);
     x = c->class_token ? prepend_class(v, t, x, I, K) : x;
@@ -345,18 +346,23 @@ static int64_t n_patches(const mm1_vit *v)
 
 mm1_tensor *mm1_vit_forward(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I)
 {
-    return forward(v, t, pixels, I, NULL, n_patches(v), NULL);
+    return forward(v, t, pixels, I, NULL, n_patches(v), NULL, NULL);
+}
+
+mm1_tensor *mm1_vit_forward_prefix(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *prefix)
+{
+    return forward(v, t, pixels, I, NULL, n_patches(v), prefix, NULL);
 }
 
 mm1_tensor *mm1_vit_forward_pooled(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, mm1_tensor **pooled)
 {
     *pooled = NULL;
-    return forward(v, t, pixels, I, NULL, n_patches(v), pooled);
+    return forward(v, t, pixels, I, NULL, n_patches(v), NULL, pooled);
 }
 
 mm1_tensor *mm1_vit_forward_some(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *patch,
                                  int64_t K, mm1_tensor **pooled)
 {
     *pooled = NULL;
-    return forward(v, t, pixels, I, patch, K, pooled);
+    return forward(v, t, pixels, I, patch, K, NULL, pooled);
 }

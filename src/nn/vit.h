@@ -78,6 +78,11 @@ mm1_tensor *mm1_vit_forward_pooled(const mm1_vit *v, mm1_tape *t, const float *p
  * on whole pictures this costs K / P and is a noise that helps (Li et al. 2023, FLIP).  Borrowed as the pixels. */
 mm1_tensor *mm1_vit_forward_some(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I, const int32_t *patch,
                                  int64_t K, mm1_tensor **pooled);
+/* For learning to predict pictures: patch i, in raster order, sees [0, max(i + 1, prefix)) of its image alone (AIM:
+ * El-Nouby et al. 2024).  prefix [I], up to P; NULL: as mm1_vit_forward().  Borrowed as the pixels.  There must be no
+ * class token. */
+mm1_tensor *mm1_vit_forward_prefix(const mm1_vit *v, mm1_tape *t, const float *pixels, int64_t I,
+                                   const int32_t *prefix);
 
 /* Names for recipes: "relu", "gelu", "gelu_tanh", "quick_gelu", "silu", ... in the order of mm1_act. */
 extern const char *const mm1__act_names[];

@@ -14,6 +14,20 @@ mm1_status mm1_objective_check(const mm1_recipe *recipe, mm1_error *err)
                                  "set model.kind clip");
         }
         break;
+    case MM1_OBJECTIVE_AIM:
+        if (c->kind != MM1_MODEL_AIM) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "train.objective: aim trains an encoder with a head for patches; set model.kind aim");
+        }
+        if (c->vision.image_size == c->vision.patch_size) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "model.vision.patch_size: one patch has no next one to be predicted");
+        }
+        if (recipe->train.patch_keep < 1) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "train.patch_keep: for contrastive only; a patch is predicted from all before it");
+        }
+        break;
     default:
         if (!mm1_model_config_has_decoder(c)) {
             return mm1_error_set(err, MM1_E_CONFIG,
@@ -35,8 +49,11 @@ mm1_status mm1_objective_create(const mm1_recipe *recipe, mm1_model *m, mm1_obje
     if (st != MM1_OK) {
         return st;
     }
-    st = recipe->train.objective == MM1_OBJECTIVE_CONTRASTIVE ? mm1__objective_contrastive(recipe, m, out, err)
-                                                              : mm1__objective_text(recipe, out, err);
+    switch ((mm1_objective_kind)recipe->train.objective) {
+    case MM1_OBJECTIVE_CONTRASTIVE: st = mm1__objective_contrastive(recipe, m, out, err); break;
+    case MM1_OBJECTIVE_AIM: st = mm1__objective_aim(recipe, m, out, err); break;
+    default: st = mm1__objective_text(recipe, out, err); break;
+    }
     if (st == MM1_OK) {
         (*out)->recipe = recipe;
         (*out)->model = m;

@@ -2,6 +2,7 @@
  *
  *   text         -log p of the next token                    (objective_text.c, any model with a decoder)
  *   contrastive  a picture finds its caption among others    (objective_contrastive.c, kind clip)
+ *   aim          a patch of a picture predicts the next one  (objective_aim.c, kind aim)
  *
  * The loop (trainer.c) asks an objective for the gradients of a batch and for what it has to say of it; all else, from
  * the data to the checkpoint, is the same for all of them.
@@ -58,6 +59,8 @@ MM1_NODISCARD mm1_status mm1_objective_gradients(mm1_objective *o, mm1_tape *t, 
 MM1_NODISCARD mm1_status mm1__objective_text(const mm1_recipe *recipe, mm1_objective **out, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__objective_contrastive(const mm1_recipe *recipe, const mm1_model *m, mm1_objective **out,
                                                     mm1_error *err);
+MM1_NODISCARD mm1_status mm1__objective_aim(const mm1_recipe *recipe, const mm1_model *m, mm1_objective **out,
+                                            mm1_error *err);
 void mm1__objective_value(mm1_objective *o, const char *name, double value);
 /* Sums of losses and their numbers, by source, become the report's means; the mean over all is its loss. */
 void mm1__objective_by_source(mm1_objective *o, const double *sums, const int64_t *counts);

@@ -219,7 +219,7 @@ static double flops(const contrastive *o, const mm1_batch *b, int64_t n_tokens)
     const mm1_train_config *c = &o->base.recipe->train;
     const mm1_model_config *m = &o->base.model->config;
     return (double)b->I * mm1_flops_vision(&m->vision, (double)o->K) * (c->lr_vision > 0 ? 3 : 1) +
-           mm1_flops_text(&m->text, (double)n_tokens) * (c->lr_text > 0 ? 3 : 1);
+           mm1_flops_text(&m->text, (double)n_tokens) * (c->lr_head > 0 ? 3 : 1);
 }
 
 static mm1_status gradients(mm1_objective *base, mm1_tape *t, const mm1_batch *b, int64_t step, mm1_error *err)

@@ -42,7 +42,7 @@ double mm1_lr_factor(const mm1_train_config *c, mm1_param_group group)
     switch (group) {
     case MM1_GROUP_VISION: return c->lr_vision;
     case MM1_GROUP_CONNECTOR: return c->lr_connector;
-    case MM1_GROUP_TEXT: return c->lr_text;
+    case MM1_GROUP_HEAD: return c->lr_head;
     default: return c->lr_decoder;
     }
 }

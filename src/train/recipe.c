@@ -4,14 +4,14 @@
 #include <math.h>
 
 static const char *const activations_names[] = {"keep", "bf16", "recompute", NULL};
-static const char *const objective_names[] = {"text", "contrastive", NULL};
+static const char *const objective_names[] = {"text", "contrastive", "aim", NULL};
 static const char *const moments_names[] = {"f32", "bf16", NULL};
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_train_config, member, TYPE, __VA_ARGS__)
 static const mm1_field train_fields[] = {
     F(objective, ENUM, .def.i = MM1_OBJECTIVE_TEXT, .names = objective_names,
       .help = "what is learned; text: the next token; contrastive: which picture belongs to which caption (model.kind "
-              "clip)"),
+              "clip); aim: the next patch of a picture (model.kind aim)"),
     F(n_steps, I64, .def.i = 1000, .min.i = 1, .max.i = INT64_MAX / 2, .help = "optimiser steps"),
     F(max_minutes, F64, .def.f = 0, .min.f = 0, .max.f = 1e7, .unit = "min",
       .help = "if not 0, n_steps is lowered once, from the speed of the first steps, to what fits; "
@@ -36,8 +36,9 @@ static const mm1_field train_fields[] = {
     F(lr_vision, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the encoder; 0 freezes it"),
     F(lr_connector, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the connector; 0 freezes it"),
     F(lr_decoder, F64, .def.f = 1, .min.f = 0, .max.f = 1000, .help = "factor for the decoder; 0 freezes it"),
-    F(lr_text, F64, .def.f = 1, .min.f = 0, .max.f = 1000,
-      .help = "factor for the text tower and the joint space; 0 freezes them"),
+    F(lr_head, F64, .def.f = 1, .min.f = 0, .max.f = 1000,
+      .help = "factor for what an encoder is trained with: text tower and joint space, or the head for patches; 0 "
+              "freezes it"),
     F(weight_decay, F64, .def.f = 0.1, .min.f = 0, .max.f = 10,
       .help = "decoupled, times the learning rate; matrices only, not norms, biases or positions"),
     F(beta1, F64, .def.f = 0.9, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),

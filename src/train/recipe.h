@@ -16,6 +16,7 @@ typedef enum mm1_moments { MM1_MOMENTS_F32, MM1_MOMENTS_BF16, MM1_MOMENTS_COUNT 
 typedef enum mm1_objective_kind {
     MM1_OBJECTIVE_TEXT,
     MM1_OBJECTIVE_CONTRASTIVE,
+    MM1_OBJECTIVE_AIM,
     MM1_OBJECTIVE_COUNT
 } mm1_objective_kind;
 
@@ -31,7 +32,7 @@ typedef struct mm1_train_config {
     double lr_peak;      /* of what has factor 1; NAN: the paper's law for decoders */
     double lr_final;     /* share of the peak that is left at the end */
     int64_t lr_warmup_steps;
-    double lr_vision, lr_connector, lr_decoder, lr_text; /* factor of lr_peak for each part; 0 freezes it */
+    double lr_vision, lr_connector, lr_decoder, lr_head; /* factor of lr_peak for each part; 0 freezes it */
     double weight_decay, beta1, beta2, eps;
     double clip_norm;        /* of all gradients together; 0: none */
     double z_loss;           /* coefficient of (log sum exp)^2 */

@@ -76,6 +76,24 @@ says err "set model.kind clip"
 expect 2 pretrain clip.yaml --run mute --set train.lr_peak=law
 says err "train.lr_peak"
 
+# An encoder is trained by predicting patches, too: pixels alone, no tokenizer.
+cat >aim.yaml <<END
+extends: tiny.yaml
+tokenizer: null
+model: {kind: aim, pixel_head: {width: 24}}
+train: {objective: aim, lr_peak: 1e-3}
+END
+expect 0 pretrain aim.yaml --run aim
+says aim/checkpoints/latest/config.json '"kind": "aim"' '"pixel_head"'
+! grep -qE '"(decoder|connector|text|joint)"' aim/checkpoints/latest/config.json || fail "config.json tells of parts that are not there"
+[ ! -e aim/checkpoints/latest/tokenizer.json ] || fail "a model without text has no tokenizer"
+expect 0 inspect aim/checkpoints/latest
+says out "predicts patches"
+MM1_LOG=info expect 0 pretrain tiny.yaml --run whole2 --set init.vision=aim/checkpoints/latest
+says err "values from aim/checkpoints/latest"
+expect 2 pretrain tiny.yaml --run mute --set train.objective=aim
+says err "set model.kind aim"
+
 # What its encoder is worth is measured on pictures with labels.
 mkdir idx
 for split in train t10k; do
