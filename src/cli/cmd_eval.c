@@ -11,14 +11,14 @@
 
 static const char doc[] = "Measures a model on held-out data that `mm1 data build` made.\v"
                           "Tasks: captions (loss with the true picture, another one, none), choice10 (the right "
-                          "caption of ten by likelihood), cider "
+                          "caption of ten by likelihood, of kind clip by similarity), cider "
                           "(captions written after 0, 4 and 8 demonstrations from the training split), text (bits a "
                           "byte).  Every figure comes with "
                           "a 95 % bootstrap interval over items.";
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder", 0},
-    {"tasks", 't', "NAME,...", 0, "captions, choice10, cider, text (default: all)", 0},
+    {"tasks", 't', "NAME,...", 0, "captions, choice10, cider, text (default: all that the kind of model can do)", 0},
     {"data", 'd', "DIR", 0, "folder of `mm1 data build` (default: out/demo/data)", 0},
     {"shots", 'k', "N,...", 0, "demonstrations for cider: of 0, 4, 8 (default: all)", 0},
     {"limit", 'l', "N", 0, "items of each task at most (default: all)", 0},

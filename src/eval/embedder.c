@@ -8,6 +8,7 @@ enum { AT_ONCE = 32 };
 
 struct mm1_embedder {
     const mm1_model *model;
+    mm1_texts texts; /* kind clip */
     mm1_arena arena;
     mm1_tape tape;
 };
@@ -19,7 +20,7 @@ static mm1_tensor *pooled(const mm1_model *m, mm1_tape *t, const float *pixels, 
 }
 
 /* Arena of the largest pass, by a dry run. */
-static mm1_status plan(const mm1_model *m, size_t *bytes, mm1_error *err)
+static mm1_status plan(const mm1_model *m, const mm1_texts *texts, size_t *bytes, mm1_error *err)
 {
     mm1_arena dry;
     mm1_tape t;
@@ -29,7 +30,14 @@ static mm1_status plan(const mm1_model *m, size_t *bytes, mm1_error *err)
     }
     st = mm1_tape_init(&t, &dry, err);
     if (st == MM1_OK) {
-        (void)pooled(m, &t, NULL, AT_ONCE);
+        mm1_tensor *x = pooled(m, &t, NULL, AT_ONCE);
+        if (m->config.kind == MM1_MODEL_CLIP) {
+            mm1_texts largest = *texts;
+            largest.n = AT_ONCE;
+            largest.N = AT_ONCE * m->config.text.max_positions;
+            (void)mm1_joint_image(&m->joint, &t, x);
+            (void)mm1_joint_text(&m->joint, &t, mm1_text_tower_forward(&m->text, &t, &largest));
+        }
         st = mm1_tape_status(&t, err);
         *bytes = dry.peak;
         mm1_tape_deinit(&t);
@@ -50,7 +58,11 @@ mm1_status mm1_embedder_create(const mm1_model *m, mm1_embedder **out, mm1_error
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to encode pictures");
     }
     e->model = m;
-    mm1_status st = plan(m, &bytes, err);
+    mm1_status st = MM1_OK;
+    if (m->config.kind == MM1_MODEL_CLIP) {
+        st = mm1_texts_init(&e->texts, AT_ONCE, AT_ONCE * m->config.text.max_positions, err);
+    }
+    st = st != MM1_OK ? st : plan(m, &e->texts, &bytes, err);
     st = st != MM1_OK ? st : mm1_arena_init(&e->arena, bytes, err);
     st = st != MM1_OK ? st : mm1_tape_init(&e->tape, &e->arena, err);
     if (st != MM1_OK) {
@@ -66,22 +78,82 @@ void mm1_embedder_destroy(mm1_embedder *e)
     if (e != NULL) {
         mm1_tape_deinit(&e->tape);
         mm1_arena_deinit(&e->arena);
+        mm1_texts_deinit(&e->texts);
         mm1_free(e);
     }
 }
 
-mm1_status mm1_embedder_features(mm1_embedder *e, const float *pixels, int64_t n, float *features, mm1_error *err)
+static mm1_status encode(mm1_embedder *e, const float *pixels, int64_t n, bool joint, float *out, mm1_error *err)
 {
-    const int64_t R = e->model->config.vision.image_size, C = e->model->config.vision.width;
+    const mm1_model *m = e->model;
+    const int64_t R = m->config.vision.image_size, width = joint ? m->config.joint.dim : m->config.vision.width;
     for (int64_t i = 0; i < n; i += AT_ONCE) {
         const int64_t count = n - i < AT_ONCE ? n - i : AT_ONCE;
         mm1_tape_reset(&e->tape, 0);
-        const mm1_tensor *x = pooled(e->model, &e->tape, pixels + i * 3 * R * R, count);
+        mm1_tensor *x = pooled(m, &e->tape, pixels + i * 3 * R * R, count);
+        x = joint ? mm1_joint_image(&m->joint, &e->tape, x) : x;
         const mm1_status st = mm1_tape_status(&e->tape, err);
         if (st != MM1_OK) {
             return st;
         }
-        memcpy(features + i * C, x->data, (size_t)(count * C) * sizeof *features);
+        memcpy(out + i * width, x->data, (size_t)(count * width) * sizeof *out);
     }
     return MM1_OK;
+}
+
+mm1_status mm1_embedder_features(mm1_embedder *e, const float *pixels, int64_t n, float *features, mm1_error *err)
+{
+    return encode(e, pixels, n, false, features, err);
+}
+
+static mm1_status not_clip(const mm1_embedder *e, mm1_error *err)
+{
+    return e->model->config.kind == MM1_MODEL_CLIP
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_STATE, "only a model of kind clip compares pictures and texts");
+}
+
+mm1_status mm1_embedder_pictures(mm1_embedder *e, const float *pixels, int64_t n, float *unit, mm1_error *err)
+{
+    const mm1_status st = not_clip(e, err);
+    return st != MM1_OK ? st : encode(e, pixels, n, true, unit, err);
+}
+
+/* The ids that training gave the tower for this text: those of its sequence without the first <end>. */
+static mm1_status add_text(mm1_embedder *e, const char *text, mm1_error *err)
+{
+    const mm1_model *m = e->model;
+    mm1_part part = {.kind = MM1_PART_TEXT, .bytes = (char *)(uintptr_t)text, .len = strlen(text), .train = true};
+    const mm1_document d = {.parts = &part, .n_parts = 1}; /* borrows the text */
+    mm1_sequence q = {0};
+    const mm1_status st = mm1_sequence_build(&d, m->tokenizer, 1, true, &q, err);
+    if (st == MM1_OK) {
+        mm1_texts_add(&e->texts, q.tokens + 1, q.len - 1, q.tokens[0], m->config.text.max_positions);
+    }
+    mm1_sequence_deinit(&q);
+    return st;
+}
+
+mm1_status mm1_embedder_texts(mm1_embedder *e, const char *const *texts, int64_t n, float *unit, mm1_error *err)
+{
+    const mm1_model *m = e->model;
+    const int64_t D = m->config.joint.dim;
+    mm1_status st = not_clip(e, err);
+    for (int64_t i = 0; st == MM1_OK && i < n; i += AT_ONCE) {
+        const int64_t count = n - i < AT_ONCE ? n - i : AT_ONCE;
+        e->texts.n = e->texts.N = 0;
+        for (int64_t j = 0; st == MM1_OK && j < count; j++) {
+            st = add_text(e, texts[i + j], err);
+        }
+        if (st == MM1_OK) {
+            mm1_tape_reset(&e->tape, 0);
+            const mm1_tensor *x =
+                mm1_joint_text(&m->joint, &e->tape, mm1_text_tower_forward(&m->text, &e->tape, &e->texts));
+            st = mm1_tape_status(&e->tape, err);
+            if (st == MM1_OK) {
+                memcpy(unit + i * D, x->data, (size_t)(count * D) * sizeof *unit);
+            }
+        }
+    }
+    return st;
 }

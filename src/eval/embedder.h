@@ -1,4 +1,5 @@
-/* embedder.h - what a trained encoder makes of a picture: the mean of its patches after the final norm.
+/* embedder.h - what a trained encoder makes of a picture: the mean of its patches after the final norm, or, of kind
+ * clip, unit vectors of pictures and texts that can be compared.
  *
  * Threads: one at a time. */
 #ifndef MM1_EVAL_EMBEDDER_H
@@ -15,5 +16,10 @@ void mm1_embedder_destroy(mm1_embedder *e); /* accepts NULL */
 /* pixels [n, 3, R, R] -> features [n, C], C the encoder's width. */
 MM1_NODISCARD mm1_status mm1_embedder_features(mm1_embedder *e, const float *pixels, int64_t n, float *features,
                                                mm1_error *err);
+/* Kind clip alone: unit rows [n, D] of pictures, and of texts, which are cut to the positions of the text tower. */
+MM1_NODISCARD mm1_status mm1_embedder_pictures(mm1_embedder *e, const float *pixels, int64_t n, float *unit,
+                                               mm1_error *err);
+MM1_NODISCARD mm1_status mm1_embedder_texts(mm1_embedder *e, const char *const *texts, int64_t n, float *unit,
+                                            mm1_error *err);
 
 #endif

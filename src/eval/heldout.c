@@ -15,7 +15,6 @@ const char *const mm1_eval_task_names[] = {"captions", "choice10", "cider", "tex
 mm1_eval_options mm1_eval_options_default(void)
 {
     return (mm1_eval_options){.data_dir = "out/demo/data",
-                              .tasks = {true, true, true, true},
                               .shots = {true, true, true},
                               .limit = 0,
                               .text_bytes_limit = 1 << 20,
@@ -117,8 +116,9 @@ static void decode_items(void *ctx, int64_t begin, int64_t end)
 static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
 {
     enum { AT_ONCE = 64 };
-    const int64_t R = h->model->config.vision.image_size;
-    const int64_t size = mm1_model_n_visual(h->model) * h->model->config.decoder.width;
+    const mm1_model_config *c = &h->model->config;
+    const int64_t R = c->vision.image_size;
+    const int64_t size = h->embedder != NULL ? c->joint.dim : mm1_model_n_visual(h->model) * c->decoder.width;
     mm1_status st = MM1_OK;
     float *pixels = mm1_alloc((size_t)(AT_ONCE * 3 * R * R), sizeof *pixels);
     h->features = mm1_alloc((size_t)(h->n * size), sizeof *h->features);
@@ -136,7 +136,8 @@ static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
             }
             break;
         }
-        st = mm1_scorer_encode(h->scorer, pixels, n, h->features + i * size, err);
+        st = h->embedder != NULL ? mm1_embedder_pictures(h->embedder, pixels, n, h->features + i * size, err)
+                                 : mm1_scorer_encode(h->scorer, pixels, n, h->features + i * size, err);
         for (int64_t j = i; j < i + n; j++) {
             h->items[j].features = h->features + j * size;
         }
@@ -158,13 +159,40 @@ static mm1_status write_results(const mm1_heldout *h, const mm1_eval_results *r,
     return st;
 }
 
+/* Which tasks a kind of model can do; those that are asked for are among them, or all if none is. */
+static mm1_status settle_tasks(const mm1_model_config *c, bool tasks[MM1_TASK_COUNT], mm1_error *err)
+{
+    const bool can[MM1_TASK_COUNT] = {[MM1_TASK_CAPTIONS] = c->kind == MM1_MODEL_MM1,
+                                      [MM1_TASK_CHOICE10] = c->kind == MM1_MODEL_MM1 || c->kind == MM1_MODEL_CLIP,
+                                      [MM1_TASK_CIDER] = c->kind == MM1_MODEL_MM1,
+                                      [MM1_TASK_TEXT] = mm1_model_config_has_decoder(c)};
+    bool any_asked = false, any_can = false;
+    for (int i = 0; i < MM1_TASK_COUNT; i++) {
+        any_asked = any_asked || tasks[i];
+        any_can = any_can || can[i];
+        if (tasks[i] && !can[i]) {
+            return mm1_error_set(err, MM1_E_STATE, "task %s: not for a model of this kind", mm1_eval_task_names[i]);
+        }
+    }
+    if (!any_can) {
+        return mm1_error_set(err, MM1_E_STATE,
+                             "an encoder alone gives no likelihoods; `mm1 probe` measures what it sees");
+    }
+    for (int i = 0; i < MM1_TASK_COUNT && !any_asked; i++) {
+        tasks[i] = can[i];
+    }
+    return MM1_OK;
+}
+
 mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_results *results, mm1_error *err)
 {
     enum { ROW_LEN = 1024 };
-    mm1_heldout h = {.model = m, .options = options};
-    const bool *tasks = options->tasks;
+    mm1_eval_options own = *options;
+    mm1_heldout h = {.model = m, .options = &own};
+    const bool *tasks = own.tasks, compares = m->config.kind == MM1_MODEL_CLIP;
     mm1_eval_results_init(results);
-    mm1_status st = mm1_eval_results_add_seed(results, options->seed, err);
+    mm1_status st = settle_tasks(&m->config, own.tasks, err);
+    st = st != MM1_OK ? st : mm1_eval_results_add_seed(results, options->seed, err);
     if (st == MM1_OK && options->model_name != NULL && (results->model = mm1_strdup(options->model_name)) == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
     }
@@ -173,19 +201,24 @@ mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_
             st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
         }
     }
-    st = st != MM1_OK ? st : mm1_scorer_create(m, ROW_LEN, &h.scorer, err);
+    if (st == MM1_OK) {
+        st = compares ? mm1_embedder_create(m, &h.embedder, err) : mm1_scorer_create(m, ROW_LEN, &h.scorer, err);
+    }
     if (st == MM1_OK && (tasks[MM1_TASK_CAPTIONS] || tasks[MM1_TASK_CHOICE10] || tasks[MM1_TASK_CIDER])) {
         st = read_items(&h, err);
         st = st != MM1_OK ? st : encode_pictures(&h, err);
     }
     st = st != MM1_OK || !tasks[MM1_TASK_CAPTIONS] ? st : mm1__heldout_captions(&h, results, err);
-    st = st != MM1_OK || !tasks[MM1_TASK_CHOICE10] ? st : mm1__heldout_choice10(&h, results, err);
+    if (st == MM1_OK && tasks[MM1_TASK_CHOICE10]) {
+        st = compares ? mm1__heldout_choice10_clip(&h, results, err) : mm1__heldout_choice10(&h, results, err);
+    }
     st = st != MM1_OK || !tasks[MM1_TASK_TEXT] ? st : mm1__heldout_text(&h, results, err);
     st = st != MM1_OK || !tasks[MM1_TASK_CIDER] ? st : mm1__heldout_cider(&h, results, err);
     st = st != MM1_OK || options->output_dir == NULL ? st : write_results(&h, results, err);
     if (st != MM1_OK) {
         mm1_eval_results_deinit(results);
     }
+    mm1_embedder_destroy(h.embedder);
     mm1_scorer_destroy(h.scorer);
     for (int64_t i = 0; i < h.n; i++) {
         mm1_document_deinit(&h.items[i].document);

@@ -3,7 +3,7 @@
  *   captions   loss of a caption's tokens with its own picture, with another item's, and with none
  *   choice10   the right caption of ten, by likelihood p(caption | picture), and by gain p(caption | picture) /
  *              p(caption): the ten are drawn evenly, so a short caption is no likelier than a long one, which the
- *              likelihood does not know (Lin et al. 2023, arXiv 2306.01879)
+ *              likelihood does not know (Lin et al. 2023, arXiv 2306.01879); kind clip: by similarity
  *   cider      captions written by the model, after 0, 4 and 8 demonstrations from the training split
  *   text       bits a byte of held-out prose
  *
@@ -29,8 +29,8 @@ typedef enum mm1_eval_task {
 extern const char *const mm1_eval_task_names[];
 
 typedef struct mm1_eval_options {
-    const char *data_dir; /* folder that `mm1 data build` made: train/ and heldout/ */
-    bool tasks[MM1_TASK_COUNT];
+    const char *data_dir;         /* folder that `mm1 data build` made: train/ and heldout/ */
+    bool tasks[MM1_TASK_COUNT];   /* none: all that this kind of model can do */
     bool shots[MM1_EVAL_N_SHOTS]; /* which of 0, 4, 8 for cider */
     int64_t limit;                /* items of each task at most; 0: all */
     int64_t text_bytes_limit;     /* of held-out text; 0: all */
@@ -45,7 +45,8 @@ typedef struct mm1_eval_options {
 
 mm1_eval_options mm1_eval_options_default(void);
 
-/* results is initialised here; free it with mm1_eval_results_deinit(). */
+/* MM1_E_STATE for a task that is not for this kind of model.  results is initialised here; free it with
+ * mm1_eval_results_deinit(). */
 MM1_NODISCARD mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_results *results,
                                       mm1_error *err);
 

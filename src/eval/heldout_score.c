@@ -142,43 +142,6 @@ out:
     return st;
 }
 
-/* Nine other items whose captions differ from each other and from item i's, of any source or of its own.  False if
- * there are not so many. */
-static bool draw_choices(const mm1_heldout *h, int64_t i, bool same_source, int64_t choices[MM1_N_CHOICES], int *answer)
-{
-    mm1_rng r = mm1_rng_make(h->options->seed, MM1_RNG_SHOTS, (uint64_t)(same_source ? 2 * h->n + i : i));
-    *answer = (int)mm1_rng_below(&r, MM1_N_CHOICES);
-    for (int c = 0; c < MM1_N_CHOICES; c++) {
-        choices[c] = i;
-    }
-    for (int c = 0; c < MM1_N_CHOICES; c++) {
-        bool taken = c != *answer;
-        int64_t at = i;
-        for (int tries = 0; taken && tries < 2000; tries++) {
-            at = (int64_t)mm1_rng_below(&r, (uint64_t)h->n);
-            taken = same_source && strcmp(h->items[at].source, h->items[i].source) != 0;
-            for (int d = 0; d < MM1_N_CHOICES && !taken; d++) {
-                /* Slots not drawn yet hold item i itself, which must be avoided too. */
-                taken = strcmp(h->items[choices[d]].caption, h->items[at].caption) == 0;
-            }
-        }
-        if (taken) {
-            return false;
-        }
-        choices[c] = at;
-    }
-    return true;
-}
-
-static int most_likely(const double scores[MM1_N_CHOICES])
-{
-    int best = 0;
-    for (int c = 1; c < MM1_N_CHOICES; c++) {
-        best = scores[c] > scores[best] ? c : best;
-    }
-    return best;
-}
-
 /* Fills what each caption costs without any picture. */
 static mm1_status score_blind(mm1_heldout *h, mm1_error *err)
 {
@@ -194,30 +157,20 @@ static mm1_status score_blind(mm1_heldout *h, mm1_error *err)
     return list_finish(l, st, err);
 }
 
-/* One round of choices, by likelihood (*share) and by gain (*share_gain); what each item was offered and chose is kept
- * of the round with any source. */
+/* One round of choices, by likelihood (*share) and by gain (*share_gain). */
 static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, mm1_interval *share_gain,
                          int64_t *n_out, mm1_error *err)
 {
-    typedef struct offer {
-        int64_t choices[MM1_N_CHOICES];
-        double scores[MM1_N_CHOICES]; /* nats */
-        int answer;
-        bool made;
-    } offer;
     mm1_status st = MM1_OK;
     score_list *l = mm1_calloc(1, sizeof *l);
-    offer *offers = mm1_calloc((size_t)h->n, sizeof *offers);
-    double *right = mm1_calloc((size_t)h->n, sizeof *right), *right_gain = mm1_calloc((size_t)h->n, sizeof *right);
-    size_t n = 0;
-    if (l == NULL || offers == NULL || right == NULL || right_gain == NULL) {
+    mm1_heldout_offer *offers = mm1__heldout_offers(h, same_source);
+    if (l == NULL || offers == NULL) {
         st = no_list(err);
         goto out;
     }
     l->h = h;
     for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
-        offer *o = &offers[i];
-        o->made = draw_choices(h, i, same_source, o->choices, &o->answer);
+        mm1_heldout_offer *o = &offers[i];
         for (int c = 0; st == MM1_OK && o->made && c < MM1_N_CHOICES; c++) {
             st = list_add(l, h->items[o->choices[c]].caption, h->items[i].features, &o->scores[c], NULL, err);
         }
@@ -226,37 +179,24 @@ static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, 
     }
     st = list_finish(l, st, err);
     l = NULL;
-    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
-        offer *o = &offers[i];
-        if (!o->made) {
-            continue;
-        }
-        double gains[MM1_N_CHOICES];
+    for (int64_t i = 0; i < h->n; i++) {
         for (int c = 0; c < MM1_N_CHOICES; c++) {
-            o->scores[c] = -o->scores[c];
-            gains[c] = o->scores[c] + h->items[o->choices[c]].nll[MM1_PICTURE_NONE];
-        }
-        const int picked = most_likely(o->scores);
-        right[n] = picked == o->answer;
-        right_gain[n] = most_likely(gains) == o->answer;
-        n++;
-        if (!same_source) {
-            mm1_heldout_item *item = &h->items[i];
-            memcpy(item->choices, o->choices, sizeof o->choices);
-            memcpy(item->choice_scores, o->scores, sizeof o->scores);
-            item->answer = o->answer;
-            item->picked = picked;
+            offers[i].scores[c] = -offers[i].scores[c];
         }
     }
-    const mm1_bootstrap b = mm1_bootstrap_default();
-    st = st != MM1_OK || n == 0 ? st : mm1_bootstrap_mean(&b, right, n, share, err);
-    st = st != MM1_OK || n == 0 ? st : mm1_bootstrap_mean(&b, right_gain, n, share_gain, err);
-    *n_out = (int64_t)n;
+    st = st != MM1_OK ? st : mm1__heldout_judge(h, offers, share, n_out, err);
+    if (st == MM1_OK && !same_source) {
+        mm1__heldout_keep(h, offers);
+    }
+    for (int64_t i = 0; i < h->n; i++) {
+        for (int c = 0; c < MM1_N_CHOICES; c++) {
+            offers[i].scores[c] += h->items[offers[i].choices[c]].nll[MM1_PICTURE_NONE];
+        }
+    }
+    st = st != MM1_OK ? st : mm1__heldout_judge(h, offers, share_gain, n_out, err);
 out:
     mm1_free(l);
     mm1_free(offers);
-    mm1_free(right);
-    mm1_free(right_gain);
     return st;
 }
 
@@ -264,12 +204,7 @@ mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error 
 {
     mm1_status st = score_blind(h, err);
     st = st != MM1_OK ? st : choose(h, false, &r->choice10, &r->choice10_gain, &r->n_choice10, err);
-    if (st == MM1_OK && r->n_choice10 < h->n) {
-        return mm1_error_set(err, MM1_E_ARG,
-                             "choice10 needs %d items with different captions; there are too few among %lld",
-                             MM1_N_CHOICES, (long long)h->n);
-    }
-    /* Sources with fewer than ten captions sit this one out. */
+    st = st != MM1_OK ? st : mm1__heldout_enough(h, r->n_choice10, err);
     return st != MM1_OK ? st
                         : choose(h, true, &r->choice10_same_source, &r->choice10_gain_same_source,
                                  &r->n_choice10_same_source, err);

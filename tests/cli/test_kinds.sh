@@ -89,6 +89,8 @@ says aim/checkpoints/latest/config.json '"kind": "aim"' '"pixel_head"'
 [ ! -e aim/checkpoints/latest/tokenizer.json ] || fail "a model without text has no tokenizer"
 expect 0 inspect aim/checkpoints/latest
 says out "predicts patches"
+expect 1 eval -m aim/checkpoints/latest
+says err "mm1 probe"
 MM1_LOG=info expect 0 pretrain tiny.yaml --run whole2 --set init.vision=aim/checkpoints/latest
 says err "values from aim/checkpoints/latest"
 expect 2 pretrain tiny.yaml --run mute --set train.objective=aim

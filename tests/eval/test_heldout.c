@@ -4,12 +4,13 @@
 
 #include "../data/data_fixture.h"
 #include "base/thread.h"
+#include "eval/embedder.h"
 #include "eval/heldout.h"
 #include "eval/scorer.h"
 #include "generate/score.h"
 #include <jansson.h>
 
-static void make_model(mm1_model *m, fixture *f)
+static void make_model_of(mm1_model *m, fixture *f, mm1_model_kind kind)
 {
     mm1_model_config c;
     mm1_error err = {0};
@@ -20,6 +21,14 @@ static void make_model(mm1_model *m, fixture *f)
     c.vision.n_layers = 1;
     c.vision.n_heads = 2;
     c.vision.mlp_width = 32;
+    c.kind = kind;
+    c.text.vocab_size = 320;
+    c.text.width = 16;
+    c.text.n_layers = 1;
+    c.text.n_heads = 2;
+    c.text.mlp_width = 24;
+    c.text.max_positions = 12;
+    c.joint.dim = 8;
     c.connector.kind = MM1_CONNECTOR_AVGPOOL;
     c.connector.n_tokens = 4;
     c.decoder.vocab_size = 320;
@@ -37,6 +46,11 @@ static void make_model(mm1_model *m, fixture *f)
     }
     m->tokenizer = f->tokenizer;
     f->tokenizer = NULL;
+}
+
+static void make_model(mm1_model *m, fixture *f)
+{
+    make_model_of(m, f, MM1_MODEL_MM1);
 }
 
 static void a_score_does_not_depend_on_its_neighbours_and_equals_the_session(void **state)
@@ -219,6 +233,152 @@ static void every_sample_is_told_with_true_and_strange_pictures_and_ten_choices(
     fixture_deinit(&f);
 }
 
+/* The member of each line of samples.jsonl under `key`, as an array. */
+static json_t *read_samples(const char *output, const char *key)
+{
+    char *path = mm1_path_join(output, "samples.jsonl"), *text = NULL;
+    mm1_error err = {0};
+    json_t *all = json_array();
+    check_ok(mm1_file_read(path, 1 << 20, &text, NULL, &err), &err);
+    for (char *line = text; *line != '\0'; line = strchr(line, '\n') + 1) {
+        json_error_t bad;
+        json_t *s = json_loadb(line, (size_t)(strchr(line, '\n') - line), 0, &bad);
+        assert_non_null(s);
+        assert_int_equal(json_array_append(all, json_object_get(s, key)), 0);
+        json_decref(s);
+    }
+    mm1_free(text);
+    mm1_free(path);
+    return all;
+}
+
+static void a_model_that_compares_chooses_among_the_same_captions(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    json_t *choices[2], *answers[2], *picked = NULL, *scores = NULL;
+    mm1_eval_results r;
+    double scale = 0;
+    for (int k = 0; k < 2; k++) {
+        fixture f;
+        mm1_model m;
+        fixture_init(&f);
+        make_model_of(&m, &f, k == 0 ? MM1_MODEL_MM1 : MM1_MODEL_CLIP);
+        make_data(&f);
+        char *output = fixture_path(&f, "eval");
+        mm1_eval_options o = mm1_eval_options_default();
+        o.data_dir = f.dir;
+        o.output_dir = output;
+        o.tasks[MM1_TASK_CHOICE10] = k == 0; /* all that the other can do */
+        check_ok(mm1_eval_run(&m, &o, &r, &err), &err);
+        choices[k] = read_samples(output, "choices");
+        answers[k] = read_samples(output, "answer");
+        if (k == 1) {
+            picked = read_samples(output, "picked");
+            scores = read_samples(output, "choice_scores");
+            scale = exp(m.joint.log_scale->data[0]);
+            o.tasks[MM1_TASK_CAPTIONS] = true;
+            mm1_eval_results none;
+            assert_int_equal(mm1_eval_run(&m, &o, &none, &err), MM1_E_STATE);
+            check_contains(err.message, "captions");
+        }
+        mm1_free(output);
+        if (k == 0) {
+            mm1_eval_results_deinit(&r);
+        }
+        mm1_model_deinit(&m);
+        fixture_deinit(&f);
+    }
+    assert_true(json_array_size(choices[0]) == 23 && json_equal(choices[0], choices[1]));
+    assert_true(json_equal(answers[0], answers[1]));
+    int n_right = 0;
+    for (size_t i = 0; i < 23; i++) {
+        const json_t *s = json_array_get(scores, i);
+        const json_int_t p = json_integer_value(json_array_get(picked, i));
+        for (size_t c = 0; c < 10; c++) {
+            const double score = json_number_value(json_array_get(s, c));
+            assert_true(fabs(score) <= scale * 1.0001);
+            assert_true(score <= json_number_value(json_array_get(s, (size_t)p)));
+        }
+        n_right += p == json_integer_value(json_array_get(answers[1], i));
+    }
+    assert_int_equal(r.n_choice10, 23);
+    assert_true(fabs(n_right / 23.0 - r.choice10.value) < 1e-9);
+    assert_true(isnan(r.choice10_gain.value) && isnan(r.caption_nll[MM1_PICTURE_TRUE].value));
+    assert_int_equal(r.tasks.n, 1);
+    mm1_eval_results_deinit(&r);
+    json_decref(scores);
+    json_decref(picked);
+    for (int k = 0; k < 2; k++) {
+        json_decref(choices[k]);
+        json_decref(answers[k]);
+    }
+}
+
+static void a_text_is_embedded_as_in_training_whatever_stands_beside_it(void **state)
+{
+    (void)state;
+    enum { N = 40, D = 8 };
+    fixture f;
+    mm1_model m;
+    mm1_embedder *e = NULL;
+    mm1_error err = {0};
+    static char text[N][64];
+    const char *texts[N];
+    float together[N * D], alone[D];
+    fixture_init(&f);
+    make_model_of(&m, &f, MM1_MODEL_CLIP);
+    check_ok(mm1_embedder_create(&m, &e, &err), &err);
+    for (int i = 0; i < N; i++) {
+        (void)snprintf(text[i], sizeof text[i], "cat %d%.*s", i, i % 36, " and the red mat on which the cat sat");
+        texts[i] = text[i];
+    }
+    check_ok(mm1_embedder_texts(e, texts, N, together, &err), &err);
+    for (int i = 0; i < N; i++) {
+        double square = 0;
+        check_ok(mm1_embedder_texts(e, &texts[i], 1, alone, &err), &err);
+        check_close(alone, together + i * D, D, 2e-5, 1e-5);
+        for (int d = 0; d < D; d++) {
+            square += alone[d] * alone[d];
+        }
+        assert_true(fabs(square - 1) < 1e-4);
+    }
+    /* In training the text stands behind its picture. */
+    size_t len = 0;
+    uint8_t *png = fixture_png(3, 5, 4, &len);
+    mm1_document d = {0};
+    mm1_sequence q = {0};
+    mm1_texts one = {0};
+    mm1_arena arena;
+    mm1_tape t;
+    int32_t ids[64];
+    int64_t n = 0;
+    check_ok(mm1_document_add_image(&d, png, len, "a", &err), &err);
+    check_ok(mm1_document_add_text(&d, text[7], strlen(text[7]), true, &err), &err);
+    check_ok(mm1_sequence_build(&d, m.tokenizer, 1, true, &q, &err), &err);
+    for (int64_t i = 1; i < q.len; i++) {
+        if (q.tokens[i] != MM1_IMAGE_SLOT) {
+            ids[n++] = q.tokens[i];
+        }
+    }
+    check_ok(mm1_texts_init(&one, 1, 64, &err), &err);
+    mm1_texts_add(&one, ids, n, q.tokens[0], m.config.text.max_positions);
+    check_ok(mm1_arena_init(&arena, 1 << 20, &err), &err);
+    check_ok(mm1_tape_init(&t, &arena, &err), &err);
+    const mm1_tensor *x = mm1_joint_text(&m.joint, &t, mm1_text_tower_forward(&m.text, &t, &one));
+    check_ok(mm1_tape_status(&t, &err), &err);
+    check_close(together + 7 * D, x->data, D, 2e-5, 1e-5);
+    mm1_tape_deinit(&t);
+    mm1_arena_deinit(&arena);
+    mm1_texts_deinit(&one);
+    mm1_sequence_deinit(&q);
+    mm1_document_deinit(&d);
+    mm1_free(png);
+    mm1_embedder_destroy(e);
+    mm1_model_deinit(&m);
+    fixture_deinit(&f);
+}
+
 static void data_that_is_not_there_is_named_with_the_remedy(void **state)
 {
     (void)state;
@@ -250,6 +410,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_score_does_not_depend_on_its_neighbours_and_equals_the_session),
         cmocka_unit_test(every_sample_is_told_with_true_and_strange_pictures_and_ten_choices),
+        cmocka_unit_test(a_model_that_compares_chooses_among_the_same_captions),
+        cmocka_unit_test(a_text_is_embedded_as_in_training_whatever_stands_beside_it),
         cmocka_unit_test(data_that_is_not_there_is_named_with_the_remedy),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
