@@ -22,7 +22,7 @@ typedef struct args {
     mm1_dtype dtype; /* MM1_DTYPE_COUNT: for GGUF alone */
     mm1_quant quant; /* the same for GGUF */
     int64_t image_size;
-    bool force;
+    bool encoder, force;
 } args;
 
 /* ---- the forms that a model can be written in ---- */
@@ -61,6 +61,7 @@ static const struct argp_option options[] = {
      0},
     {"dtype", 'd', "f32|bf16|f16|q8_0|q4_0", 0, "element type of the weights (default: f32)", 0},
     {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 0},
+    {"encoder", 'e', NULL, 0, "its vision encoder alone, out of a model of any kind that has one", 0},
     {"force", 'f', NULL, 0, "replace DEST if it is a model that is no checkpoint", 0},
     {0},
 };
@@ -111,6 +112,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case 'd': parse_dtype(a, state, arg); break;
     case 'r': a->image_size = mm1_cli_image_size(state, arg); break;
+    case 'e': a->encoder = true; break;
     case 'f': a->force = true; break;
     case ARGP_KEY_ARG:
         if (a->source != NULL && a->output != NULL) {
@@ -134,21 +136,26 @@ int mm1_cmd_convert(int argc, char **argv)
     const struct argp argp = {options, parse, "SOURCE DEST", doc, NULL, NULL, NULL};
     args a = {.dtype = MM1_DTYPE_F32, .quant = MM1_QUANT_F32};
     mm1_error err = {0};
-    mm1_model model = {0};
+    mm1_model model = {0}, encoder = {0};
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
 
     mm1_threads_set(0);
     call c = {.model = &model, .dtype = a.dtype};
     mm1_status st = mm1_model_folder_check(a.output, a.force, &err);
     st = st != MM1_OK ? st : mm1_model_load_at(&model, a.source, a.image_size, false, &err);
+    if (st == MM1_OK && a.encoder) {
+        st = mm1_model_take_encoder(&encoder, &model, &err);
+        c.model = &encoder;
+    }
     if (st == MM1_OK) {
         st = forms[a.to].fill != NULL ? mm1_model_folder_make(a.output, forms[a.to].fill, &c, &err)
-                                      : mm1_model_export_gguf(&model, a.output, a.quant, NULL, &err);
+                                      : mm1_model_export_gguf(c.model, a.output, a.quant, NULL, &err);
     }
     st = st != MM1_OK ? st : mm1_cli_print_files(a.output, &err);
     if (st == MM1_OK && c.model_type != NULL) {
         (void)printf("model_type %s\n", c.model_type);
     }
+    mm1_model_deinit(&encoder);
     mm1_model_deinit(&model);
     return mm1_cli_finish("convert", st, &err);
 }

@@ -175,6 +175,27 @@ mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, 
     return st;
 }
 
+mm1_status mm1_model_take_encoder(mm1_model *out, const mm1_model *from, mm1_error *err)
+{
+    mm1_model_config c = from->config;
+    *out = (mm1_model){0};
+    if (!mm1_model_config_has_vision(&c)) {
+        return mm1_error_set(err, MM1_E_STATE, "this kind of model has no encoder");
+    }
+    c.kind = MM1_MODEL_ENCODER;
+    mm1_status st = mm1_model_init(out, &c, err);
+    st = st != MM1_OK ? st : mm1_params_alloc(&out->params, false, err);
+    for (int64_t i = 0; st == MM1_OK && i < out->params.n_items; i++) {
+        mm1_param *to = out->params.items[i];
+        const mm1_param *has = mm1_params_find(&from->params, to->name);
+        memcpy(to->tensor.data, has->tensor.data, (size_t)to->n * sizeof *to->tensor.data);
+    }
+    if (st != MM1_OK) {
+        mm1_model_deinit(out);
+    }
+    return st;
+}
+
 mm1_tensor *mm1_model_visual(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t I)
 {
     return mm1_connector_forward(&m->connector, t, mm1_vit_forward(&m->vit, t, pixels, I), I);

@@ -47,6 +47,9 @@ MM1_NODISCARD mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char
 /* Weights alone, from a file with the names of the table. */
 MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err);
 
+/* A model of kind encoder that holds from's vision encoder, values copied.  MM1_E_STATE if it has none. */
+MM1_NODISCARD mm1_status mm1_model_take_encoder(mm1_model *out, const mm1_model *from, mm1_error *err);
+
 /* Visual tokens of an image; 0 for a model that takes none. */
 static inline int64_t mm1_model_n_visual(const mm1_model *m)
 {

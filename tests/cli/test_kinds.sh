@@ -109,6 +109,15 @@ expect 0 probe -m $dir --dataset fashion-mnist --data idx --pixels
 says out "2 classes, 12 training and 12 test pictures" "linear probe" "nearest neighbours" "raw pixels"
 expect 0 probe -m $dir --dataset fashion-mnist --data idx --json
 says out '"n_train": 12' '"linear"' '"neighbours"' '"pixels": null'
+cp out figures
+expect 0 convert $dir alone --encoder
+says alone/config.json '"kind": "encoder"'
+[ ! -e alone/tokenizer.json ] || fail "an encoder alone has no tokenizer"
+expect 0 probe -m alone --dataset fashion-mnist --data idx --json
+grep -v '"model"' figures >figures.whole
+grep -v '"model"' out | cmp - figures.whole || fail "the encoder alone is another one"
+expect 1 convert run/checkpoints/latest eyeless --encoder
+says err "has no encoder"
 expect 2 probe -m $dir --dataset nothing --data idx
 says err "fashion-mnist is"
 expect 4 probe -m $dir --dataset fashion-mnist --data nowhere

@@ -44,7 +44,7 @@ options "plan" --set=KEY=VALUE --gflops=G --json
 options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
 options "inspect" --tensors --json
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
-options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --force
+options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --encoder --force
 options "encode" --model=DIR --image=FILE --output=FILE --image-size=PX
 options "probe" --model=DIR --dataset=NAME --data=DIR --pixels --limit=N --json
 options "doctor" --json
