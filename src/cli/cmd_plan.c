@@ -83,6 +83,11 @@ static void print_ranks(const mm1_plan *p, int64_t n_ranks)
     }
 }
 
+static int64_t n_all(const mm1_plan *p)
+{
+    return p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings + p->n_head;
+}
+
 static void print_text(const mm1_plan *p, double rate, bool measured, int64_t n_ranks)
 {
     const mm1_plan_memory *m = &p->memory;
@@ -92,8 +97,11 @@ static void print_text(const mm1_plan *p, double rate, bool measured, int64_t n_
     print_params("connector", p->n_connector);
     print_params("decoder without embeddings", p->n_decoder);
     print_params("embeddings", p->n_embeddings);
-    print_params("all", p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings);
-    if (p->n_active < p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings) {
+    if (p->n_head > 0) {
+        print_params("what the encoder is trained with", p->n_head);
+    }
+    print_params("all", n_all(p));
+    if (p->n_active < n_all(p)) {
         print_params("active: one position's experts", p->n_active);
     }
     (void)printf("peak learning rate %.4g%s\n", p->lr_peak, p->lr_by_law ? ", by the law" : "");
@@ -157,17 +165,16 @@ static mm1_status print_json(const mm1_plan *p, double rate, int64_t n_ranks, mm
         set_bytes(rank_bytes, zero_keys[stage], mm1_plan_rank_bytes(p, (mm1_zero_stage)stage, n_ranks));
     }
     json_t *root = json_pack(
-        "{s:{s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, "
+        "{s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, "
         "s:I, s:o, s:f}",
         "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
-        (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "all",
-        (json_int_t)(p->n_vision + p->n_connector + p->n_decoder + p->n_embeddings), "active", (json_int_t)p->n_active,
-        "vocab_size", (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law,
-        "tokens_per_step", p->tokens, "images_per_step", p->images, "forward_flops", flops_json(&p->forward),
-        "backward_flops", flops_json(&p->backward), "step_flops", p->step_flops, "recomputed_flops", p->recomputed,
-        "memory_bytes", memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps",
-        (json_int_t)p->n_steps, "gflops", rate / 1e9, "ranks", (json_int_t)n_ranks, "rank_bytes", rank_bytes, "seconds",
-        mm1_plan_seconds(p, rate * (double)n_ranks));
+        (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "head", (json_int_t)p->n_head, "all",
+        (json_int_t)n_all(p), "active", (json_int_t)p->n_active, "vocab_size", (json_int_t)p->vocab_size, "lr_peak",
+        p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step", p->tokens, "images_per_step", p->images,
+        "forward_flops", flops_json(&p->forward), "backward_flops", flops_json(&p->backward), "step_flops",
+        p->step_flops, "recomputed_flops", p->recomputed, "memory_bytes", memory, "has_tokenizer",
+        (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps, "gflops", rate / 1e9,
+        "ranks", (json_int_t)n_ranks, "rank_bytes", rank_bytes, "seconds", mm1_plan_seconds(p, rate * (double)n_ranks));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     mm1_status st = MM1_OK;
     if (text == NULL) {

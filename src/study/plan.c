@@ -59,8 +59,36 @@ typedef struct images {
     int64_t per_row, most; /* largest mean over the rows of one pass, rounded up; largest number in a step */
 } images;
 
+/* Pictures in a row that trains an encoder: the views of a picture, or the one with a caption. */
+static int64_t images_of_example(const mm1_recipe *r, const mm1_data_source *s)
+{
+    return s->kind == MM1_DATA_TEXT                                                        ? 0
+           : s->kind == MM1_DATA_IMAGES && r->train.objective == MM1_OBJECTIVE_CONTRASTIVE ? 2
+                                                                                           : 1;
+}
+
+static images images_of_examples(const mm1_recipe *r)
+{
+    const mm1_data_config *d = &r->data;
+    double all = 0, sum = 0;
+    images n = {0};
+    for (size_t i = 0; i < d->n_sources; i++) {
+        const mm1_data_source *s = &d->sources[i];
+        const int64_t of_row = s->weight > 0 ? images_of_example(r, s) : 0;
+        all += s->weight;
+        sum += s->weight * (double)of_row;
+        n.per_row = of_row > n.per_row ? of_row : n.per_row;
+    }
+    n.per_step = all > 0 ? (double)d->batch * sum / all : 0;
+    n.most = d->batch * n.per_row;
+    return n;
+}
+
 static images images_by_room(const mm1_recipe *r, const mm1_model_config *c)
 {
+    if (r->train.objective != MM1_OBJECTIVE_TEXT) {
+        return images_of_examples(r);
+    }
     const int64_t row = images_of_row(&r->data, mm1_model_config_n_visual(c));
     const double share = picture_share(&r->data);
     return (images){.per_step = (double)r->data.batch * share * (double)row,
@@ -107,8 +135,78 @@ static double again(int64_t n_blocks, double flops)
     return n_blocks > 0 ? flops * (double)(n_blocks - 1) / (double)n_blocks : 0;
 }
 
+static void add_up(mm1_plan *p)
+{
+    const mm1_plan_flops *const passes[] = {&p->forward, &p->backward};
+    p->step_flops = 0;
+    for (size_t i = 0; i < 2; i++) {
+        const mm1_plan_flops *f = passes[i];
+        p->step_flops += f->vision + f->connector + f->decoder + f->attention + f->head;
+    }
+}
+
+/* Share of the rows whose source is of a kind. */
+static double share_of(const mm1_data_config *d, mm1_data_kind kind)
+{
+    double all = 0, some = 0;
+    for (size_t i = 0; i < d->n_sources; i++) {
+        all += d->sources[i].weight;
+        some += (mm1_data_kind)d->sources[i].kind == kind ? d->sources[i].weight : 0;
+    }
+    return all > 0 ? some / all : 0;
+}
+
+/* A picture finds its caption: every caption as long as it may be. */
+static void plan_contrastive(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
+{
+    const double grid = (double)mm1_vision_grid(&c->vision), P = grid * grid;
+    const double K = fmax(1, round(r->train.patch_keep * P));
+    const double longest = (double)(r->data.seq_len < c->text.max_positions ? r->data.seq_len : c->text.max_positions);
+    p->tokens = (double)r->data.batch * (1 - share_of(&r->data, MM1_DATA_IMAGES)) * longest;
+    p->forward.vision = n->per_step * mm1_flops_vision(&c->vision, K);
+    p->forward.head = mm1_flops_text(&c->text, p->tokens);
+    p->backward.vision = r->train.lr_vision > 0 ? 2 * p->forward.vision : 0;
+    p->backward.head = r->train.lr_head > 0 ? 2 * p->forward.head : 0;
+    /* Of several micro-batches each is embedded twice. */
+    p->recomputed = r->train.micro_batch < r->data.batch ? p->forward.vision + p->forward.head : 0;
+}
+
+/* A patch predicts the next: the mean over the prefixes 1 to P - 1. */
+static void plan_aim(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
+{
+    const double grid = (double)mm1_vision_grid(&c->vision), P = grid * grid;
+    double unseen = 0;
+    for (double prefix = 1; prefix < P; prefix++) {
+        unseen += (P * P - prefix * prefix - (P - prefix) * (P + prefix + 1) / 2) / (P - 1);
+    }
+    p->forward.vision =
+        n->per_step * (mm1_flops_vision(&c->vision, P) - mm1_flops_vision_attention(&c->vision, unseen));
+    p->forward.head = n->per_step * P / 2 * mm1_flops_pixel_head(c);
+    const bool vision = r->train.lr_vision > 0, head = r->train.lr_head > 0;
+    p->backward.vision = vision ? 2 * p->forward.vision : 0;
+    p->backward.head = ((vision || head) + head) * p->forward.head;
+}
+
+static void plan_encoder_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
+{
+    p->images = n->per_step;
+    if (r->train.objective == MM1_OBJECTIVE_CONTRASTIVE) {
+        plan_contrastive(r, c, n, p);
+    } else {
+        plan_aim(r, c, n, p);
+    }
+    if (r->train.activations == MM1_ACTIVATIONS_RECOMPUTE && r->train.lr_vision > 0) {
+        p->recomputed += again(c->vision.n_layers, p->forward.vision);
+    }
+    add_up(p);
+}
+
 static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
 {
+    if (r->train.objective != MM1_OBJECTIVE_TEXT) {
+        plan_encoder_flops(r, c, n, p);
+        return;
+    }
     const mm1_data_config *d = &r->data;
     const mm1_image_flops image = mm1_flops_image(c);
     const double B = (double)d->batch, T = (double)d->seq_len;
@@ -131,12 +229,7 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
                                    .decoder = back_decoder * p->forward.decoder,
                                    .attention = back_decoder * p->forward.attention,
                                    .head = back_decoder * p->forward.head};
-    const mm1_plan_flops *const passes[] = {&p->forward, &p->backward};
-    p->step_flops = 0;
-    for (size_t i = 0; i < 2; i++) {
-        const mm1_plan_flops *f = passes[i];
-        p->step_flops += f->vision + f->connector + f->decoder + f->attention + f->head;
-    }
+    add_up(p);
     if (r->train.activations == MM1_ACTIVATIONS_RECOMPUTE) {
         p->recomputed = (vision ? again(mm1_vision_depth(&c->vision), p->images * image.blocks) : 0) +
                         (back_decoder > 0 ? again(c->decoder.n_layers, p->forward.decoder + p->forward.attention) : 0);
@@ -211,9 +304,10 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
     mm1_reader *reader = NULL;
     int64_t n_samples = 0;
     mm1_error err = {0};
-    pictures pics = {.per_sample = s->kind == MM1_DATA_TEXT       ? 0
-                                   : s->kind == MM1_DATA_CAPTIONS ? 1
-                                                                  : (double)s->max_images};
+    pictures pics = {.per_sample = s->kind == MM1_DATA_TEXT ? 0
+                                   : s->kind == MM1_DATA_CAPTIONS || s->kind == MM1_DATA_IMAGES
+                                       ? 1
+                                       : (double)s->max_images};
     if (mm1_reader_open(mm1_data_source_format(s), s->path, &reader, &err) == MM1_OK) {
         p->memory.data_index += (double)(mm1_alloc_bytes() - before);
         p->memory.data_files += mapped_bytes(s->path);
@@ -224,7 +318,8 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
         p->has_data = false;
     }
     mm1_reader_destroy(reader);
-    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * 3 * R * R;
+    const double views = r->train.objective == MM1_OBJECTIVE_TEXT ? 1 : fmax(1, (double)images_of_example(r, s));
+    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * views * 3 * R * R;
     if (s->kind != MM1_DATA_TEXT) {
         const double picture =
             KEPT_PICTURE_BYTES +
@@ -255,7 +350,14 @@ static void plan_batches(const mm1_recipe *r, const images *n, mm1_plan *p)
     enum { BATCH_ARRAYS = 8 }; /* of one i32 a position: mm1_batch */
     const double positions = (double)r->data.batch * (double)r->data.seq_len, R = (double)r->model.vision.image_size;
     const double batch = 4 * (BATCH_ARRAYS * positions + (double)n->most * 3 * R * R);
-    p->memory.batches = (double)(r->data.prefetch + 1) * batch + 4 * positions; /* and the losses of a batch */
+    p->memory.batches = (double)(r->data.prefetch + 1) * batch;
+}
+
+static int64_t vocab_size(const mm1_model_config *c)
+{
+    return mm1_model_config_has_decoder(c)     ? c->decoder.vocab_size
+           : mm1_model_config_has_tokenizer(c) ? c->text.vocab_size
+                                               : 0;
 }
 
 /* The configuration with its vocabulary: from the tokenizer if it is there (the caller destroys it), else the recipe
@@ -265,6 +367,10 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
 {
     const size_t before = mm1_alloc_bytes();
     mm1_status st = MM1_OK;
+    if (!mm1_model_config_has_tokenizer(&r->model)) {
+        p->has_tokenizer = true; /* there is nothing to miss */
+        return mm1_recipe_model_config(r, NULL, config, err);
+    }
     p->has_tokenizer = r->tokenizer != NULL && mm1_path_exists(r->tokenizer);
     if (p->has_tokenizer) {
         st = mm1_tokenizer_load(r->tokenizer, tokenizer, err);
@@ -272,17 +378,19 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
         return st != MM1_OK ? st : mm1_recipe_model_config(r, *tokenizer, config, err);
     }
     *config = r->model;
-    if (config->decoder.vocab_size == 0) {
+    const bool has_decoder = mm1_model_config_has_decoder(config);
+    const int64_t n_ids = vocab_size(config);
+    if (n_ids == 0) {
         return mm1_error_set(err, MM1_E_CONFIG,
                              "the vocabulary is not known: %s is not there; train it with `mm1 tokenizer train "
-                             "--recipe`, or set model.decoder.vocab_size",
-                             r->tokenizer != NULL ? r->tokenizer : "tokenizer");
+                             "--recipe`, or set model.%s.vocab_size",
+                             r->tokenizer != NULL ? r->tokenizer : "tokenizer", has_decoder ? "decoder" : "text");
     }
-    if (config->decoder.max_positions < r->data.seq_len) {
+    if (has_decoder && config->decoder.max_positions < r->data.seq_len) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.decoder.max_positions: %lld is less than data.seq_len %lld",
                              (long long)config->decoder.max_positions, (long long)r->data.seq_len);
     }
-    p->memory.tokenizer = TOKENIZER_BYTES_AN_ID * (double)config->decoder.vocab_size;
+    p->memory.tokenizer = TOKENIZER_BYTES_AN_ID * (double)n_ids;
     return mm1_model_config_resolve(config, err);
 }
 
@@ -303,6 +411,17 @@ static double largest_part(const mm1_model *m)
     return fmax(embed, fmax(block, seen));
 }
 
+/* What it holds beside the tape: losses, embeddings of a batch. */
+static mm1_status plan_objective(const mm1_recipe *r, mm1_model *m, mm1_plan *p, mm1_error *err)
+{
+    const size_t before = mm1_alloc_bytes();
+    mm1_objective *o = NULL;
+    const mm1_status st = mm1_objective_create(r, m, &o, err);
+    p->memory.objective = st == MM1_OK ? (double)(mm1_alloc_bytes() - before) : 0;
+    mm1_objective_destroy(o);
+    return st;
+}
+
 static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan *p, mm1_error *err)
 {
     const size_t before = mm1_alloc_bytes();
@@ -319,11 +438,13 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         p->largest_gathered = 4 * largest_part(&m);
         p->n_active = mm1_params_count(&m.params, MM1_GROUP_COUNT) -
                       mm1_decoder_idle_params(&m.decoder.config, m.decoder.config.moe.top_k);
-        p->vocab_size = m.config.decoder.vocab_size;
+        p->n_head = mm1_params_count(&m.params, MM1_GROUP_HEAD);
+        p->vocab_size = vocab_size(&m.config);
         p->lr_peak = mm1_recipe_lr_peak(r, &m);
         p->lr_by_law = isnan(r->train.lr_peak);
         full.data.max_images = images_a_row;
         st = mm1_train_plan_arena(&m, &full, &arena, err);
+        st = st != MM1_OK ? st : plan_objective(r, &m, p, err);
         const double trained = (double)mm1_params_grad_total(&m.params);
         p->memory.parameters = 4.0 * (double)m.params.total;
         p->memory.gradients = 4 * trained;
@@ -348,9 +469,7 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     mem->products = (double)(mm1_alloc_bytes() - before);
     mem->program += THREAD_BYTES * (double)(mm1_threads() + r.data.workers + 1);
     st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
-    if (st == MM1_OK && r.train.objective != MM1_OBJECTIVE_TEXT) {
-        st = mm1_error_set(err, MM1_E_UNSUPPORTED, "train.objective: plans are made for text only");
-    }
+    st = st != MM1_OK ? st : mm1_objective_check(&r, err);
     st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
     if (st == MM1_OK && picture_share(&r.data) > 0 &&
         mm1_model_config_n_visual(&r.model) > r.data.seq_len - MIN_EXAMPLE) {
@@ -360,7 +479,7 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     if (st == MM1_OK) {
         images n = images_by_room(&r, &r.model);
         plan_data(&r, plan);
-        if (tokenizer != NULL && plan->has_data) {
+        if (plan->has_data && (tokenizer != NULL || !mm1_model_config_has_tokenizer(&r.model))) {
             images_by_data(&r, &r.model, tokenizer, &n);
         }
         plan_batches(&r, &n, plan);

@@ -16,7 +16,8 @@
 
 #include "train/recipe.h"
 
-/* Operations of one pass over a step; a multiply-add is two.  decoder: its matrices, without attention and head. */
+/* Operations of one pass over a step; a multiply-add is two.  decoder: its matrices, without attention and head; head:
+ * of an encoder's training, what it is trained with. */
 typedef struct mm1_plan_flops {
     double vision, connector, decoder, attention, head;
 } mm1_plan_flops;
@@ -27,6 +28,7 @@ typedef struct mm1_plan_flops {
     X(gradients, "gradients")                                                                                          \
     X(moments, "two moments of AdamW")                                                                                 \
     X(activations, "activations of a step")                                                                            \
+    X(objective, "losses and embeddings of a batch")                                                                   \
     X(batches, "batches made ahead")                                                                                   \
     X(samples, "samples prepared ahead")                                                                               \
     X(decoding, "pictures being decoded")                                                                              \
@@ -57,6 +59,7 @@ typedef enum mm1_zero_stage {
 
 typedef struct mm1_plan {
     int64_t n_vision, n_connector, n_decoder, n_embeddings; /* parameters; decoder: without embeddings */
+    int64_t n_head;                                         /* what an encoder is trained with */
     int64_t n_active; /* parameters that a position uses: all but the experts that it does not go to */
     int64_t vocab_size;
     double lr_peak;
@@ -72,7 +75,7 @@ typedef struct mm1_plan {
 } mm1_plan;
 
 /* Working memory is a few MiB and what the data's index takes.  MM1_E_CONFIG if the vocabulary is not known: neither
- * tokenizer nor model.decoder.vocab_size. */
+ * tokenizer nor vocab_size of model.decoder or model.text; what mm1_objective_check() says. */
 MM1_NODISCARD mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *err);
 
 /* Bytes that one of n_ranks (1 and more) needs, each with its share of a step's rows. */

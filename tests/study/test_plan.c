@@ -1,5 +1,5 @@
 /* test_plan.c - the plan's numbers against those of the parts they stand for. */
-#include "support/check.h"
+#include "../train/encoder_fixture.h"
 
 #include "base/file.h"
 #include "model/flops.h"
@@ -188,6 +188,56 @@ static void a_frozen_encoder_takes_the_activations_of_one_block(void **state)
     assert_true(plans[2].memory.activations > 1.2 * plans[0].memory.activations);
 }
 
+/* Of the first batches of a recipe that trains an encoder: the plan's, and the mean of what the objective reports. */
+static void plan_encoder(encoder_run *r, mm1_plan *p, double *flops, double *images)
+{
+    enum { BATCHES = 8 };
+    encoder_step s;
+    mm1_error err = {0};
+    check_ok(mm1_plan_make(&r->recipe, p, &err), &err);
+    encoder_step_init(&s, r);
+    *flops = *images = 0;
+    for (int i = 0; i < BATCHES; i++) {
+        *images += (double)s.batch->I / BATCHES;
+        check_ok(mm1_objective_gradients(s.objective, &s.tape, s.batch, i + 1, &err), &err);
+        *flops += s.objective->report.flops / BATCHES;
+        check_ok(mm1_loader_next(s.loader, &s.batch, NULL, NULL, &err), &err);
+    }
+    assert_int_equal(p->n_vision, mm1_params_count(&s.model.params, MM1_GROUP_VISION));
+    assert_int_equal(p->n_vision + p->n_head, mm1_params_count(&s.model.params, MM1_GROUP_COUNT));
+    assert_true(p->memory.activations > 0 && p->memory.objective > 0 && p->has_data && p->has_tokenizer);
+    encoder_step_deinit(&s);
+}
+
+static void an_encoders_training_is_planned_as_its_objective_counts(void **state)
+{
+    (void)state;
+    encoder_run r;
+    mm1_plan p;
+    double flops, images;
+    encoder_run_init(&r);
+    plan_encoder(&r, &p, &flops, &images);
+    assert_true(fabs(p.images - images) < 1e-9);
+    /* Texts are planned as long as they may be; nothing else is over. */
+    assert_true(flops <= p.step_flops && flops > p.step_flops - 0.9 * (p.forward.head + p.backward.head));
+    assert_true(p.recomputed == p.forward.vision + p.forward.head); /* several micro-batches */
+    encoder_set(&r, "train.micro_batch=9");
+    mm1_error err = {0};
+    check_ok(mm1_plan_make(&r.recipe, &p, &err), &err);
+    assert_true(p.recomputed == 0);
+
+    encoder_set(&r, "model.kind=aim");
+    encoder_set(&r, "train.objective=aim");
+    encoder_set(&r, "train.patch_keep=1");
+    plan_encoder(&r, &p, &flops, &images);
+    assert_true(p.images == 9 && images == 9 && p.tokens == 0);
+    assert_true(fabs(flops - p.step_flops) < 0.05 * p.step_flops); /* prefixes are drawn */
+    encoder_set(&r, "train.lr_vision=0");
+    plan_encoder(&r, &p, &flops, &images);
+    assert_true(p.backward.vision == 0 && fabs(flops - p.step_flops) < 0.05 * p.step_flops);
+    encoder_run_deinit(&r);
+}
+
 static void what_cannot_be_trained_is_not_planned(void **state)
 {
     (void)state;
@@ -219,6 +269,7 @@ int main(void)
         cmocka_unit_test(smaller_passes_frozen_parts_and_fewer_bits_take_less),
         cmocka_unit_test(a_frozen_encoder_takes_the_activations_of_one_block),
         cmocka_unit_test(kept_pictures_take_what_the_recipe_allows_them),
+        cmocka_unit_test(an_encoders_training_is_planned_as_its_objective_counts),
         cmocka_unit_test(what_cannot_be_trained_is_not_planned),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
