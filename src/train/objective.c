@@ -23,6 +23,10 @@ mm1_status mm1_objective_check(const mm1_recipe *recipe, mm1_error *err)
             return mm1_error_set(err, MM1_E_CONFIG,
                                  "model.vision.patch_size: one patch has no next one to be predicted");
         }
+        if (c->vision.class_token) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "model.vision.class_token: true; with the aim objective every row is a patch");
+        }
         if (recipe->train.patch_keep < 1) {
             return mm1_error_set(err, MM1_E_CONFIG,
                                  "train.patch_keep: for contrastive only; a patch is predicted from all before it");

@@ -116,6 +116,7 @@ static void what_cannot_be_predicted_is_named(void **state)
         const char *set, *says;
     } cases[] = {{"model.kind=clip", "set model.kind aim"},
                  {"model.vision.patch_size=8", "no next one"},
+                 {"model.vision.class_token=true", "model.vision.class_token"},
                  {"train.patch_keep=0.5", "train.patch_keep"},
                  {"train.lr_peak=law", "train.lr_peak"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
