@@ -28,7 +28,7 @@ typedef struct mm1_ids {
 } mm1_ids;
 
 /* Names of the special tokens that every tokenizer trained here has, with ids 0, 1, 2 in this order. */
-#define MM1_TOKEN_END   "<|endoftext|>" /* ends a document; also what a sequence of text may begin with */
+#define MM1_TOKEN_END   "<|endoftext|>" /* begins and ends a document */
 #define MM1_TOKEN_PAD   "<|pad|>"
 #define MM1_TOKEN_IMAGE "<|image|>" /* stands for one visual token in files; never an input of the embedding */
 
@@ -60,6 +60,27 @@ MM1_API int32_t mm1_tokenizer_vocab_size(const mm1_tokenizer *t);
 /* Id of a special token by its name, -1 if there is none. */
 MM1_API int32_t mm1_tokenizer_special_id(const mm1_tokenizer *t, const char *name);
 MM1_API bool mm1_tokenizer_is_special(const mm1_tokenizer *t, int32_t id);
+/* The name of a special token (borrowed; not NUL-terminated); NULL if id is none. */
+MM1_API const char *mm1_tokenizer_special_name(const mm1_tokenizer *t, int32_t id, size_t *len);
+
+/* The tokens that begin and end a document. */
+enum { MM1_MAX_EOS = 16 };
+
+typedef struct mm1_token_roles {
+    int32_t bos; /* -1: a document begins with its first part, whose first token is then predicted from nothing */
+    int32_t pad; /* what stands where nothing is; -1 for none */
+    int32_t n_eos;
+    int32_t eos[MM1_MAX_EOS]; /* the first ends documents; generation stops at any of them */
+} mm1_token_roles;
+
+/* tokenizer.json alone says: the token that a post-processor TemplateProcessing puts before text is bos; without such a
+ * post-processor it is MM1_TOKEN_END, if there is one.  eos is MM1_TOKEN_END, pad MM1_TOKEN_PAD, if there are such.
+ * Folders may say more (roles.h).  Borrowed. */
+MM1_API const mm1_token_roles *mm1_tokenizer_roles(const mm1_tokenizer *t);
+/* MM1_E_ARG for an id that is out of range.  A bos other than MM1_TOKEN_END is saved as a TemplateProcessing. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_set_roles(mm1_tokenizer *t, const mm1_token_roles *roles,
+                                                         mm1_error *err);
+MM1_API bool mm1_tokenizer_is_eos(const mm1_tokenizer *t, int32_t id);
 
 /* Appends the ids of text; ids is unchanged on failure.  MM1_E_NOMEM, or MM1_E_LIMIT if the pattern that a file brought
  * needs too many steps on this text (never with GPT-2's). */

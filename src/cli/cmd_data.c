@@ -5,6 +5,7 @@
 #include "base/thread.h"
 #include "data/build.h"
 #include "data/inspect.h"
+#include "model/roles.h"
 #include "train/recipe_loader.h"
 #include "train/trainer.h"
 #include <string.h>
@@ -122,7 +123,7 @@ static int inspect(int argc, char **argv)
         if (recipe.tokenizer == NULL) {
             st = mm1_error_set(&err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
         }
-        st = st != MM1_OK ? st : mm1_tokenizer_load(recipe.tokenizer, &tokenizer, &err);
+        st = st != MM1_OK ? st : mm1_roles_load(recipe.tokenizer, &tokenizer, &err);
         st = st != MM1_OK ? st : mm1_recipe_model_config(&recipe, tokenizer, &config, &err);
         st = st != MM1_OK ? st : mm1_recipe_loader_create(&recipe, &config, tokenizer, NULL, &loader, &err);
         st = st != MM1_OK ? st : mm1_data_inspect(loader, a.n, &text, a.html != NULL ? &html : NULL, &err);

@@ -110,13 +110,12 @@ static int64_t image_end(const mm1_score *s, int64_t i)
 /* The text of a token as valid UTF-8: U+FFFD for bytes that are none (a character may be cut).  mm1_free() it. */
 static char *token_text(const mm1_tokenizer *t, int32_t id, size_t *len)
 {
-    size_t n = 0;
+    size_t n = 0, n_name = 0;
     const char *bytes = mm1_tokenizer_token_bytes(t, id, &n);
     mm1_buf text;
     mm1_buf_init(&text, 1 << 20);
-    if (mm1_tokenizer_is_special(t, id)) {
-        mm1_buf_puts(&text, id == mm1_tokenizer_special_id(t, MM1_TOKEN_END) ? MM1_TOKEN_END : "<|special|>");
-    }
+    const char *name = mm1_tokenizer_special_name(t, id, &n_name);
+    mm1_buf_append(&text, name, n_name);
     for (size_t at = 0; bytes != NULL && at < n;) {
         const size_t good = mm1_utf8_valid(bytes + at, n - at);
         mm1_buf_append(&text, bytes + at, good);

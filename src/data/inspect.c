@@ -78,18 +78,15 @@ static int64_t put_escaped(mm1_buf *out, const char *s, size_t len)
 /* The name of a special token, else its bytes; returns the columns. */
 static int64_t put_token(mm1_buf *out, const mm1_tokenizer *t, int32_t id)
 {
-    static const char *const names[] = {MM1_TOKEN_END, MM1_TOKEN_PAD, MM1_TOKEN_IMAGE};
     size_t len = 0;
-    const char *bytes = mm1_tokenizer_token_bytes(t, id, &len);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (mm1_tokenizer_special_id(t, names[i]) == id) {
-            mm1_buf_puts(out, names[i]);
-            return (int64_t)strlen(names[i]);
-        }
+    const char *name = mm1_tokenizer_special_name(t, id, &len);
+    if (name != NULL) {
+        return put_escaped(out, name, len);
     }
-    if (bytes == NULL || len == 0) {
+    const char *bytes = mm1_tokenizer_token_bytes(t, id, &len);
+    if (bytes == NULL) {
         const size_t before = out->len;
-        mm1_buf_printf(out, bytes == NULL ? "<id %d?>" : "<special %d>", (int)id);
+        mm1_buf_printf(out, "<id %d?>", (int)id);
         return (int64_t)(out->len - before);
     }
     return put_escaped(out, bytes, len);

@@ -377,7 +377,7 @@ static void hide_tokens(const mm1_loader *l, mm1_batch *batch, int64_t row, size
     if (most <= 0 || l->options.config->sources[source].kind != MM1_DATA_CAPTIONS) {
         return;
     }
-    const int32_t hidden = mm1_tokenizer_special_id(l->options.tokenizer, MM1_TOKEN_PAD);
+    const int32_t hidden = mm1_tokenizer_roles(l->options.tokenizer)->pad;
     mm1_rng r =
         mm1_rng_make(l->options.seed, MM1_RNG_DROP,
                      (uint64_t)source << 56 ^ (uint64_t)l->state.sources[source].sample << 20 ^ (uint64_t)piece->begin);
@@ -562,10 +562,10 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
         return mm1_error_set(err, MM1_E_ARG, "loader: rank %" PRId64 " of %" PRId64 " with %" PRId64 " rows", o->rank,
                              l->n_ranks, l->rows);
     }
-    if (config->token_drop > 0 && o->tokenizer != NULL && mm1_tokenizer_special_id(o->tokenizer, MM1_TOKEN_PAD) < 0) {
+    if (config->token_drop > 0 && o->tokenizer != NULL && mm1_tokenizer_roles(o->tokenizer)->pad < 0) {
         return mm1_error_set(err, MM1_E_CONFIG,
-                             "data.token_drop: the tokenizer has no token " MM1_TOKEN_PAD
-                             " to put in place of a hidden one");
+                             "data.token_drop: the tokenizer has no token for padding, as " MM1_TOKEN_PAD
+                             ", to put in place of a hidden one");
     }
     for (size_t i = 0; i < config->n_sources; i++) {
         const mm1_data_source *s = &config->sources[i];

@@ -8,15 +8,15 @@
 /* A text is not begun in a row that has less than this left, but for a row shorter than it. */
 enum { MIN_TEXT_PIECE = 64 };
 
-/* Position i of the sequence without its first <end>. */
+/* Position i of the sequence without its <bos>. */
 static int32_t token_at(const mm1_sequence *s, int64_t i)
 {
-    return s->tokens[i + 1];
+    return s->tokens[mm1_sequence_lead(s) + i];
 }
 
 static int32_t part_at(const mm1_sequence *s, int64_t i)
 {
-    return s->part[i + 1];
+    return s->part[mm1_sequence_lead(s) + i];
 }
 
 /* End of the part that position i belongs to, or `stop` if that comes first. */
@@ -29,11 +29,11 @@ static int64_t part_end(const mm1_sequence *s, int64_t i, int64_t stop)
     return end;
 }
 
-/* n: positions without the first <end>, the closing one included.  Fills end, is_last, cuts_text for [begin, ..) in at
+/* n: positions without <bos>, with <eos>.  Fills end, is_last, cuts_text for [begin, ..) in at
  * most `limit` positions; end == begin if nothing fits. */
 static void cut(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequence *s, int64_t n, int64_t limit)
 {
-    const int64_t n_body = n - 1, most = p->begin + limit - 1; /* end <= most */
+    const int64_t n_body = n - 1, most = p->begin + limit - mm1_sequence_lead(s); /* end <= most */
     int64_t at = p->begin, behind_text = p->begin, n_images = 0;
     while (at < n_body) {
         const int64_t end = part_end(s, at, most < n_body ? most + 1 : n_body);
@@ -55,7 +55,7 @@ static void cut(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequ
     }
     if (at == n_body) {
         p->is_last = true;
-        p->end = n <= most ? n : n_body; /* the closing <end> only if there is room */
+        p->end = n <= most ? n : n_body; /* <eos> only if there is room */
         p->cuts_text = false;
     } else {
         p->end = behind_text > p->begin ? behind_text : at; /* images without a text are a piece that is dropped */
@@ -65,7 +65,7 @@ static void cut(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequ
 static bool has_target(const mm1_sequence *s, const mm1_pack_piece *p)
 {
     for (int64_t i = p->begin + (p->begin > 0); i < p->end; i++) {
-        if (s->train[i + 1]) {
+        if (s->train[mm1_sequence_lead(s) + i]) {
             return true;
         }
     }
@@ -75,7 +75,7 @@ static bool has_target(const mm1_sequence *s, const mm1_pack_piece *p)
 mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *s, int64_t offset, int64_t room,
                              int64_t room_images)
 {
-    const int64_t n = s->len - 1;
+    const int64_t lead = mm1_sequence_lead(s), n = s->len - lead;
     mm1_pack_piece p = {.begin = offset};
     const bool fits_a_row = offset == 0 && s->len <= limits->seq_len && s->n_images <= limits->max_images;
     const bool is_one_text = s->n_images == 0 && n > 1 && part_at(s, 0) == part_at(s, n - 2);
@@ -98,7 +98,7 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
         p.is_last = true;
         return p;
     }
-    p.len = 1 + p.end - p.begin;
+    p.len = lead + p.end - p.begin;
     if (s->n_images > 0) {
         int64_t before = 0, inside = 0;
         for (int64_t i = 0; i < p.end; i++) {
@@ -118,17 +118,20 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
 
 void mm1_pack_copy(const mm1_sequence *s, const mm1_pack_piece *piece, mm1_sequence *out)
 {
-    const size_t n = (size_t)(piece->end - piece->begin);
-    out->tokens[0] = s->tokens[0];
-    out->train[0] = 0;
-    out->part[0] = -1;
-    memcpy(out->tokens + 1, s->tokens + 1 + piece->begin, n * sizeof *out->tokens);
-    memcpy(out->train + 1, s->train + 1 + piece->begin, n * sizeof *out->train);
-    memcpy(out->part + 1, s->part + 1 + piece->begin, n * sizeof *out->part);
-    if (piece->begin > 0 && n > 0) {
-        out->train[1] = 0;
+    const size_t n = (size_t)(piece->end - piece->begin), lead = (size_t)mm1_sequence_lead(s);
+    const size_t from = lead + (size_t)piece->begin;
+    if (lead > 0) {
+        out->tokens[0] = s->tokens[0];
+        out->train[0] = 0;
+        out->part[0] = -1;
     }
-    out->len = (int64_t)n + 1;
+    memcpy(out->tokens + lead, s->tokens + from, n * sizeof *out->tokens);
+    memcpy(out->train + lead, s->train + from, n * sizeof *out->train);
+    memcpy(out->part + lead, s->part + from, n * sizeof *out->part);
+    if (piece->begin > 0 && n > 0) {
+        out->train[lead] = 0;
+    }
+    out->len = (int64_t)(lead + n);
     out->n_images = piece->n_images;
 }
 

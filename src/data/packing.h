@@ -3,14 +3,14 @@
  * A row of T positions takes the samples of one source in order, each as an example of its own, until the next one does
  * not fit; that one waits for the next row of its source.
  *
- *   | <end> image image text <end> | <end> image text <end> | padding |
+ *   | <bos> image image text <eos> | <bos> image text <eos> | padding |
  *
  * A sample that fits a row of its own is never cut.  A longer one becomes several examples:
  *   - a document of one text is cut wherever the row ends;
  *   - any other is cut between parts, behind a text, so that an image stays with the text that follows it; inside a
- * text only if that text and the images before it are longer than a row. Every example begins with <end>, so that its
+ * text only if that text and the images before it are longer than a row. Every example begins with <bos>, so that its
  * first token sees something; the first token of a continuation is not learned, because what it follows is not there.
- * Only the piece with the end of the document has the closing <end>.
+ * Only the piece with the end of the document has the <eos>.
  *
  * Everything here is a pure function of its arguments.  Sizes: positions unless said otherwise. */
 #ifndef MM1_DATA_PACKING_H
@@ -42,7 +42,7 @@ typedef struct mm1_pack_stats {
 
 typedef struct mm1_source_state {
     int64_t sample; /* ordinal of the sample at hand (mm1_mixture_sample()) */
-    int64_t offset; /* how much of it is used: an index into its sequence without the first <end> */
+    int64_t offset; /* how much of it is used: an index into its sequence without <bos> */
     mm1_pack_stats stats;
 } mm1_source_state;
 
@@ -83,10 +83,10 @@ typedef enum mm1_pack_verdict {
 /* An example cut out of a sequence of len positions. */
 typedef struct mm1_pack_piece {
     mm1_pack_verdict verdict;
-    int64_t begin, end;  /* of the sequence without its first <end>: [0, len - 1), the closing <end> is len - 2 */
+    int64_t begin, end;  /* of the sequence without its <bos>; its last is <eos> */
     bool is_last;        /* the sample is finished with this piece */
     bool cuts_text;      /* the cut behind it is inside a text */
-    int64_t len;         /* positions of the example: its own <end> and [begin, end) */
+    int64_t len;         /* positions of the example: its own <bos> and [begin, end) */
     int64_t first_image; /* of the document's images, the first in the piece */
     int64_t n_images;
 } mm1_pack_piece;

@@ -43,7 +43,7 @@ static mm1_status go_on(mm1_session *s, mm1_sampler *sampler, const float *logit
         if (st != MM1_OK) {
             break;
         }
-        if (token == sampler->end_id) {
+        if (mm1_tokenizer_is_eos(t, token)) {
             g->finish = MM1_FINISH_STOP;
             break;
         }

@@ -42,7 +42,6 @@ mm1_status mm1_sampler_init(mm1_sampler *s, const mm1_sampling *config, const mm
     const size_t n = (size_t)n_vocab;
     *s = (mm1_sampler){.config = *config,
                        .n_vocab = n_vocab,
-                       .end_id = mm1_tokenizer_special_id(t, MM1_TOKEN_END),
                        .is_banned = mm1_alloc(n, 1),
                        .is_seen = mm1_calloc(n, 1),
                        .candidates = mm1_alloc(n, sizeof *s->candidates),
@@ -54,7 +53,7 @@ mm1_status mm1_sampler_init(mm1_sampler *s, const mm1_sampling *config, const mm
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to sample from %lld tokens", (long long)n_vocab);
     }
     for (int32_t id = 0; id < n_vocab; id++) {
-        s->is_banned[id] = id >= n_ids || (mm1_tokenizer_is_special(t, id) && id != s->end_id);
+        s->is_banned[id] = id >= n_ids || (mm1_tokenizer_is_special(t, id) && !mm1_tokenizer_is_eos(t, id));
     }
     return MM1_OK;
 }

@@ -1,6 +1,6 @@
 /* sampler.h - which token comes next: a function of the logits, the settings and the random numbers they name.
  *
- * Never chosen: special tokens other than MM1_TOKEN_END, ids that the tokenizer does not have (the embedding is padded
+ * Never chosen: special tokens that do not end a text, ids that the tokenizer does not have (the embedding is padded
  * to whole tiles), logits of -infinity.  Equal logits stand in the order of their ids.
  *
  * Ownership: a sampler owns its memory; choosing allocates nothing.  Threads: one at a time. */
@@ -19,7 +19,6 @@ typedef struct mm1_candidate {
 typedef struct mm1_sampler {
     mm1_sampling config;
     int64_t n_vocab;           /* V: length of the logits */
-    int32_t end_id;            /* what ends a text */
     uint8_t *is_banned;        /* [V] */
     uint8_t *is_seen;          /* [V] for the repetition penalty */
     mm1_candidate *candidates; /* [V] scratch: a heap, most likely first */

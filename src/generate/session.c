@@ -315,6 +315,10 @@ mm1_status mm1_session_prefill(mm1_session *s, const mm1_document *prompt, const
     *logits = NULL;
     mm1_session_reset(s);
     mm1_status st = mm1__session_sequence(s, prompt, false, &q, err);
+    if (st == MM1_OK && q.len == 0) {
+        st = mm1_error_set(err, MM1_E_ARG, "%s: it is empty, and this model has no token that begins a text",
+                           name_of(prompt));
+    }
     if (st == MM1_OK) {
         st = mm1__session_read(s, prompt, &q, take_last_row, &(last_row){s, q.len}, err);
         *logits = st == MM1_OK ? s->logits : NULL;

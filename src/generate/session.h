@@ -4,7 +4,7 @@
  * cache
  *                                                                                   -> logits of the last position
  *
- * Positions, masks and the leading <end> are those of mm1_sequence_build() and mm1_batch_add(), as in training.  All
+ * Positions, masks and the leading <bos> are those of mm1_sequence_build() and mm1_batch_add(), as in training.  All
  * memory for the decoder is taken when the session is made: the cache in one block, an arena that was measured by a dry
  * run; a step allocates nothing.
  *

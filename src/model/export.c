@@ -58,10 +58,37 @@ static mm1_status choose(const mm1_model *m, mm1_import *out, json_t **map, mm1_
 
 /* ---- config.json, tokenizer_config.json ---- */
 
-static void set_token(json_t *map, const char *key, const mm1_model *m, const char *name)
+static const mm1_token_roles *roles_of(const mm1_model *m)
 {
-    const int32_t id = m->tokenizer != NULL ? mm1_tokenizer_special_id(m->tokenizer, name) : -1;
-    (void)json_object_set_new(map, key, id >= 0 ? json_integer(id) : json_null());
+    static const mm1_token_roles none = {.bos = -1, .pad = -1};
+    return m->tokenizer != NULL ? mm1_tokenizer_roles(m->tokenizer) : &none;
+}
+
+static json_t *id_value(int32_t id)
+{
+    return id >= 0 ? json_integer(id) : json_null();
+}
+
+/* One id, or a list of several. */
+static json_t *eos_value(const mm1_token_roles *roles)
+{
+    if (roles->n_eos <= 1) {
+        return id_value(roles->n_eos == 1 ? roles->eos[0] : -1);
+    }
+    json_t *list = json_array();
+    for (int32_t i = 0; i < roles->n_eos; i++) {
+        (void)json_array_append_new(list, json_integer(roles->eos[i]));
+    }
+    return list;
+}
+
+static void set_name(json_t *map, const char *key, const mm1_tokenizer *t, int32_t id)
+{
+    size_t len = 0;
+    const char *name = id >= 0 ? mm1_tokenizer_special_name(t, id, &len) : NULL;
+    if (name != NULL) {
+        (void)json_object_set_new(map, key, json_stringn(name, len));
+    }
 }
 
 static mm1_status write_config(const mm1_model *m, const mm1_architecture *a, json_t *map, const char *dir,
@@ -71,9 +98,9 @@ static mm1_status write_config(const mm1_model *m, const mm1_architecture *a, js
     (void)json_object_set_new(map, "architectures", json_pack("[s]", a->class_name));
     (void)json_object_set_new(map, "model_type", json_string(a->model_type));
     (void)json_object_set_new(map, "torch_dtype", json_string(type));
-    set_token(map, "bos_token_id", m, MM1_TOKEN_END);
-    set_token(map, "eos_token_id", m, MM1_TOKEN_END);
-    set_token(map, "pad_token_id", m, MM1_TOKEN_PAD);
+    (void)json_object_set_new(map, "bos_token_id", id_value(roles_of(m)->bos));
+    (void)json_object_set_new(map, "eos_token_id", eos_value(roles_of(m)));
+    (void)json_object_set_new(map, "pad_token_id", id_value(roles_of(m)->pad));
     return mm1__model_write_json(json_incref(map), dir, "config.json", err);
 }
 
@@ -82,11 +109,13 @@ static mm1_status write_tokenizer_config(const mm1_model *m, const char *dir, mm
     if (m->tokenizer == NULL) {
         return MM1_OK;
     }
-    json_t *map = json_pack("{s:s, s:s, s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "bos_token",
-                            MM1_TOKEN_END, "eos_token", MM1_TOKEN_END, "model_max_length",
+    const mm1_token_roles *roles = roles_of(m);
+    json_t *map = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
                             (json_int_t)m->config.decoder.max_positions, "clean_up_tokenization_spaces", 0);
-    if (map != NULL && mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_PAD) >= 0) {
-        (void)json_object_set_new(map, "pad_token", json_string(MM1_TOKEN_PAD));
+    if (map != NULL) {
+        set_name(map, "bos_token", m->tokenizer, roles->bos);
+        set_name(map, "eos_token", m->tokenizer, roles->n_eos > 0 ? roles->eos[0] : -1);
+        set_name(map, "pad_token", m->tokenizer, roles->pad);
     }
     return mm1__model_write_json(map, dir, "tokenizer_config.json", err);
 }

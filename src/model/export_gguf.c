@@ -132,7 +132,7 @@ static void add_model(metadata *m, const mm1_decoder_config *c, mm1_quant format
 
 static void add_tokenizer(metadata *m, const mm1_gguf_tokenizer *k, const mm1_tokenizer *t)
 {
-    const int32_t end = mm1_tokenizer_special_id(t, MM1_TOKEN_END), pad = mm1_tokenizer_special_id(t, MM1_TOKEN_PAD);
+    const mm1_token_roles *roles = mm1_tokenizer_roles(t);
     add_string(m, "tokenizer.ggml.model", k->model);
     if (k->pre != NULL) {
         add_string(m, "tokenizer.ggml.pre", k->pre);
@@ -145,14 +145,19 @@ static void add_tokenizer(metadata *m, const mm1_gguf_tokenizer *k, const mm1_to
     } else {
         add_strings(m, "tokenizer.ggml.merges", k->merges, k->n_merges);
     }
-    if (end >= 0) {
-        add_int(m, "tokenizer.ggml.bos_token_id", end);
-        add_int(m, "tokenizer.ggml.eos_token_id", end);
+    if (roles->bos >= 0) {
+        add_int(m, "tokenizer.ggml.bos_token_id", roles->bos);
     }
-    if (pad >= 0) {
-        add_int(m, "tokenizer.ggml.padding_token_id", pad);
+    if (roles->n_eos > 0) {
+        add_int(m, "tokenizer.ggml.eos_token_id", roles->eos[0]);
     }
-    add_bool(m, "tokenizer.ggml.add_bos_token", end >= 0);
+    if (roles->n_eos > 1) { /* llama.cpp has a key for one more, which ends the turn of a conversation */
+        add_int(m, "tokenizer.ggml.eot_token_id", roles->eos[1]);
+    }
+    if (roles->pad >= 0) {
+        add_int(m, "tokenizer.ggml.padding_token_id", roles->pad);
+    }
+    add_bool(m, "tokenizer.ggml.add_bos_token", roles->bos >= 0);
     add_bool(m, "tokenizer.ggml.add_eos_token", false);
 }
 

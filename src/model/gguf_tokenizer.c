@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "model/roles.h"
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -328,6 +329,54 @@ static mm1_status check_tokens(const vocab *v, mm1_error *err)
     return MM1_OK;
 }
 
+/* The id of a key, -1 if it is not there. */
+static mm1_status get_id(const mm1_gguf *g, const char *key, const mm1_tokenizer *t, int32_t *id, mm1_error *err)
+{
+    int64_t value = -1;
+    mm1_status st = MM1_OK;
+    if (mm1_gguf_value_find(g, key) != NULL) {
+        st = mm1_gguf_get_int(g, key, 0, mm1_tokenizer_vocab_size(t) - 1, &value, err);
+    }
+    *id = (int32_t)value;
+    return st;
+}
+
+static mm1_status set_roles(const mm1_gguf *g, mm1_tokenizer *t, mm1_error *err)
+{
+    static const char add_key[] = "tokenizer.ggml.add_bos_token";
+    static const char *const eos_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                           "tokenizer.ggml.eom_token_id"};
+    mm1_token_roles roles = *mm1_tokenizer_roles(t), found = {0};
+    const char *model = NULL, *split = "";
+    int32_t bos = -1, pad = -1;
+    bool has_add = mm1_gguf_value_find(g, add_key) != NULL, add = true;
+    mm1_status st = has_add ? mm1_gguf_get_bool(g, add_key, &add, err) : MM1_OK;
+    st = st != MM1_OK ? st : mm1_gguf_get_string(g, "tokenizer.ggml.model", &model, err);
+    if (st == MM1_OK && strcmp(model, "llama") != 0) {
+        st = mm1_gguf_get_string(g, "tokenizer.ggml.pre", &split, err);
+    }
+    st = st != MM1_OK ? st : get_id(g, "tokenizer.ggml.bos_token_id", t, &bos, err);
+    st = st != MM1_OK ? st : get_id(g, "tokenizer.ggml.padding_token_id", t, &pad, err);
+    for (size_t i = 0; st == MM1_OK && i < sizeof eos_keys / sizeof *eos_keys; i++) {
+        int32_t id = -1;
+        st = get_id(g, eos_keys[i], t, &id, err);
+        if (id >= 0) {
+            (void)mm1_roles_add_eos(&found, id); /* there is room for three */
+        }
+    }
+    if (st != MM1_OK) {
+        return st;
+    }
+    has_add = has_add || strcmp(model, "llama") == 0 || strcmp(split, "llama-bpe") == 0;
+    roles.bos = has_add ? (add ? bos : -1) : roles.bos;
+    roles.pad = pad >= 0 ? pad : roles.pad;
+    if (found.n_eos > 0) {
+        roles.n_eos = found.n_eos;
+        memcpy(roles.eos, found.eos, sizeof found.eos);
+    }
+    return mm1_roles_set(t, &roles, mm1_gguf_path(g), err);
+}
+
 mm1_status mm1_gguf_tokenizer_read(const mm1_gguf *g, mm1_tokenizer **out, mm1_error *err)
 {
     const char *model = NULL;
@@ -372,6 +421,13 @@ mm1_status mm1_gguf_tokenizer_read(const mm1_gguf *g, mm1_tokenizer **out, mm1_e
         st = mm1_error_set(err, mm1_buf_status(&b), "%s: no memory for its tokenizer", mm1_gguf_path(g));
     }
     st = st != MM1_OK ? st : mm1_tokenizer_from_json(mm1_buf_str(&b), b.len, mm1_gguf_path(g), out, err);
+    if (st == MM1_OK) {
+        st = set_roles(g, *out, err);
+        if (st != MM1_OK) {
+            mm1_tokenizer_destroy(*out);
+            *out = NULL;
+        }
+    }
     mm1_free(scores);
     mm1_free(types);
     mm1_buf_deinit(&b);

@@ -13,6 +13,9 @@
 #include "tensor/gguf.h"
 #include <mm1/tokenizer.h>
 
+/* The roles are those of the keys bos_token_id (if add_bos_token is true; without that key it is so for model llama and
+ * pre llama-bpe, and nothing is said for others), eos_token_id, eot_token_id, eom_token_id, padding_token_id; else as
+ * roles.h says. */
 MM1_NODISCARD mm1_status mm1_gguf_tokenizer_read(const mm1_gguf *g, mm1_tokenizer **out, mm1_error *err);
 
 /* The keys of a tokenizer.  Zero it before use. */

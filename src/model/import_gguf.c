@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/gguf_tokenizer.h"
+#include "model/roles.h"
 #include "tensor/gguf.h"
 #include "tensor/tensor.h"
 #include <math.h>
@@ -433,7 +434,7 @@ mm1_status mm1_import_tokenizer(const mm1_weights *w, const char *path, mm1_toke
     }
     char *file = mm1_path_join(path, "tokenizer.json");
     const mm1_status st =
-        file != NULL ? mm1_tokenizer_load(file, out, err) : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", path);
+        file != NULL ? mm1_roles_load(file, out, err) : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", path);
     mm1_free(file);
     return st;
 }

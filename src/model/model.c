@@ -2,9 +2,9 @@
 #include "model/model.h"
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/file.h"
 #include "model/import_gguf.h"
-#include <stdio.h>
 #include <string.h>
 
 mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err)
@@ -107,11 +107,6 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: its tokenizer has ids up to %d, but the embedding has %lld rows",
                            path, mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
     }
-    if (st == MM1_OK && mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END) < 0) {
-        st =
-            mm1_error_set(err, MM1_E_FORMAT,
-                          "%s: its tokenizer has no token " MM1_TOKEN_END ", which documents begin and end with", path);
-    }
 out:
     mm1_weights_close(&weights);
     if (st != MM1_OK) {
@@ -139,9 +134,31 @@ static mm1_status save_weights(const mm1_model *m, const char *path, mm1_dtype d
     return st;
 }
 
+static mm1_status save_roles(const mm1_token_roles *roles, const char *path, mm1_error *err)
+{
+    mm1_buf text;
+    mm1_buf_init(&text, 4096);
+    mm1_buf_puts(&text, "{\n");
+    if (roles->bos >= 0) {
+        mm1_buf_printf(&text, "  \"bos_token_id\": %d,\n", roles->bos);
+    }
+    mm1_buf_puts(&text, roles->n_eos == 1 ? "  \"eos_token_id\": " : "  \"eos_token_id\": [");
+    for (int32_t i = 0; i < roles->n_eos; i++) {
+        mm1_buf_printf(&text, "%s%d", i > 0 ? ", " : "", roles->eos[i]);
+    }
+    mm1_buf_puts(&text, roles->n_eos == 1 ? "" : "]");
+    if (roles->pad >= 0) {
+        mm1_buf_printf(&text, ",\n  \"pad_token_id\": %d", roles->pad);
+    }
+    mm1_buf_puts(&text, "\n}\n");
+    const mm1_status st = mm1_buf_status(&text) == MM1_OK ? mm1_file_write_atomic(path, text.data, text.len, err)
+                                                          : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory", path);
+    mm1_buf_deinit(&text);
+    return st;
+}
+
 mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char *dir, mm1_error *err)
 {
-    char text[160], pad_text[48] = "";
     char *tokenizer = mm1_path_join(dir, "tokenizer.json"), *generation = mm1_path_join(dir, "generation_config.json");
     mm1_status st = MM1_OK;
     if (tokenizer == NULL || generation == NULL) {
@@ -150,14 +167,7 @@ mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char *dir, mm1_err
         st = mm1_tokenizer_save(m->tokenizer, tokenizer, err);
     }
     if (st == MM1_OK && m->tokenizer != NULL && mm1_model_config_has_decoder(&m->config)) {
-        const int end = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_END);
-        const int pad = mm1_tokenizer_special_id(m->tokenizer, MM1_TOKEN_PAD);
-        if (pad >= 0) {
-            (void)snprintf(pad_text, sizeof pad_text, ",\n  \"pad_token_id\": %d", pad);
-        }
-        const int len = snprintf(text, sizeof text, "{\n  \"bos_token_id\": %d,\n  \"eos_token_id\": %d%s\n}\n", end,
-                                 end, pad_text);
-        st = mm1_file_write_atomic(generation, text, (size_t)len, err);
+        st = save_roles(mm1_tokenizer_roles(m->tokenizer), generation, err);
     }
     mm1_free(generation);
     mm1_free(tokenizer);

@@ -5,6 +5,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+const mm1_token_roles mm1__no_tokenizer_roles = {.bos = 0, .pad = -1, .n_eos = 1, .eos = {0}};
+
 static const char *name_of(const mm1_document *d)
 {
     return d->name != NULL ? d->name : "document";
@@ -30,7 +32,7 @@ static mm1_status append_part(const mm1_document *d, size_t i, const mm1_tokeniz
             st = mm1_ids_add(ids, MM1_IMAGE_SLOT, err);
         }
     }
-    if (st == MM1_OK && ids->n >= INT32_MAX) { /* one is left for the closing <end> */
+    if (st == MM1_OK && ids->n >= INT32_MAX) { /* one is left for <eos> */
         st = mm1_error_set(err, MM1_E_LIMIT, "%s: part %zu: %zu positions; a sequence holds at most %d", name_of(d), i,
                            ids->n, INT32_MAX);
     }
@@ -44,24 +46,25 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int
     size_t *ends = NULL; /* [n_parts] where each part ends in ids */
     mm1_sequence s = {0};
     mm1_status st = MM1_OK;
-    const int32_t end_id = t != NULL ? mm1_tokenizer_special_id(t, MM1_TOKEN_END) : 0;
+    const mm1_token_roles *roles = t != NULL ? mm1_tokenizer_roles(t) : &mm1__no_tokenizer_roles;
 
     *out = (mm1_sequence){0};
-    if (end_id < 0) {
-        return mm1_error_set(err, MM1_E_ARG, "the tokenizer has no special token %s", MM1_TOKEN_END);
+    if (complete && roles->n_eos == 0) {
+        return mm1_error_set(err, MM1_E_ARG, "the tokenizer has no token that ends a document");
     }
     ends = mm1_alloc(d->n_parts, sizeof *ends);
     if (ends == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for %zu parts", name_of(d), d->n_parts);
         goto out;
     }
-    st = mm1_ids_add(&ids, end_id, err);
+    st = roles->bos >= 0 ? mm1_ids_add(&ids, roles->bos, err) : MM1_OK;
+    const size_t n_lead = ids.n;
     for (size_t i = 0; st == MM1_OK && i < d->n_parts; i++) {
         st = append_part(d, i, t, n_visual, &ids, err);
         ends[i] = ids.n;
     }
     if (st == MM1_OK && complete) {
-        st = mm1_ids_add(&ids, end_id, err);
+        st = mm1_ids_add(&ids, roles->eos[0], err);
     }
     if (st != MM1_OK) {
         goto out;
@@ -75,9 +78,13 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int
         st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for a sequence of %zu positions", name_of(d), ids.n);
         goto out;
     }
-    memcpy(s.tokens, ids.items, ids.n * sizeof *s.tokens);
-    s.part[0] = -1;
-    size_t at = 1;
+    if (ids.n > 0) {
+        memcpy(s.tokens, ids.items, ids.n * sizeof *s.tokens);
+    }
+    size_t at = 0;
+    for (; at < n_lead; at++) {
+        s.part[at] = -1;
+    }
     for (size_t i = 0; i < d->n_parts; i++) {
         const bool is_image = d->parts[i].kind == MM1_PART_IMAGE;
         s.n_images += is_image;
@@ -90,6 +97,9 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int
         const mm1_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
         s.part[at] = -1;
         s.train[at] = last != NULL && last->kind == MM1_PART_TEXT && last->train;
+    }
+    if (s.len > 0) {
+        s.train[0] = 0; /* there is nothing to predict it from */
     }
     *out = s;
     s = (mm1_sequence){0};

@@ -3,11 +3,12 @@
  *
  * A document becomes
  *
- *   <end> part part ... <end>
+ *   <bos> part part ... <eos>
  *
- * where <end> is the tokenizer's MM1_TOKEN_END: the first one gives the first token something to be predicted from, the
- * last one is learned as the end (it is left out for a prompt).  A text part gives its tokens, an image part gives
- * n_visual slots.  Image slots are typed: no text can produce one.
+ * by the tokenizer's roles: the first one gives the first token something to be predicted from; without a <bos> the
+ * first token is not to be predicted.  The last one is learned as the end (it is left out for a prompt).  With our own
+ * tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, an image part gives n_visual slots.  Image slots
+ * are typed: no text can produce one.
  *
  * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another. Positions
  * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is
@@ -25,17 +26,26 @@ enum { MM1_IMAGE_SLOT = -1 }; /* in place of a token id */
 typedef struct mm1_sequence {
     int64_t len;
     int32_t *tokens; /* [len] id, or MM1_IMAGE_SLOT */
-    uint8_t *train;  /* [len] 1: this token is to be predicted (never for slots and the first <end>) */
-    int32_t *part;   /* [len] index of the document's part, -1 for the <end> tokens */
+    uint8_t *train;  /* [len] 1: this token is to be predicted (never for slots and the first position) */
+    int32_t *part;   /* [len] index of the document's part, -1 for <bos> and <eos> */
     int64_t n_images;
 } mm1_sequence;
 
-/* t NULL: texts are left out, and <end> is 0.  n_visual: slots an image takes.  complete: the closing <end> is
- * appended, trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_LIMIT if the sequence would pass
- * INT32_MAX positions. */
+/* What stands for the roles of a tokenizer where there is none: 0 for both. */
+extern const mm1_token_roles mm1__no_tokenizer_roles;
+
+/* t NULL: texts are left out, and <bos> and <eos> are 0.  n_visual: slots an image takes.  complete: <eos> is appended,
+ * trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_ARG if a complete one has no <eos>;
+ * MM1_E_LIMIT if the sequence would pass INT32_MAX positions. */
 MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int64_t n_visual,
                                             bool complete, mm1_sequence *out, mm1_error *err);
 void mm1_sequence_deinit(mm1_sequence *s);
+
+/* 1 if it begins with a <bos>, else 0. */
+static inline int64_t mm1_sequence_lead(const mm1_sequence *s)
+{
+    return s->len > 0 && s->part[0] < 0;
+}
 
 /* Arrays are [B, T] row-major unless said otherwise; owned by the batch, reused from step to step. */
 typedef struct mm1_batch {

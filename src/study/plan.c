@@ -8,6 +8,7 @@
 #include "data/reader.h"
 #include "kernels/kernels.h"
 #include "model/flops.h"
+#include "model/roles.h"
 #include "train/recipe_loader.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -373,7 +374,7 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
     }
     p->has_tokenizer = r->tokenizer != NULL && mm1_path_exists(r->tokenizer);
     if (p->has_tokenizer) {
-        st = mm1_tokenizer_load(r->tokenizer, tokenizer, err);
+        st = mm1_roles_load(r->tokenizer, tokenizer, err);
         p->memory.tokenizer = (double)(mm1_alloc_bytes() - before);
         return st != MM1_OK ? st : mm1_recipe_model_config(r, *tokenizer, config, err);
     }

@@ -266,6 +266,18 @@ static mm1_status list_added(mm1_tokenizer *t, mm1_error *err)
     return MM1_OK;
 }
 
+int32_t mm1__tokenizer_default_bos(const mm1_tokenizer *t)
+{
+    return mm1_tokenizer_special_id(t, MM1_TOKEN_END);
+}
+
+static void set_default_roles(mm1_tokenizer *t)
+{
+    const int32_t end = mm1__tokenizer_default_bos(t);
+    t->roles = (mm1_token_roles){
+        .bos = end, .pad = mm1_tokenizer_special_id(t, MM1_TOKEN_PAD), .n_eos = end >= 0, .eos = {end}};
+}
+
 mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
 {
     mm1_ids ids = {0};
@@ -284,8 +296,43 @@ mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
             }
         }
     }
+    set_default_roles(t);
     mm1_ids_free(&ids);
     return st;
+}
+
+/* -------- roles -------- */
+
+const mm1_token_roles *mm1_tokenizer_roles(const mm1_tokenizer *t)
+{
+    return &t->roles;
+}
+
+mm1_status mm1_tokenizer_set_roles(mm1_tokenizer *t, const mm1_token_roles *roles, mm1_error *err)
+{
+    bool ok = roles->bos >= -1 && roles->bos < t->vocab_size && roles->pad >= -1 && roles->pad < t->vocab_size &&
+              roles->n_eos >= 0 && roles->n_eos <= MM1_MAX_EOS;
+    for (int32_t i = 0; ok && i < roles->n_eos; i++) {
+        ok = roles->eos[i] >= 0 && roles->eos[i] < t->vocab_size;
+    }
+    if (!ok) {
+        return mm1_error_set(err, MM1_E_ARG,
+                             "roles of tokens: an id is not in the vocabulary of %d, or over %d end a "
+                             "text",
+                             t->vocab_size, MM1_MAX_EOS);
+    }
+    t->roles = *roles;
+    return MM1_OK;
+}
+
+bool mm1_tokenizer_is_eos(const mm1_tokenizer *t, int32_t id)
+{
+    for (int32_t i = 0; i < t->roles.n_eos; i++) {
+        if (t->roles.eos[i] == id) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* -------- questions -------- */
@@ -311,6 +358,12 @@ int32_t mm1_tokenizer_special_id(const mm1_tokenizer *t, const char *name)
 bool mm1_tokenizer_is_special(const mm1_tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->vocab_size && (t->flags[id] & MM1__TOKEN_SPECIAL) != 0;
+}
+
+const char *mm1_tokenizer_special_name(const mm1_tokenizer *t, int32_t id, size_t *len)
+{
+    *len = 0;
+    return mm1_tokenizer_is_special(t, id) ? spelling(t, id, len) : NULL;
 }
 
 const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t *len)

@@ -80,6 +80,9 @@ struct mm1_tokenizer {
     size_t n_specials, n_added_text;
     uint8_t added_first[256]; /* whether a token of added_text begins with this byte */
 
+    mm1_token_roles roles;
+    bool has_template; /* the file has a TemplateProcessing, which says what roles.bos is */
+
     mm1__normalizer normalizer;
     mm1_split *splits[MM1__MAX_SPLITS]; /* NULL stands for GPT-2's pattern, scanned by hand */
     size_t n_splits;
@@ -129,7 +132,10 @@ const mm1__bytes_slot *mm1__tokenizer_find(const mm1_tokenizer *t, const char *b
 /* Appends the merge of next lower priority.  False if memory is short. */
 bool mm1__tokenizer_add_merge(mm1_tokenizer *t, int32_t left, int32_t right, int32_t result);
 
-/* Builds what encoding needs from tokens and merges. */
+/* What begins documents if nothing says it: MM1_TOKEN_END, -1 if there is none. */
+int32_t mm1__tokenizer_default_bos(const mm1_tokenizer *t);
+
+/* Builds what encoding needs from tokens and merges, and gives the roles their defaults. */
 mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err);
 
 #endif

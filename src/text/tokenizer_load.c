@@ -6,8 +6,8 @@
  *   model           BPE, byte-level: vocab, merges ("a b" or ["a", "b"]), ignore_merges
  *   normalizer      null, NFC
  *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) and a last ByteLevel
- *   post_processor  null, ByteLevel (which adds no id)
- *   decoder         ByteLevel
+ *   post_processor  null, ByteLevel (which adds no id), TemplateProcessing that puts nothing or one special token
+ * before a text and nothing behind it (of pairs of texts nothing is used); a Sequence of these decoder ByteLevel
  *   added_tokens    special ones, never looked for in text; others, found in text as they are written */
 #include <mm1/tokenizer.h>
 
@@ -231,24 +231,78 @@ static mm1_status load_pre_tokenizer(mm1_tokenizer *t, const json_t *o, mm1_erro
     return unsupported("pre_tokenizer", type, "ByteLevel, Sequence", err);
 }
 
-static mm1_status load_outer(mm1_tokenizer *t, const json_t *post, const json_t *decoder, mm1_error *err)
+/* roles.bos is the one special token before the text, or none. */
+static mm1_status load_template(mm1_tokenizer *t, const json_t *o, mm1_error *err)
+{
+    static const char *const known[] = {"type", "single", "pair", "special_tokens", NULL};
+    const char *name = "post_processor TemplateProcessing";
+    const json_t *single = json_object_get(o, "single");
+    const size_t n = json_array_size(single);
+    const json_t *special = json_object_get(json_array_get(single, 0), "SpecialToken");
+    const json_t *text = json_object_get(json_array_get(single, n - 1), "Sequence");
+    mm1_status st = check_keys(o, name, known, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    if (n < 1 || n > 2 || !json_is_object(text) || (n == 2 && !json_is_object(special))) {
+        return mm1_error_set(err, MM1_E_UNSUPPORTED,
+                             "%s: \"single\" must be one text, or one special token and a text behind it", name);
+    }
+    t->has_template = true;
+    t->roles.bos = -1;
+    if (n == 2) {
+        const char *id = json_string_value(json_object_get(special, "id"));
+        const json_t *entry = id != NULL ? json_object_get(json_object_get(o, "special_tokens"), id) : NULL;
+        const json_t *ids = json_object_get(entry, "ids");
+        const json_int_t bos = json_integer_value(json_array_get(ids, 0));
+        if (json_array_size(ids) != 1 || !json_is_integer(json_array_get(ids, 0)) || bos < 0 || bos >= t->vocab_size ||
+            !mm1_tokenizer_is_special(t, (int32_t)bos)) {
+            return mm1_error_set(err, MM1_E_FORMAT, "%s: token \"%.80s\" must stand for one id of a special token",
+                                 name, id != NULL ? id : "?");
+        }
+        t->roles.bos = (int32_t)bos;
+    }
+    return MM1_OK;
+}
+
+/* After the model, for tokens are named here. */
+static mm1_status load_post_processor(mm1_tokenizer *t, const json_t *o, bool in_sequence, mm1_error *err)
+{
+    static const char *const known[] = {"type", "processors", NULL};
+    const char *type;
+    if (o == NULL || json_is_null(o)) {
+        return MM1_OK;
+    }
+    mm1_status st = get_type(o, "post_processor", &type, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    if (strcmp(type, "ByteLevel") == 0 && !t->post_byte_level) {
+        t->post_byte_level = true;
+        return byte_level_fields(o, "post_processor ByteLevel", &t->post_add_prefix_space, &t->post_trim_offsets,
+                                 &t->post_use_regex, err);
+    }
+    if (strcmp(type, "TemplateProcessing") == 0 && !t->has_template) {
+        return load_template(t, o, err);
+    }
+    if (strcmp(type, "Sequence") == 0 && !in_sequence) {
+        const json_t *list = json_object_get(o, "processors");
+        st = check_keys(o, "post_processor Sequence", known, err);
+        if (st == MM1_OK && !json_is_array(list)) {
+            st = mm1_error_set(err, MM1_E_FORMAT, "post_processor Sequence: needs a list \"processors\"");
+        }
+        for (size_t i = 0; st == MM1_OK && i < json_array_size(list); i++) {
+            st = load_post_processor(t, json_array_get(list, i), true, err);
+        }
+        return st;
+    }
+    return unsupported("post_processor", type, "null, ByteLevel, TemplateProcessing, a Sequence of one of each", err);
+}
+
+static mm1_status load_decoder(mm1_tokenizer *t, const json_t *decoder, mm1_error *err)
 {
     const char *type;
-    mm1_status st = MM1_OK;
-    if (post != NULL && !json_is_null(post)) {
-        st = get_type(post, "post_processor", &type, err);
-        if (st == MM1_OK && strcmp(type, "ByteLevel") != 0) {
-            st = unsupported("post_processor", type, "null, ByteLevel", err);
-        }
-        if (st == MM1_OK) {
-            t->post_byte_level = true;
-            st = byte_level_fields(post, "post_processor ByteLevel", &t->post_add_prefix_space, &t->post_trim_offsets,
-                                   &t->post_use_regex, err);
-        }
-    }
-    if (st == MM1_OK) {
-        st = get_type(decoder, "decoder", &type, err);
-    }
+    mm1_status st = get_type(decoder, "decoder", &type, err);
     if (st == MM1_OK && strcmp(type, "ByteLevel") != 0) {
         st = unsupported("decoder", type, "ByteLevel", err);
     }
@@ -621,10 +675,13 @@ static mm1_status load_root(mm1_tokenizer *t, const json_t *root, mm1_error *err
         st = load_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), err);
     }
     if (st == MM1_OK) {
-        st = load_outer(t, json_object_get(root, "post_processor"), json_object_get(root, "decoder"), err);
+        st = load_decoder(t, json_object_get(root, "decoder"), err);
     }
     if (st == MM1_OK) {
         st = load_model(t, json_object_get(root, "model"), json_object_get(root, "added_tokens"), err);
+    }
+    if (st == MM1_OK) {
+        st = load_post_processor(t, json_object_get(root, "post_processor"), false, err);
     }
     return st;
 }

@@ -101,6 +101,55 @@ static void put_model(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
     mm1_buf_puts(out, "\n    ]\n  }\n}\n");
 }
 
+/* A text with this token before it; -1 for none. */
+static void put_template(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t, int32_t bos)
+{
+    static const char *const names[] = {"single", "pair"};
+    mm1_buf_puts(out, "{\"type\": \"TemplateProcessing\"");
+    for (int n_texts = 1; n_texts <= 2; n_texts++) {
+        mm1_buf_printf(out, ", \"%s\": [", names[n_texts - 1]);
+        for (int i = 0; i < n_texts; i++) {
+            mm1_buf_puts(out, i > 0 ? ", " : "");
+            if (bos >= 0) {
+                mm1_buf_puts(out, "{\"SpecialToken\": {\"id\": ");
+                put_token(out, scratch, t, bos);
+                mm1_buf_printf(out, ", \"type_id\": %d}}, ", i);
+            }
+            mm1_buf_printf(out, "{\"Sequence\": {\"id\": \"%s\", \"type_id\": %d}}", i == 0 ? "A" : "B", i);
+        }
+        mm1_buf_putc(out, ']');
+    }
+    mm1_buf_puts(out, ", \"special_tokens\": {");
+    if (bos >= 0) {
+        put_token(out, scratch, t, bos);
+        mm1_buf_puts(out, ": {\"id\": ");
+        put_token(out, scratch, t, bos);
+        mm1_buf_printf(out, ", \"ids\": [%d], \"tokens\": [", bos);
+        put_token(out, scratch, t, bos);
+        mm1_buf_puts(out, "]}");
+    }
+    mm1_buf_puts(out, "}}");
+}
+
+static void put_post_processor(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
+{
+    const bool has_template = t->has_template || t->roles.bos != mm1__tokenizer_default_bos(t);
+    mm1_buf_puts(out, "  \"post_processor\": ");
+    if (t->post_byte_level && has_template) {
+        mm1_buf_puts(out, "{\"type\": \"Sequence\", \"processors\": [\n    ");
+    }
+    if (t->post_byte_level) {
+        put_byte_level(out, t->post_add_prefix_space, t->post_trim_offsets, t->post_use_regex);
+        mm1_buf_puts(out, has_template ? ",\n    " : "");
+    }
+    if (has_template) {
+        put_template(out, scratch, t, t->roles.bos);
+        mm1_buf_puts(out, t->post_byte_level ? "\n  ]}" : "");
+    } else if (!t->post_byte_level) {
+        mm1_buf_puts(out, "null");
+    }
+}
+
 mm1_status mm1_tokenizer_to_json(const mm1_tokenizer *t, char **text, size_t *len, mm1_error *err)
 {
     mm1_buf out, scratch;
@@ -110,12 +159,7 @@ mm1_status mm1_tokenizer_to_json(const mm1_tokenizer *t, char **text, size_t *le
     put_added(&out, &scratch, t);
     mm1_buf_printf(&out, "  \"normalizer\": %s,\n", t->normalizer == MM1__NORM_NFC ? "{\"type\": \"NFC\"}" : "null");
     put_pre_tokenizer(&out, t);
-    mm1_buf_puts(&out, "  \"post_processor\": ");
-    if (t->post_byte_level) {
-        put_byte_level(&out, t->post_add_prefix_space, t->post_trim_offsets, t->post_use_regex);
-    } else {
-        mm1_buf_puts(&out, "null");
-    }
+    put_post_processor(&out, &scratch, t);
     mm1_buf_puts(&out, ",\n  \"decoder\": ");
     put_byte_level(&out, t->decoder_add_prefix_space, t->decoder_trim_offsets, t->decoder_use_regex);
     mm1_buf_puts(&out, ",\n");

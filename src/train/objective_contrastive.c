@@ -46,11 +46,11 @@ typedef struct embedded {
 
 /* ---- rows ---- */
 
-/* The text of a row without its first <end>, into o->ids; returns its length. */
-static int64_t text_of(contrastive *o, const mm1_batch *b, int64_t row)
+/* The text of a row without its <bos>, if there is one, into o->ids; returns its length. */
+static int64_t text_of(contrastive *o, const mm1_batch *b, int64_t row, bool has_bos)
 {
     int64_t n = 0;
-    for (int64_t t = 1; t < b->row_len[row]; t++) {
+    for (int64_t t = has_bos; t < b->row_len[row]; t++) {
         const int64_t at = row * b->T + t;
         if (b->visual[at] < 0) {
             o->ids[n++] = b->token[at];
@@ -74,6 +74,9 @@ static void read_rows(contrastive *o, const mm1_batch *b, int64_t row, int64_t n
                       bool count)
 {
     const mm1_recipe *recipe = o->base.recipe;
+    const mm1_tokenizer *tokenizer = o->base.model->tokenizer;
+    const mm1_token_roles *roles = tokenizer != NULL ? mm1_tokenizer_roles(tokenizer) : &mm1__no_tokenizer_roles;
+    const int32_t end = roles->eos[0];
     o->n_images = o->n_captions = o->n_views = o->texts.n = o->texts.N = 0;
     for (int64_t r = row; r < row + n; r++) {
         const int64_t first = o->n_images, n_images = b->row_images[r];
@@ -91,8 +94,7 @@ static void read_rows(contrastive *o, const mm1_batch *b, int64_t row, int64_t n
             }
             continue;
         }
-        const int32_t end = b->token[r * b->T];
-        const int64_t len = text_of(o, b, r);
+        const int64_t len = text_of(o, b, r, roles->bos >= 0);
         if (n_images != 1 || len == 0 || o->ids[0] == end) {
             continue;
         }

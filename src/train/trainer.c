@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "kernels/probe.h"
+#include "model/roles.h"
 #include "tensor/rows.h"
 #include "train/metrics_log.h"
 #include "train/part_init.h"
@@ -168,7 +169,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     if (st == MM1_OK && mm1_model_config_has_tokenizer(&t->recipe.model)) {
         st = t->recipe.tokenizer == NULL
                  ? mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`")
-                 : mm1_tokenizer_load(t->recipe.tokenizer, &tokenizer, err);
+                 : mm1_roles_load(t->recipe.tokenizer, &tokenizer, err);
     }
     st = st != MM1_OK ? st : mm1_recipe_model_config(&t->recipe, tokenizer, &config, err);
     st = st != MM1_OK ? st : mm1_model_init(&t->model, &config, err);

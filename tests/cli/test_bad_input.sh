@@ -66,6 +66,7 @@ expect 3 convert bad exported
 says err bad/tokenizer.json
 bad
 sed -i 's/<|endoftext|>/<|endoftexx|>/g' bad/tokenizer.json
+rm -f bad/generation_config.json
 expect 3 convert bad exported
 says err endoftext
 bad
