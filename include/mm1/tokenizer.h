@@ -1,4 +1,5 @@
-/* tokenizer.h - byte-level BPE: text to ids and back, trained here or read from a tokenizer.json.
+/* tokenizer.h - BPE: text to ids and back.  Byte-level BPE is trained here or read from a tokenizer.json; BPE over
+ * characters with tokens for single bytes (SentencePiece's, of LLaMA 2 and Mistral) is read.
  *
  * Special tokens are typed, never text: mm1_tokenizer_encode() does not produce them whatever the text says, so a user
  * who types "<|endoftext|>" gets the ids of these thirteen characters.
@@ -87,9 +88,17 @@ MM1_API bool mm1_tokenizer_is_eos(const mm1_tokenizer *t, int32_t id);
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len,
                                                       mm1_ids *ids, mm1_error *err);
 
+/* The same for a text that goes on from another: nothing is put before it. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode_more(const mm1_tokenizer *t, const char *text, size_t len,
+                                                           mm1_ids *ids, mm1_error *err);
+
 /* The bytes of one token (borrowed; not NUL-terminated; a character may be cut).  NULL for an id out of range; special
  * tokens give length 0. */
 MM1_API const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t *len);
+
+/* Whether mm1_tokenizer_decode() drops a blank at the start, which encoding had put there; mm1_tokenizer_token_bytes()
+ * does not. */
+MM1_API bool mm1_tokenizer_strips_start(const mm1_tokenizer *t);
 
 /* The text of ids as a NUL-terminated string, freed by the caller with mm1_free(); special tokens give nothing; bytes
  * that are no valid UTF-8 are kept.  An id out of range is MM1_E_ARG. */

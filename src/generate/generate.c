@@ -83,6 +83,9 @@ mm1_status mm1_generate(mm1_session *s, const mm1_document *prompt, const mm1_ge
         return mm1_error_set(err, MM1_E_ARG, "max_tokens: %lld is below 1", (long long)params->max_tokens);
     }
     mm1_status st = mm1_text_out_init(&text, params->stop, params->n_stop, err);
+    /* A text that begins here begins as all others do; one that goes on from the prompt is as it is. */
+    text.strips = mm1_tokenizer_strips_start(m->tokenizer) &&
+                  (prompt->n_parts == 0 || prompt->parts[prompt->n_parts - 1].kind != MM1_PART_TEXT);
     st = st != MM1_OK ? st
                       : mm1_sampler_init(&sampler, &params->sampling, m->tokenizer, m->config.decoder.vocab_size, err);
     st = st != MM1_OK ? st : mm1_session_prefill(s, prompt, &logits, err);

@@ -113,6 +113,12 @@ mm1_status mm1_text_out_add(mm1_text_out *o, const char *bytes, size_t len, mm1_
     if (o->is_stopped) {
         return MM1_OK;
     }
+    if (o->strips && len > 0) {
+        const bool is_blank = *bytes == ' ';
+        o->strips = false;
+        bytes += is_blank;
+        len -= is_blank;
+    }
     mm1_buf_append(&o->raw, bytes, len);
     return update(o, mm1_utf8_incomplete_tail(mm1_buf_str(&o->raw), o->raw.len), false, err);
 }

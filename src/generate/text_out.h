@@ -19,6 +19,7 @@ typedef struct mm1_text_out {
     size_t n_sent;   /* bytes of text that were taken */
     size_t n_ready;  /* bytes of text that may be taken */
     size_t searched; /* no stop string begins before this byte of text */
+    bool strips;     /* a blank at the start is dropped; set it after mm1_text_out_init() */
     bool is_stopped; /* one was found: text ends before it */
 } mm1_text_out;
 

@@ -22,7 +22,9 @@ static mm1_status append_part(const mm1_document *d, size_t i, const mm1_tokeniz
         return MM1_OK;
     }
     if (p->kind == MM1_PART_TEXT) {
-        st = mm1_tokenizer_encode(t, p->bytes, p->len, ids, err);
+        const bool goes_on = i > 0 && d->parts[i - 1].kind == MM1_PART_TEXT;
+        st = goes_on ? mm1_tokenizer_encode_more(t, p->bytes, p->len, ids, err)
+                     : mm1_tokenizer_encode(t, p->bytes, p->len, ids, err);
     } else if (n_visual < 1 || n_visual > INT32_MAX - (int64_t)ids->n) {
         return mm1_error_set(err, n_visual < 1 ? MM1_E_ARG : MM1_E_LIMIT,
                              "%s: part %zu: an image of %" PRId64 " slots at position %zu; a sequence holds 1 to %d",

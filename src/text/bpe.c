@@ -19,15 +19,23 @@ static uint64_t symbol_item(const mm1_tokenizer *t, int32_t id, int32_t next)
     return (uint64_t)mm1__merge_rank(t, id, next) << 32 | (uint32_t)id;
 }
 
-static mm1_status encode_short(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
+/* Of the ids `first` [n], or of the bytes of `word` if first is NULL. */
+static mm1_status encode_short(const mm1_tokenizer *t, const char *word, const int32_t *first, size_t n, mm1_ids *ids,
+                               mm1_error *err)
 {
     uint64_t item[SHORT_WORD + SHIFT_ITEMS];
-    size_t n = len;
-    for (size_t i = 0; i + 1 < n; i++) {
-        const uint8_t left = (uint8_t)word[i], right = (uint8_t)word[i + 1];
-        item[i] = (uint64_t)t->byte_pair_ranks[left << 8 | right] << 32 | (uint32_t)t->byte_ids[left];
+    if (first != NULL) {
+        for (size_t i = 0; i + 1 < n; i++) {
+            item[i] = symbol_item(t, first[i], first[i + 1]);
+        }
+        item[n - 1] = LAST | (uint32_t)first[n - 1];
+    } else {
+        for (size_t i = 0; i + 1 < n; i++) {
+            const uint8_t left = (uint8_t)word[i], right = (uint8_t)word[i + 1];
+            item[i] = (uint64_t)t->byte_pair_ranks[left << 8 | right] << 32 | (uint32_t)t->byte_ids[left];
+        }
+        item[n - 1] = LAST | (uint32_t)t->byte_ids[(uint8_t)word[n - 1]];
     }
-    item[n - 1] = LAST | (uint32_t)t->byte_ids[(uint8_t)word[n - 1]];
     while (n > 1) {
         size_t best = 0;
         for (size_t i = 1; i + 1 < n; i++) {
@@ -117,7 +125,9 @@ static void renew(const mm1_tokenizer *t, symbol *sym, uint32_t pos, candidate *
     }
 }
 
-static mm1_status encode_long(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
+/* Of the ids `first` [len], or of the bytes of `word` if first is NULL. */
+static mm1_status encode_long(const mm1_tokenizer *t, const char *word, const int32_t *first, size_t len, mm1_ids *ids,
+                              mm1_error *err)
 {
     if (len > INT32_MAX) {
         return mm1_error_set(err, MM1_E_LIMIT, "cannot encode a pre-token of %zu bytes: the limit is %d", len,
@@ -134,7 +144,7 @@ static mm1_status encode_long(const mm1_tokenizer *t, const char *word, size_t l
     }
     size_t n_heap = 0;
     for (uint32_t i = 0; i < n; i++) {
-        sym[i].id = t->byte_ids[(uint8_t)word[i]];
+        sym[i].id = first != NULL ? first[i] : t->byte_ids[(uint8_t)word[i]];
         sym[i].prev = i == 0 ? NO_POS : i - 1;
         sym[i].next = i + 1 == n ? NO_POS : i + 1;
     }
@@ -178,9 +188,49 @@ out:
     return st;
 }
 
+enum { MOST_IDS = sizeof MM1__BLANK - 1 }; /* of a byte: a blank without a token is the bytes of U+2581 */
+
+/* The tokens of the characters of valid UTF-8, or of their bytes, into first [MOST_IDS len]; returns how many. */
+static size_t first_ids(const mm1_tokenizer *t, const char *word, size_t len, int32_t *first)
+{
+    size_t n = 0;
+    for (size_t i = 0, n_bytes; i < len; i += n_bytes) {
+        for (n_bytes = 1; i + n_bytes < len && ((uint8_t)word[i + n_bytes] & 0xC0) == 0x80;) {
+            n_bytes++;
+        }
+        const int32_t id = mm1__tokenizer_find(t, word + i, n_bytes)->id;
+        if (id >= 0) {
+            first[n++] = id;
+            continue;
+        }
+        const bool is_blank = word[i] == ' ';
+        const char *bytes = is_blank ? MM1__BLANK : word + i;
+        for (size_t k = 0; k < (is_blank ? MOST_IDS : n_bytes); k++) {
+            first[n++] = t->byte_ids[(uint8_t)bytes[k]];
+        }
+    }
+    return n;
+}
+
+static mm1_status encode_chars(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
+{
+    int32_t few[MOST_IDS * SHORT_WORD];
+    if (len <= SHORT_WORD) {
+        const size_t n = first_ids(t, word, len, few);
+        return n <= SHORT_WORD ? encode_short(t, NULL, few, n, ids, err) : encode_long(t, NULL, few, n, ids, err);
+    }
+    int32_t *first = len > SIZE_MAX / MOST_IDS ? NULL : mm1_alloc(MOST_IDS * len, sizeof *first);
+    const mm1_status st = first == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len)
+                                        : encode_long(t, NULL, first, first_ids(t, word, len, first), ids, err);
+    mm1_free(first);
+    return st;
+}
+
 mm1_status mm1__bpe_encode_by_merges(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
-    return len <= SHORT_WORD ? encode_short(t, word, len, ids, err) : encode_long(t, word, len, ids, err);
+    return t->by_char          ? encode_chars(t, word, len, ids, err)
+           : len <= SHORT_WORD ? encode_short(t, word, NULL, len, ids, err)
+                               : encode_long(t, word, NULL, len, ids, err);
 }
 
 /* The word without the bytes that have no token; *len becomes its length.  NULL if memory is short. */

@@ -47,6 +47,7 @@ mm1_tokenizer *mm1__tokenizer_new(void)
     if (t != NULL) {
         mm1_buf_init(&t->bytes, UINT32_MAX - 1);
         memset(t->byte_ids, 0xFF, sizeof t->byte_ids);
+        t->unk = -1;
     }
     return t;
 }
@@ -157,7 +158,7 @@ static size_t table_cap(size_t n)
 /* Text becomes a token through merges: it is in the vocabulary, spelled in the alphabet, and not special. */
 static bool from_text(unsigned flags)
 {
-    return (flags & MM1__TOKEN_IN_VOCAB) != 0 && (flags & (MM1__TOKEN_SPECIAL | MM1__TOKEN_RAW)) == 0;
+    return (flags & MM1__TOKEN_IN_VOCAB) != 0 && (flags & (MM1__TOKEN_SPECIAL | MM1__TOKEN_RAW | MM1__TOKEN_BYTE)) == 0;
 }
 
 mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
@@ -171,6 +172,9 @@ mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
     for (int32_t id = 0; id < t->vocab_size; id++) {
         size_t len;
         const char *bytes = spelling(t, id, &len);
+        if ((t->flags[id] & MM1__TOKEN_BYTE) != 0) {
+            t->byte_ids[(uint8_t)*bytes] = id;
+        }
         if (!from_text(t->flags[id])) {
             continue;
         }
@@ -181,7 +185,7 @@ mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
                                  id);
         }
         *slot = (mm1__bytes_slot){.key = key, .id = id, .len = (uint16_t)len};
-        if (len == 1) {
+        if (len == 1 && !t->by_char) {
             t->byte_ids[(uint8_t)*bytes] = id;
         }
     }
@@ -278,10 +282,22 @@ static void set_default_roles(mm1_tokenizer *t)
         .bos = end, .pad = mm1_tokenizer_special_id(t, MM1_TOKEN_PAD), .n_eos = end >= 0, .eos = {end}};
 }
 
+/* Whether a blank stands behind another character. */
+static bool has_inner_blank(const char *s, size_t len)
+{
+    for (size_t i = 1; i < len; i++) {
+        if (s[i] == ' ' && s[i - 1] != ' ') {
+            return true;
+        }
+    }
+    return false;
+}
+
 mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
 {
     mm1_ids ids = {0};
     mm1_status st = index_merges(t, err);
+    t->cuts_words = t->by_char;
     if (st == MM1_OK) {
         st = list_added(t, err);
     }
@@ -289,6 +305,7 @@ mm1_status mm1__tokenizer_finish(mm1_tokenizer *t, mm1_error *err)
         if (from_text(t->flags[id])) {
             size_t len;
             const char *bytes = spelling(t, id, &len);
+            t->cuts_words = t->cuts_words && !has_inner_blank(bytes, len);
             ids.n = 0;
             st = mm1__bpe_encode_by_merges(t, bytes, len, &ids, err);
             if (st == MM1_OK && ids.n == 1 && ids.items[0] == id) {
@@ -378,6 +395,11 @@ const char *mm1_tokenizer_token_bytes(const mm1_tokenizer *t, int32_t id, size_t
     return spelling(t, id, len);
 }
 
+bool mm1_tokenizer_strips_start(const mm1_tokenizer *t)
+{
+    return t->strips_start;
+}
+
 mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *len,
                                 mm1_error *err)
 {
@@ -410,6 +432,10 @@ mm1_status mm1_tokenizer_decode(const mm1_tokenizer *t, const int32_t *ids, size
             memcpy(p, t->bytes.data + at, piece);
         }
         p += piece;
+    }
+    if (t->strips_start && total > 0 && *out == ' ') {
+        memmove(out, out + 1, --total);
+        p--;
     }
     *p = '\0';
     *text = out;

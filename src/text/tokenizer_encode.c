@@ -44,10 +44,64 @@ static mm1_status encode_pieces(const mm1_tokenizer *t, size_t level, const char
     return st;
 }
 
-/* Text without added tokens; prefix says whether a space belongs before it. */
-static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t len, bool prefix, mm1_ids *ids,
-                               mm1_error *err)
+/* Words of a vocabulary of characters: a blank and what is behind it, or all of the text if words cannot be cut. */
+static mm1_status encode_words(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
 {
+    mm1_status st = MM1_OK;
+    for (size_t begin = 0, end; begin < len && st == MM1_OK; begin = end) {
+        const bool cuts = t->splits_blanks || t->cuts_words;
+        for (end = begin + 1; end < len; end++) {
+            if (cuts && text[end] == ' ' && (t->splits_blanks || text[end - 1] != ' ')) {
+                break;
+            }
+        }
+        st = mm1__bpe_encode(t, text + begin, end - begin, ids, err);
+    }
+    return st;
+}
+
+/* Text without added tokens for a vocabulary of characters: U+2581 and ' ' are the same there.  is_first: it begins the
+ * text; follows: an added token is before it. */
+static mm1_status encode_by_char(const mm1_tokenizer *t, const char *text, size_t len, bool is_first, bool follows,
+                                 mm1_ids *ids, mm1_error *err)
+{
+    static const char blank[] = MM1__BLANK;
+    const size_t n_blank = sizeof blank - 1;
+    if (len == 0) {
+        return MM1_OK;
+    }
+    char *out = len == SIZE_MAX ? NULL : mm1_alloc(len + 1, 1);
+    if (out == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len);
+    }
+    const bool is_blank = *text == ' ' || (len >= n_blank && memcmp(text, blank, n_blank) == 0);
+    const bool wants =
+        t->prefix == MM1__PREFIX_FIRST ? is_first : t->prefix != MM1__PREFIX_NEVER && (is_first || follows);
+    size_t n = 0;
+    if (wants && (!is_blank || t->prefix == MM1__PREFIX_EACH)) {
+        out[n++] = ' ';
+    }
+    for (size_t i = 0; i < len;) {
+        if (text[i] == blank[0] && len - i >= n_blank && memcmp(text + i, blank, n_blank) == 0) {
+            out[n++] = ' ';
+            i += n_blank;
+        } else {
+            out[n++] = text[i++];
+        }
+    }
+    const mm1_status st = encode_words(t, out, n, ids, err);
+    mm1_free(out);
+    return st;
+}
+
+/* Text without added tokens: is_first if it begins the text, follows if an added token is before it. */
+static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t len, bool is_first, bool follows,
+                               mm1_ids *ids, mm1_error *err)
+{
+    const bool prefix = is_first || follows;
+    if (t->by_char) {
+        return encode_by_char(t, text, len, is_first, follows, ids, err);
+    }
     mm1_status st = MM1_OK;
     char *normal = NULL, *spaced = NULL;
     if (t->normalizer == MM1__NORM_NFC) {
@@ -110,7 +164,7 @@ static mm1_status encode_valid(const mm1_tokenizer *t, const char *text, size_t 
             i++;
             continue;
         }
-        st = encode_plain(t, text + begin, i - begin, at_start || begin > 0, ids, err);
+        st = encode_plain(t, text + begin, i - begin, at_start && begin == 0, begin > 0, ids, err);
         if (st == MM1_OK) {
             st = mm1_ids_add(ids, id, err);
         }
@@ -118,19 +172,20 @@ static mm1_status encode_valid(const mm1_tokenizer *t, const char *text, size_t 
         begin = i;
     }
     if (st == MM1_OK) {
-        st = encode_plain(t, text + begin, len - begin, at_start || begin > 0, ids, err);
+        st = encode_plain(t, text + begin, len - begin, at_start && begin == 0, begin > 0, ids, err);
     }
     return st;
 }
 
-mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
+static mm1_status encode(const mm1_tokenizer *t, const char *text, size_t len, bool at_start, mm1_ids *ids,
+                         mm1_error *err)
 {
     mm1_status st = MM1_OK;
     const size_t n_before = ids->n;
     for (size_t i = 0; i < len && st == MM1_OK;) {
         const size_t valid = mm1_utf8_valid(text + i, len - i);
         if (valid > 0) {
-            st = encode_valid(t, text + i, valid, i == 0, ids, err);
+            st = encode_valid(t, text + i, valid, at_start && i == 0, ids, err);
             i += valid;
         }
         const size_t invalid = mm1_utf8_invalid_prefix(text + i, len - i);
@@ -144,4 +199,14 @@ mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t
         ids->n = n_before;
     }
     return st;
+}
+
+mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
+{
+    return encode(t, text, len, true, ids, err);
+}
+
+mm1_status mm1_tokenizer_encode_more(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
+{
+    return encode(t, text, len, false, ids, err);
 }

@@ -24,6 +24,8 @@ enum {
     MM1__MAX_ADDED_TEXT_TOKENS = 4096
 };
 
+#define MM1__BLANK "\xe2\x96\x81" /* U+2581, which stands for a blank in vocabularies of characters */
+
 #define MM1__NO_RANK UINT32_MAX /* of two tokens that are not merged */
 
 enum {
@@ -34,8 +36,17 @@ enum {
     MM1__TOKEN_LSTRIP = 16,  /* the next four are kept to be saved again */
     MM1__TOKEN_RSTRIP = 32,
     MM1__TOKEN_SINGLE_WORD = 64,
-    MM1__TOKEN_NORMALIZED = 128
+    MM1__TOKEN_NORMALIZED = 128,
+    MM1__TOKEN_BYTE = 256 /* "<0x0A>": of a byte, for characters that the vocabulary does not have */
 };
+
+/* Where a vocabulary of characters puts a blank before text. */
+typedef enum mm1__prefix {
+    MM1__PREFIX_NEVER,
+    MM1__PREFIX_FIRST,  /* before the first text, if it does not begin with one */
+    MM1__PREFIX_ALWAYS, /* the same behind each added token */
+    MM1__PREFIX_EACH    /* there too, whatever the text begins with */
+} mm1__prefix;
 
 typedef enum mm1__normalizer { MM1__NORM_NONE, MM1__NORM_NFC } mm1__normalizer;
 
@@ -73,6 +84,16 @@ struct mm1_tokenizer {
     size_t merge_slots_cap; /* a power of two */
 
     uint32_t *byte_pair_ranks; /* [256 * 256] rank of the merge of two bytes, left << 8 | right */
+
+    /* Tokens are made of characters, not of bytes (SentencePiece's BPE): U+2581 in the file is ' ' here. */
+    bool by_char;
+    bool has_metaspace; /* the file says so by a pre_tokenizer Metaspace, not by a normalizer */
+    bool splits_blanks; /* every ' ' begins a piece of its own */
+    bool cuts_words;    /* no token has a ' ' behind another character: text may be cut there, to the same ids */
+    bool strips_start;  /* decoding drops a ' ' at the start */
+    bool fuse_unk;
+    int32_t unk; /* -1; is never made, for every byte has a token */
+    mm1__prefix prefix;
 
     int32_t byte_ids[256];          /* -1 where a byte has no token of its own: encoding then drops it */
     bool lacks_bytes;               /* there is such a byte */

@@ -3,11 +3,15 @@
  * What is understood is understood in full; everything else is refused by its name, for a tokenizer that ignores one
  * component gives ids that are almost right.
  *
- *   model           BPE, byte-level: vocab, merges ("a b" or ["a", "b"]), ignore_merges
+ *   model           BPE, byte-level or, with byte_fallback, over characters: vocab, merges ("a b" or ["a", "b"]),
+ *                   ignore_merges; unk_token and fuse_unk with byte_fallback, where nothing is unknown
  *   normalizer      null, NFC
  *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) and a last ByteLevel
- *   post_processor  null, ByteLevel (which adds no id), TemplateProcessing that puts nothing or one special token
- * before a text and nothing behind it (of pairs of texts nothing is used); a Sequence of these decoder ByteLevel
+ *   post_processor  null, ByteLevel (which adds no id), TemplateProcessing (one special token or none before a text,
+ *                   nothing behind it; what it says of pairs is not used), Sequence of these
+ *   decoder         ByteLevel
+ *   over characters normalizer Replace of " " by U+2581, with or without a Prepend of it, or pre_tokenizer Metaspace;
+ *                   decoder Sequence of Replace, ByteFallback, Fuse and perhaps Strip
  *   added_tokens    special ones, never looked for in text; others, found in text as they are written */
 #include <mm1/tokenizer.h>
 
@@ -313,6 +317,125 @@ static mm1_status load_decoder(mm1_tokenizer *t, const json_t *decoder, mm1_erro
     return st;
 }
 
+/* -------- vocabularies of characters -------- */
+
+static bool is_string(const json_t *o, const char *key, const char *want)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s != NULL && strcmp(s, want) == 0;
+}
+
+/* Replace of all `from` by `to`, as a normalizer or decoder. */
+static bool is_replace(const json_t *o, const char *from, const char *to)
+{
+    return is_string(o, "type", "Replace") && is_string(json_object_get(o, "pattern"), "String", from) &&
+           is_string(o, "content", to);
+}
+
+static bool is_absent(const json_t *o)
+{
+    return o == NULL || json_is_null(o);
+}
+
+/* Blanks become U+2581, by the normalizer or by Metaspace. */
+static mm1_status load_blanks(mm1_tokenizer *t, const json_t *normalizer, const json_t *pre, mm1_error *err)
+{
+    static const char *const known[] = {"type", "replacement", "prepend_scheme", "split", NULL};
+    static const char *const schemes[] = {"never", "first", "always"};
+    static const mm1__prefix prefixes[] = {MM1__PREFIX_NEVER, MM1__PREFIX_FIRST, MM1__PREFIX_ALWAYS};
+    const json_t *list = json_object_get(normalizer, "normalizers");
+    if (is_absent(pre) && is_replace(normalizer, " ", MM1__BLANK)) {
+        return MM1_OK;
+    }
+    if (is_absent(pre) && is_string(normalizer, "type", "Sequence") && json_array_size(list) == 2 &&
+        is_string(json_array_get(list, 0), "type", "Prepend") &&
+        is_string(json_array_get(list, 0), "prepend", MM1__BLANK) &&
+        is_replace(json_array_get(list, 1), " ", MM1__BLANK)) {
+        t->prefix = MM1__PREFIX_EACH;
+        return MM1_OK;
+    }
+    if (!is_absent(normalizer) || !is_string(pre, "type", "Metaspace")) {
+        return mm1_error_set(
+            err, MM1_E_UNSUPPORTED,
+            "normalizer and pre_tokenizer: with byte_fallback they must be a Replace of \" \" by U+2581, "
+            "with or without a Prepend of it, and null; or null and Metaspace");
+    }
+    mm1_status st = check_keys(pre, "pre_tokenizer Metaspace", known, err);
+    t->has_metaspace = t->splits_blanks = true;
+    st = st != MM1_OK ? st : get_bool(pre, "pre_tokenizer Metaspace", "split", &t->splits_blanks, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
+        if (is_string(pre, "prepend_scheme", schemes[i]) && is_string(pre, "replacement", MM1__BLANK)) {
+            t->prefix = prefixes[i];
+            return MM1_OK;
+        }
+    }
+    return mm1_error_set(
+        err, MM1_E_UNSUPPORTED,
+        "pre_tokenizer Metaspace: replacement must be U+2581, and prepend_scheme first, always or never");
+}
+
+/* Sequence of Replace, ByteFallback, Fuse and perhaps a Strip of one blank. */
+static mm1_status load_char_decoder(mm1_tokenizer *t, const json_t *o, mm1_error *err)
+{
+    const json_t *list = json_object_get(o, "decoders"), *strip = json_array_get(list, 3);
+    const size_t n = json_array_size(list);
+    t->strips_start = n == 4;
+    if (!is_string(o, "type", "Sequence") || n < 3 || n > 4 || !is_replace(json_array_get(list, 0), MM1__BLANK, " ") ||
+        !is_string(json_array_get(list, 1), "type", "ByteFallback") ||
+        !is_string(json_array_get(list, 2), "type", "Fuse") ||
+        (n == 4 && (!is_string(strip, "type", "Strip") || !is_string(strip, "content", " ") ||
+                    json_integer_value(json_object_get(strip, "start")) != 1 ||
+                    json_integer_value(json_object_get(strip, "stop")) != 0))) {
+        return mm1_error_set(err, MM1_E_UNSUPPORTED,
+                             "decoder: with byte_fallback it must be a Sequence of Replace of U+2581 by \" \", "
+                             "ByteFallback, Fuse and perhaps a Strip of one blank at the start");
+    }
+    return MM1_OK;
+}
+
+/* "<0x0A>" -> 10; -1 for what is none. */
+static int byte_of_name(const char *s)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    if (strlen(s) != 6 || strncmp(s, "<0x", 3) != 0 || s[5] != '>') {
+        return -1;
+    }
+    const char *hi = strchr(digits, s[3]), *lo = strchr(digits, s[4]);
+    return hi != NULL && lo != NULL ? (int)((hi - digits) << 4 | (lo - digits)) : -1;
+}
+
+/* Appends the bytes that a spelling stands for; false if text cannot become it. */
+static bool unspell(const mm1_tokenizer *t, mm1_buf *out, const char *s)
+{
+    if (!t->by_char) {
+        return mm1_bytes_unspell(out, s);
+    }
+    if (strchr(s, ' ') != NULL) {
+        return false;
+    }
+    for (const char *at = strstr(s, MM1__BLANK); at != NULL; at = strstr(s, MM1__BLANK)) {
+        mm1_buf_append(out, s, (size_t)(at - s));
+        mm1_buf_putc(out, ' ');
+        s = at + strlen(MM1__BLANK);
+    }
+    mm1_buf_puts(out, s);
+    return true;
+}
+
+static mm1_status check_bytes(const mm1_tokenizer *t, mm1_error *err)
+{
+    for (int b = 0; t->by_char && b < 256; b++) {
+        if (t->byte_ids[b] < 0) {
+            return mm1_error_set(err, MM1_E_FORMAT, "model: byte_fallback is true, but the vocabulary has no <0x%02X>",
+                                 b);
+        }
+    }
+    return MM1_OK;
+}
+
 /* -------- vocabulary -------- */
 
 /* What the file says about one id. */
@@ -442,6 +565,9 @@ static mm1_status read_added(const mm1_tokenizer *t, entry *entries, int32_t n_i
         } else if ((flags & MM1__TOKEN_SPECIAL) == 0) {
             n_text++;
             n_normalized += (flags & MM1__TOKEN_NORMALIZED) != 0;
+            if (t->by_char && strstr(content, MM1__BLANK) != NULL) {
+                st = mm1_error_set(err, MM1_E_UNSUPPORTED, "added token \"%.80s\": U+2581 is not supported", content);
+            }
             if ((flags & strips) != 0) {
                 st = mm1_error_set(err, MM1_E_UNSUPPORTED,
                                    "added token \"%.80s\": single_word, lstrip and rstrip are supported for special "
@@ -456,7 +582,8 @@ static mm1_status read_added(const mm1_tokenizer *t, entry *entries, int32_t n_i
                            MM1__MAX_ADDED_TEXT_TOKENS);
     }
     /* Which are looked for before normalization and which after it makes a difference that is not modelled. */
-    if (st == MM1_OK && n_normalized > 0 && (n_normalized < n_text || t->normalizer != MM1__NORM_NONE)) {
+    if (st == MM1_OK && n_normalized > 0 &&
+        (n_normalized < n_text || t->normalizer != MM1__NORM_NONE || (t->by_char && !t->has_metaspace))) {
         st = mm1_error_set(err, MM1_E_UNSUPPORTED,
                            "added_tokens: \"normalized\": true for some tokens that are not special is not supported");
     }
@@ -482,8 +609,13 @@ static mm1_status add_tokens(mm1_tokenizer *t, const entry *entries, int32_t n_i
             break;
         }
         mm1_buf_clear(&bytes);
-        const bool in_alphabet = mm1_bytes_unspell(&bytes, spelled);
-        if (e->content != NULL || !in_alphabet) { /* it stands for itself */
+        const bool in_alphabet = unspell(t, &bytes, spelled);
+        const int byte = t->by_char && e->content == NULL ? byte_of_name(spelled) : -1;
+        if (byte >= 0) {
+            mm1_buf_clear(&bytes);
+            mm1_buf_putc(&bytes, (char)byte);
+            flags |= MM1__TOKEN_BYTE;
+        } else if (e->content != NULL || !in_alphabet) { /* it stands for itself */
             if (!in_alphabet || strcmp(mm1_buf_str(&bytes), spelled) != 0) {
                 flags |= MM1__TOKEN_RAW;
             }
@@ -551,10 +683,10 @@ static mm1_status add_merges(mm1_tokenizer *t, const json_t *merges, mm1_error *
         }
         mm1_buf_clear(&bytes);
         int32_t a = -1, b = -1, result = -1;
-        if (mm1_bytes_unspell(&bytes, left.data)) {
+        if (unspell(t, &bytes, left.data)) {
             const size_t n = bytes.len;
             a = mm1__tokenizer_find(t, bytes.data, n)->id;
-            if (mm1_bytes_unspell(&bytes, right.data) && mm1_buf_status(&bytes) == MM1_OK) {
+            if (unspell(t, &bytes, right.data) && mm1_buf_status(&bytes) == MM1_OK) {
                 b = mm1__tokenizer_find(t, bytes.data + n, bytes.len - n)->id;
                 result = mm1__tokenizer_find(t, bytes.data, bytes.len)->id;
             }
@@ -591,7 +723,9 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
                                         "vocab",
                                         "merges",
                                         NULL};
-    static const char *const nulls[] = {"dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix"};
+    /* Every byte has a token under byte_fallback, and then nothing is unknown. */
+    static const char *const nulls[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "unk_token"};
+    const size_t n_nulls = sizeof nulls / sizeof nulls[0] - t->by_char;
     const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
     const json_t *type = json_object_get(model, "type");
     mm1_status st = MM1_OK;
@@ -604,14 +738,12 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
         return mm1_error_set(err, MM1_E_FORMAT, "model: needs an object \"vocab\" and a list \"merges\"");
     }
     st = check_keys(model, "model", known, err);
-    for (size_t i = 0; i < sizeof nulls / sizeof nulls[0] && st == MM1_OK; i++) {
+    for (size_t i = 0; i < n_nulls && st == MM1_OK; i++) {
         st = must_be_null(model, "model", nulls[i], err);
     }
     if (st == MM1_OK) {
-        st = must_be_false(model, "model", "byte_fallback", err);
-    }
-    if (st == MM1_OK) {
-        st = must_be_false(model, "model", "fuse_unk", err);
+        st = t->by_char ? get_bool(model, "model", "fuse_unk", &t->fuse_unk, err)
+                        : must_be_false(model, "model", "fuse_unk", err);
     }
     if (st == MM1_OK) {
         st = get_bool(model, "model", "ignore_merges", &t->ignore_merges, err);
@@ -638,8 +770,17 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
     if (st == MM1_OK) {
         st = mm1__tokenizer_index_tokens(t, err);
     }
+    st = st != MM1_OK ? st : check_bytes(t, err);
     if (st == MM1_OK) {
         st = add_merges(t, merges, err);
+    }
+    const json_t *unk = t->by_char ? json_object_get(model, "unk_token") : NULL;
+    if (st == MM1_OK && !is_absent(unk)) {
+        const json_t *id = json_is_string(unk) ? json_object_get(vocab, json_string_value(unk)) : NULL;
+        t->unk = json_is_integer(id) ? (int32_t)json_integer_value(id) : -1;
+        if (t->unk < 0) {
+            st = mm1_error_set(err, MM1_E_FORMAT, "model: \"unk_token\" is not in the vocabulary");
+        }
     }
     mm1_free(entries);
     return st == MM1_OK ? mm1__tokenizer_finish(t, err) : st;
@@ -668,14 +809,17 @@ static mm1_status load_root(mm1_tokenizer *t, const json_t *root, mm1_error *err
     if (st == MM1_OK) {
         st = must_be_null(root, "tokenizer", "padding", err);
     }
+    const json_t *normalizer = json_object_get(root, "normalizer"), *pre = json_object_get(root, "pre_tokenizer");
     if (st == MM1_OK) {
-        st = load_normalizer(t, json_object_get(root, "normalizer"), err);
+        st = get_bool(json_object_get(root, "model"), "model", "byte_fallback", &t->by_char, err);
     }
-    if (st == MM1_OK) {
-        st = load_pre_tokenizer(t, json_object_get(root, "pre_tokenizer"), err);
-    }
-    if (st == MM1_OK) {
-        st = load_decoder(t, json_object_get(root, "decoder"), err);
+    if (st == MM1_OK && t->by_char) {
+        st = load_blanks(t, normalizer, pre, err);
+        st = st != MM1_OK ? st : load_char_decoder(t, json_object_get(root, "decoder"), err);
+    } else if (st == MM1_OK) {
+        st = load_normalizer(t, normalizer, err);
+        st = st != MM1_OK ? st : load_pre_tokenizer(t, pre, err);
+        st = st != MM1_OK ? st : load_decoder(t, json_object_get(root, "decoder"), err);
     }
     if (st == MM1_OK) {
         st = load_model(t, json_object_get(root, "model"), json_object_get(root, "added_tokens"), err);

@@ -6,6 +6,7 @@
 #include "base/file.h"
 #include "text/byte_alphabet.h"
 #include "text/tokenizer_impl.h"
+#include <string.h>
 
 static const size_t MAX_SAVED_BYTES = (size_t)1 << 30;
 
@@ -28,6 +29,12 @@ static void put_token(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t, in
     mm1_buf_clear(scratch);
     if ((t->flags[id] & (MM1__TOKEN_ADDED | MM1__TOKEN_RAW)) != 0) {
         mm1_buf_append(scratch, bytes, len);
+    } else if ((t->flags[id] & MM1__TOKEN_BYTE) != 0) {
+        mm1_buf_printf(scratch, "<0x%02X>", (unsigned)(uint8_t)*bytes);
+    } else if (t->by_char) {
+        for (size_t i = 0; i < len; i++) {
+            mm1_buf_append(scratch, bytes[i] == ' ' ? MM1__BLANK : bytes + i, bytes[i] == ' ' ? strlen(MM1__BLANK) : 1);
+        }
     } else {
         mm1_bytes_spell(scratch, bytes, len);
     }
@@ -56,10 +63,62 @@ static void put_added(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
     mm1_buf_puts(out, "\n  ],\n");
 }
 
+static void put_normalizer(mm1_buf *out, const mm1_tokenizer *t)
+{
+    static const char replace[] =
+        "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" MM1__BLANK "\"}";
+    mm1_buf_puts(out, "  \"normalizer\": ");
+    if (!t->by_char || t->has_metaspace) {
+        mm1_buf_puts(out, t->normalizer == MM1__NORM_NFC ? "{\"type\": \"NFC\"}" : "null");
+    } else if (t->prefix == MM1__PREFIX_EACH) {
+        mm1_buf_printf(out,
+                       "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"Prepend\", \"prepend\": \"" MM1__BLANK
+                       "\"}, %s]}",
+                       replace);
+    } else {
+        mm1_buf_puts(out, replace);
+    }
+    mm1_buf_puts(out, ",\n");
+}
+
+static void put_metaspace(mm1_buf *out, const mm1_tokenizer *t)
+{
+    const char *scheme = t->prefix == MM1__PREFIX_FIRST    ? "first"
+                         : t->prefix == MM1__PREFIX_ALWAYS ? "always"
+                                                           : "never";
+    if (t->has_metaspace) {
+        mm1_buf_printf(out,
+                       "{\"type\": \"Metaspace\", \"replacement\": \"" MM1__BLANK
+                       "\", \"prepend_scheme\": \"%s\", \"split\": %s},\n",
+                       scheme, name_of(t->splits_blanks));
+    } else {
+        mm1_buf_puts(out, "null,\n");
+    }
+}
+
+static void put_decoder(mm1_buf *out, const mm1_tokenizer *t)
+{
+    mm1_buf_puts(out, ",\n  \"decoder\": ");
+    if (t->by_char) {
+        mm1_buf_puts(out,
+                     "{\"type\": \"Sequence\", \"decoders\": [{\"type\": \"Replace\", \"pattern\": {\"String\": "
+                     "\"" MM1__BLANK "\"}, \"content\": \" \"}, {\"type\": \"ByteFallback\"}, {\"type\": \"Fuse\"}");
+        mm1_buf_puts(out, t->strips_start ? ", {\"type\": \"Strip\", \"content\": \" \", \"start\": 1, \"stop\": 0}]}"
+                                          : "]}");
+    } else {
+        put_byte_level(out, t->decoder_add_prefix_space, t->decoder_trim_offsets, t->decoder_use_regex);
+    }
+    mm1_buf_puts(out, ",\n");
+}
+
 static void put_pre_tokenizer(mm1_buf *out, const mm1_tokenizer *t)
 {
     const bool use_regex = t->n_splits > 0 && t->splits[t->n_splits - 1] == NULL;
     mm1_buf_puts(out, "  \"pre_tokenizer\": ");
+    if (t->by_char) {
+        put_metaspace(out, t);
+        return;
+    }
     if (t->in_sequence) {
         mm1_buf_puts(out, "{\"type\": \"Sequence\", \"pretokenizers\": [\n");
         for (size_t i = 0; i < t->n_splits && t->splits[i] != NULL; i++) {
@@ -76,12 +135,17 @@ static void put_pre_tokenizer(mm1_buf *out, const mm1_tokenizer *t)
 static void put_model(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
 {
     const char *before = "\n";
+    mm1_buf_puts(out, "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": ");
+    if (t->unk >= 0) {
+        put_token(out, scratch, t, t->unk);
+    } else {
+        mm1_buf_puts(out, "null");
+    }
     mm1_buf_printf(out,
-                   "  \"model\": {\n    \"type\": \"BPE\",\n    \"dropout\": null,\n    \"unk_token\": null,\n"
-                   "    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
-                   "    \"fuse_unk\": false,\n    \"byte_fallback\": false,\n    \"ignore_merges\": %s,\n"
+                   ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
+                   "    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n"
                    "    \"vocab\": {",
-                   name_of(t->ignore_merges));
+                   name_of(t->fuse_unk), name_of(t->by_char), name_of(t->ignore_merges));
     for (int32_t id = 0; id < t->vocab_size; id++) {
         if ((t->flags[id] & MM1__TOKEN_IN_VOCAB) != 0) {
             mm1_buf_printf(out, "%s      ", before);
@@ -157,12 +221,10 @@ mm1_status mm1_tokenizer_to_json(const mm1_tokenizer *t, char **text, size_t *le
     mm1_buf_init(&scratch, 4 * (size_t)MM1__MAX_TOKEN_BYTES);
     mm1_buf_puts(&out, "{\n  \"version\": \"1.0\",\n  \"truncation\": null,\n  \"padding\": null,\n");
     put_added(&out, &scratch, t);
-    mm1_buf_printf(&out, "  \"normalizer\": %s,\n", t->normalizer == MM1__NORM_NFC ? "{\"type\": \"NFC\"}" : "null");
+    put_normalizer(&out, t);
     put_pre_tokenizer(&out, t);
     put_post_processor(&out, &scratch, t);
-    mm1_buf_puts(&out, ",\n  \"decoder\": ");
-    put_byte_level(&out, t->decoder_add_prefix_space, t->decoder_trim_offsets, t->decoder_use_regex);
-    mm1_buf_puts(&out, ",\n");
+    put_decoder(&out, t);
     put_model(&out, &scratch, t);
     *len = out.len;
     mm1_status st = mm1_buf_status(&out);
