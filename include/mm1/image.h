@@ -29,12 +29,12 @@ typedef struct mm1_image_limits {
 
 typedef enum mm1_image_format { MM1_IMAGE_JPEG, MM1_IMAGE_PNG, MM1_IMAGE_WEBP } mm1_image_format;
 
-typedef enum mm1_image_filter { MM1_FILTER_BILINEAR, MM1_FILTER_BICUBIC } mm1_image_filter;
+typedef enum mm1_image_filter { MM1_FILTER_BILINEAR, MM1_FILTER_BICUBIC, MM1_FILTER_LANCZOS } mm1_image_filter;
 
 /* How a picture of any shape becomes a square of r x r px. */
 typedef enum mm1_image_fit {
     MM1_FIT_SQUASH, /* resize both sides to r; the aspect ratio is lost (default) */
-    MM1_FIT_PAD,    /* centre on a white square of the longer side, then resize */
+    MM1_FIT_PAD,    /* centre on a square of the longer side and one colour, then resize */
     MM1_FIT_CROP    /* resize the shorter side to r, then cut the centre out */
 } mm1_image_fit;
 
@@ -46,6 +46,11 @@ MM1_API extern const mm1_image_limits mm1_image_limits_default;
 MM1_API MM1_NODISCARD mm1_status mm1_image_probe(const void *bytes, size_t len, const mm1_image_limits *limits,
                                                  const char *name, mm1_image_format *format, int32_t *width,
                                                  int32_t *height, mm1_error *err);
+
+/* The same for the picture as mm1_image_decode() will give it: width and height after orientation. */
+MM1_API MM1_NODISCARD mm1_status mm1_image_upright_size(const void *bytes, size_t len, const mm1_image_limits *limits,
+                                                        const char *name, int32_t *width, int32_t *height,
+                                                        mm1_error *err);
 
 /* Decodes, orients by EXIF, lays alpha on white.  `name` (a path, a member of a shard) only appears in messages.
  * On failure *out is the empty image.  A picture whose data is cut short is MM1_E_FORMAT, not a grey rectangle. */
@@ -67,17 +72,18 @@ MM1_API MM1_NODISCARD mm1_status mm1_image_init(mm1_image *out, int32_t width, i
 MM1_API void mm1_image_deinit(mm1_image *image);
 
 /* Antialiased resampling, bit-equal to Pillow's Image.resize() on 8-bit RGB (22-bit fixed-point weights, horizontal
- * pass first, 8 bit between the passes, bicubic a = -0.5), up to version 12: 13 takes the vertical pass first where the
- * height shrinks much more than the width.  out must not be src. */
+ * pass first, 8 bit between the passes, bicubic a = -0.5, Lanczos a = 3; the same size is a copy), up to version 12: 13
+ * takes the vertical pass first where the height shrinks much more than the width.  out must not be src. */
 MM1_API MM1_NODISCARD mm1_status mm1_image_resize(const mm1_image *src, int32_t width, int32_t height,
                                                   mm1_image_filter filter, mm1_image *out, mm1_error *err);
 /* Copies the rectangle [x, x + width) x [y, y + height), which must lie inside. */
 MM1_API MM1_NODISCARD mm1_status mm1_image_crop(const mm1_image *src, int32_t x, int32_t y, int32_t width,
                                                 int32_t height, mm1_image *out, mm1_error *err);
 
-/* A square of r x r px by `fit`. */
+/* A square of r x r px by `fit`; `fill`: the colour that MM1_FIT_PAD adds, NULL: white. */
 MM1_API MM1_NODISCARD mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit fit,
-                                                      mm1_image_filter filter, mm1_image *out, mm1_error *err);
+                                                      mm1_image_filter filter, const uint8_t fill[3], mm1_image *out,
+                                                      mm1_error *err);
 
 /* Resizes the shorter side to `shorter` px, r or more, and cuts r x r px out of the centre; with `shorter` = r this is
  * MM1_FIT_CROP. */

@@ -116,7 +116,7 @@ static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *sq
     if (to->fit == MM1_FIT_CROP && to->shorter_px > 0) {
         return mm1_image_crop_square(image, (int32_t)to->shorter_px, (int32_t)to->image_px, to->filter, square, err);
     }
-    return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, square, err);
+    return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, NULL, square, err);
 }
 
 /* All of a picture that depends on nothing else: its square, or, if changes are still to be drawn, all its pixels. */

@@ -11,13 +11,14 @@ const mm1_image_limits mm1_image_limits_default = {
 
 typedef struct codec {
     mm1_status (*size)(const mm1__image_source *src, int64_t *width, int64_t *height, mm1_error *err);
+    int (*orientation)(const mm1__image_source *src);
     mm1_status (*decode)(const mm1__image_source *src, mm1_image *out, int *orientation, mm1_error *err);
 } codec;
 
 static const codec codecs[] = {
-    [MM1_IMAGE_JPEG] = {mm1__jpeg_size, mm1__jpeg_decode},
-    [MM1_IMAGE_PNG] = {mm1__png_size, mm1__png_decode},
-    [MM1_IMAGE_WEBP] = {mm1__webp_size, mm1__webp_decode},
+    [MM1_IMAGE_JPEG] = {mm1__jpeg_size, mm1__jpeg_orientation, mm1__jpeg_decode},
+    [MM1_IMAGE_PNG] = {mm1__png_size, mm1__png_orientation, mm1__png_decode},
+    [MM1_IMAGE_WEBP] = {mm1__webp_size, mm1__webp_orientation, mm1__webp_decode},
 };
 
 mm1_status mm1_image_init(mm1_image *out, int32_t width, int32_t height, mm1_error *err)
@@ -166,6 +167,21 @@ mm1_status mm1_image_probe(const void *bytes, size_t len, const mm1_image_limits
         *height = (int32_t)h;
     }
     return MM1_OK;
+}
+
+mm1_status mm1_image_upright_size(const void *bytes, size_t len, const mm1_image_limits *limits, const char *name,
+                                  int32_t *width, int32_t *height, mm1_error *err)
+{
+    const mm1__image_source src = source(bytes, len, limits, name);
+    mm1_image_format format = MM1_IMAGE_JPEG;
+    int32_t w = 0, h = 0;
+    const mm1_status st = mm1_image_probe(bytes, len, limits, name, &format, &w, &h, err);
+    if (st == MM1_OK) {
+        const bool turned = codecs[format].orientation(&src) >= 5; /* stored rows are upright columns */
+        *width = turned ? h : w;
+        *height = turned ? w : h;
+    }
+    return st;
 }
 
 static mm1_status decode(const mm1__image_source *src, mm1_image *out, mm1_error *err)

@@ -65,17 +65,19 @@ mm1_status mm1_image_crop_square(const mm1_image *src, int32_t shorter, int32_t 
 
 /* PAD puts the odd pixel of padding right and below. */
 mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit fit, mm1_image_filter filter,
-                                mm1_image *out, mm1_error *err)
+                                const uint8_t fill[3], mm1_image *out, mm1_error *err)
 {
     if (fit == MM1_FIT_CROP) {
         return mm1_image_crop_square(src, r, r, filter, out, err);
     }
-    mm1__resample_job job = {.src = src,
-                             .canvas_width = src->width,
-                             .canvas_height = src->height,
-                             .full_width = r,
-                             .full_height = r,
-                             .filter = filter};
+    mm1__resample_job job = {
+        .src = src,
+        .canvas_width = src->width,
+        .canvas_height = src->height,
+        .full_width = r,
+        .full_height = r,
+        .filter = filter,
+        .fill = {fill != NULL ? fill[0] : 255, fill != NULL ? fill[1] : 255, fill != NULL ? fill[2] : 255}};
     *out = (mm1_image){0};
     const mm1_status st = check_square(src, r, err);
     if (st != MM1_OK) {

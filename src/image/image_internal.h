@@ -30,6 +30,11 @@ MM1_NODISCARD mm1_status mm1__jpeg_size(const mm1__image_source *src, int64_t *w
 MM1_NODISCARD mm1_status mm1__png_size(const mm1__image_source *src, int64_t *width, int64_t *height, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__webp_size(const mm1__image_source *src, int64_t *width, int64_t *height, mm1_error *err);
 
+/* The EXIF orientation, 1..8, without decoding; 1 where none can be read. */
+int mm1__jpeg_orientation(const mm1__image_source *src);
+int mm1__png_orientation(const mm1__image_source *src);
+int mm1__webp_orientation(const mm1__image_source *src);
+
 MM1_NODISCARD mm1_status mm1__jpeg_decode(const mm1__image_source *src, mm1_image *out, int *orientation,
                                           mm1_error *err);
 MM1_NODISCARD mm1_status mm1__png_decode(const mm1__image_source *src, mm1_image *out, int *orientation,
@@ -55,15 +60,16 @@ static inline uint8_t mm1__on_white(uint8_t v, uint8_t a)
     return a == 0 ? 255 : (uint8_t)((((t >> 8) + t) >> 8) >> 7);
 }
 
-/* The picture to be resampled is `src` laid at (left, top) on a white canvas; the canvas is scaled to full_width x
- * full_height, and only the window at (x, y) of the size of the output is computed.  So neither padding nor a centre
- * cut of a very long picture needs memory for what is not kept. */
+/* The picture to be resampled is `src` laid at (left, top) on a canvas of one colour; the canvas is scaled to
+ * full_width x full_height, and only the window at (x, y) of the size of the output is computed.  So neither padding
+ * nor a centre cut of a very long picture needs memory for what is not kept. */
 typedef struct mm1__resample_job {
     const mm1_image *src;
     int32_t left, top, canvas_width, canvas_height;
     int32_t full_width, full_height;
     int32_t x, y;
     mm1_image_filter filter;
+    uint8_t fill[3]; /* of the canvas */
 } mm1__resample_job;
 
 MM1_NODISCARD mm1_status mm1__image_resample(const mm1__resample_job *job, int32_t width, int32_t height,

@@ -70,8 +70,10 @@ static size_t next_marker(const uint8_t *p, size_t at, size_t len, bool in_scan,
     return 0;
 }
 
-/* Walks to the frame header, or with `whole` to the end marker. */
-static void walk(const uint8_t *p, size_t len, bool whole, jpeg_info *info)
+typedef enum walk_end { TO_FRAME, TO_SCAN, TO_END } walk_end;
+
+/* Walks to the frame header, the first scan or the end marker. */
+static void walk(const uint8_t *p, size_t len, walk_end until, jpeg_info *info)
 {
     size_t at = 2; /* after the start marker, which recognise() has seen */
     bool in_scan = false;
@@ -104,7 +106,7 @@ static void walk(const uint8_t *p, size_t len, bool whole, jpeg_info *info)
             info->height = be16(seg + 1);
             info->width = be16(seg + 3);
             info->n_components = seg[5];
-            if (!whole) {
+            if (until == TO_FRAME) {
                 return;
             }
         } else if (marker == 0xe1 && info->exif == NULL && info->n_scans == 0 && seg_len >= 8 &&
@@ -112,6 +114,9 @@ static void walk(const uint8_t *p, size_t len, bool whole, jpeg_info *info)
             info->exif = seg;
             info->exif_len = seg_len - 2;
         } else if (marker == 0xda) {
+            if (until == TO_SCAN) {
+                return;
+            }
             info->n_scans++;
             in_scan = true;
         }
@@ -153,10 +158,22 @@ static mm1_status check_frame(const mm1__image_source *src, const jpeg_info *inf
 mm1_status mm1__jpeg_size(const mm1__image_source *src, int64_t *width, int64_t *height, mm1_error *err)
 {
     jpeg_info info;
-    walk(src->bytes, src->len, false, &info);
+    walk(src->bytes, src->len, TO_FRAME, &info);
     *width = info.width;
     *height = info.height;
     return check_frame(src, &info, err);
+}
+
+static int orientation_of(const jpeg_info *info)
+{
+    return info->exif != NULL ? mm1__exif_orientation(info->exif, info->exif_len) : 1;
+}
+
+int mm1__jpeg_orientation(const mm1__image_source *src)
+{
+    jpeg_info info;
+    walk(src->bytes, src->len, TO_SCAN, &info);
+    return orientation_of(&info);
 }
 
 /* inverted [n, 4] C, M, Y, K with 255 = no ink, as Adobe stores them.  Pillow's integer arithmetic. */
@@ -232,7 +249,7 @@ mm1_status mm1__jpeg_decode(const mm1__image_source *src, mm1_image *out, int *o
     uint8_t *cmyk = NULL;
     jpeg_info info;
 
-    walk(src->bytes, src->len, true, &info);
+    walk(src->bytes, src->len, TO_END, &info);
     mm1_status st = check_frame(src, &info, err);
     if (st == MM1_OK) {
         st = mm1__image_check_size(src, info.width, info.height, err);
@@ -249,7 +266,7 @@ mm1_status mm1__jpeg_decode(const mm1__image_source *src, mm1_image *out, int *o
                              " px is too much work for a picture; save the JPEG again as baseline",
                              src->name, info.n_scans, info.width, info.height);
     }
-    *orientation = info.exif != NULL ? mm1__exif_orientation(info.exif, info.exif_len) : 1;
+    *orientation = orientation_of(&info);
     const int n = pixels_of_8(src, &info, *orientation);
     st = mm1_image_init(out, scaled(info.width, n), scaled(info.height, n), err);
     if (st != MM1_OK) {

@@ -62,7 +62,7 @@ mm1_status mm1__png_size(const mm1__image_source *src, int64_t *width, int64_t *
 }
 
 /* Orientation from the last eXIf chunk: libpng keeps none that comes after the pixels. */
-static int png_orientation(const mm1__image_source *src)
+int mm1__png_orientation(const mm1__image_source *src)
 {
     int orientation = 1;
     for (size_t at = SIGNATURE_BYTES; src->len - at >= 12;) {
@@ -275,6 +275,6 @@ mm1_status mm1__png_decode(const mm1__image_source *src, mm1_image *out, int *or
         mm1_image_deinit(out);
         return st;
     }
-    *orientation = png_orientation(src);
+    *orientation = mm1__png_orientation(src);
     return MM1_OK;
 }

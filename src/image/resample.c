@@ -53,6 +53,25 @@ static double bicubic(double x)
     return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
 }
 
+static double sinc(double x)
+{
+    const double pi = 3.14159265358979323846;
+    return x == 0 ? 1 : sin(x * pi) / (x * pi);
+}
+
+static double lanczos(double x)
+{
+    return x >= -3 && x < 3 ? sinc(x) * sinc(x / 3) : 0;
+}
+
+typedef struct kernel {
+    double (*weight)(double);
+    double support; /* weight is 0 outside of [-support, support] */
+} kernel;
+
+static const kernel filters[] = {
+    [MM1_FILTER_BILINEAR] = {bilinear, 1}, [MM1_FILTER_BICUBIC] = {bicubic, 2}, [MM1_FILTER_LANCZOS] = {lanczos, 3}};
+
 static void axis_deinit(axis *a)
 {
     mm1_free(a->first);
@@ -77,9 +96,8 @@ typedef struct row_kernels {
 static mm1_status axis_init(axis *a, int32_t n_in, int32_t shift, int32_t n_full, int32_t from, int32_t n_out,
                             mm1_image_filter filter, const row_kernels *kernels, mm1_error *err)
 {
-    double (*const weight)(double) = filter == MM1_FILTER_BICUBIC ? bicubic : bilinear;
     const double scale = (double)n_in / n_full, stretch = scale < 1 ? 1 : scale;
-    const double support = (filter == MM1_FILTER_BICUBIC ? 2.0 : 1.0) * stretch, shrink = 1.0 / stretch;
+    const double support = filters[filter].support * stretch, shrink = 1.0 / stretch;
     const size_t max_taps = (size_t)ceil(support) * 2 + 1;
     double *w = NULL;
 
@@ -102,7 +120,7 @@ static mm1_status axis_init(axis *a, int32_t n_in, int32_t shift, int32_t n_full
         int32_t *fours = a->k + (size_t)i * a->stride, *k = fours + before;
         double sum = 0;
         for (int32_t t = 0; t < n; t++) {
-            w[t] = weight((t + first - center + 0.5) * shrink);
+            w[t] = filters[filter].weight((t + first - center + 0.5) * shrink);
             sum += w[t];
         }
         for (int32_t t = 0; t < n; t++) {
@@ -348,8 +366,8 @@ typedef struct horizontal_pass {
     const row_kernels *kernels;
     axis axis;
     uint8_t *blocks; /* of four rows of the canvas */
-    uint8_t *below;  /* [src->width, 3] white: a row below the source, where its height is no multiple of four */
-    uint8_t *white;  /* the group of all rows above and below the source */
+    uint8_t *below;  /* [src->width, 3] fill: a row below the source, where its height is no multiple of four */
+    uint8_t *around; /* the group of all rows above and below the source */
     uint8_t *ring;   /* [n_ring, group_bytes] */
     size_t group_bytes;
     int32_t n_ring;
@@ -359,7 +377,7 @@ static void horizontal_deinit(horizontal_pass *h)
 {
     mm1_free(h->blocks);
     mm1_free(h->below);
-    mm1_free(h->white);
+    mm1_free(h->around);
     mm1_free(h->ring);
     axis_deinit(&h->axis);
     *h = (horizontal_pass){0};
@@ -388,16 +406,20 @@ static mm1_status horizontal_init(horizontal_pass *h, const mm1__resample_job *j
     h->group_bytes = ((size_t)width * 12 + 4 + BLOCK_BYTES - 1) / BLOCK_BYTES * BLOCK_BYTES;
     h->blocks = mm1_alloc(block_bytes, 1);
     h->below = mm1_alloc(source_bytes, 1);
-    h->white = mm1_alloc(h->group_bytes, 1);
+    h->around = mm1_alloc(h->group_bytes, 1);
     h->ring = mm1_alloc((size_t)n_ring, h->group_bytes);
-    if (h->blocks == NULL || h->below == NULL || h->white == NULL || h->ring == NULL) {
+    if (h->blocks == NULL || h->below == NULL || h->around == NULL || h->ring == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to resize an image of %" PRId32 " x %" PRId32 " px",
                              src->width, src->height);
     }
-    memset(h->below, 255, source_bytes);
-    memset(h->blocks, 255, block_bytes);
+    for (size_t i = 0; i < source_bytes; i++) {
+        h->below[i] = job->fill[i % 3];
+    }
+    for (size_t i = 0; i < block_bytes; i++) {
+        h->blocks[i] = i / 4 % 4 < 3 ? job->fill[i / 4 % 4] : 255;
+    }
     /* Rounded weights need not add up to exactly one: white may come out as 254 in a very long row. */
-    kernels->horizontal(h->white, h->blocks, &h->axis);
+    kernels->horizontal(h->around, h->blocks, &h->axis);
     return MM1_OK;
 }
 
@@ -410,7 +432,7 @@ static const uint8_t *horizontal_group(const horizontal_pass *h, int32_t g)
     const uint8_t *rgb[4];
 
     if (g < first || (g - first) * INT64_C(4) >= src->height) {
-        return h->white;
+        return h->around;
     }
     for (size_t r = 0; r < 4; r++) {
         const size_t y = (size_t)(g - first) * 4 + r;

@@ -96,7 +96,7 @@ static mm1_status decode_on_canvas(const mm1__image_source *src, const WebPItera
     return st;
 }
 
-static int webp_orientation(WebPDemuxer *demux)
+static int orientation_of(WebPDemuxer *demux)
 {
     WebPChunkIterator chunk;
     int orientation = 1;
@@ -104,6 +104,15 @@ static int webp_orientation(WebPDemuxer *demux)
         orientation = mm1__exif_orientation(chunk.chunk.bytes, chunk.chunk.size);
         WebPDemuxReleaseChunkIterator(&chunk);
     }
+    return orientation;
+}
+
+int mm1__webp_orientation(const mm1__image_source *src)
+{
+    const WebPData data = {.bytes = src->bytes, .size = src->len};
+    WebPDemuxer *demux = WebPDemux(&data);
+    const int orientation = demux != NULL ? orientation_of(demux) : 1;
+    WebPDemuxDelete(demux);
     return orientation;
 }
 
@@ -139,7 +148,7 @@ mm1_status mm1__webp_decode(const mm1__image_source *src, mm1_image *out, int *o
     }
     st = decode_on_canvas(src, &frame, (WebPDemuxGetI(demux, WEBP_FF_FORMAT_FLAGS) & ALPHA_FLAG) != 0, out, err);
     if (st == MM1_OK) {
-        *orientation = webp_orientation(demux);
+        *orientation = orientation_of(demux);
     }
 out:
     if (have_frame) {

@@ -252,7 +252,7 @@ mm1_status mm1_image_fit_pixels(const mm1_model_config *c, const mm1_image *imag
     const mm1_status st =
         i->fit == MM1_FIT_CROP
             ? mm1_image_crop_square(image, shorter, px, (mm1_image_filter)i->filter, &square, err)
-            : mm1_image_fit_square(image, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, &square, err);
+            : mm1_image_fit_square(image, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, NULL, &square, err);
     if (st == MM1_OK) {
         mm1_image_normalize(pixels, &square, mean, std);
     }

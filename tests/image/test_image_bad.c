@@ -416,7 +416,7 @@ static mm1_status run_resample(const void *arg, mm1_error *err)
     mm1_image a, b;
     mm1_status st = mm1_image_resize(arg, 9, 50, MM1_FILTER_BICUBIC, &a, err);
     if (st == MM1_OK) {
-        st = mm1_image_fit_square(&a, 20, MM1_FIT_PAD, MM1_FILTER_BILINEAR, &b, err);
+        st = mm1_image_fit_square(&a, 20, MM1_FIT_PAD, MM1_FILTER_BILINEAR, NULL, &b, err);
         mm1_image_deinit(&b);
     }
     if (st == MM1_OK) {

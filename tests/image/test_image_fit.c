@@ -33,7 +33,7 @@ static void squashing_is_resizing_both_sides(void **state)
     mm1_image src = image_noise(23, 40, 2), a, b;
     mm1_error err = {0};
     (void)state;
-    check_ok(mm1_image_fit_square(&src, 17, MM1_FIT_SQUASH, MM1_FILTER_BICUBIC, &a, &err), &err);
+    check_ok(mm1_image_fit_square(&src, 17, MM1_FIT_SQUASH, MM1_FILTER_BICUBIC, NULL, &a, &err), &err);
     check_ok(mm1_image_resize(&src, 17, 17, MM1_FILTER_BICUBIC, &b, &err), &err);
     assert_int_equal(a.width, 17);
     assert_int_equal(a.height, 17);
@@ -52,8 +52,8 @@ static void sizes_below_one_are_refused(void **state)
     assert_int_equal(mm1_image_resize(&src, 0, 3, MM1_FILTER_BICUBIC, &out, &err), MM1_E_ARG);
     assert_int_equal(mm1_image_resize(&src, 3, -1, MM1_FILTER_BICUBIC, &out, &err), MM1_E_ARG);
     assert_int_equal(mm1_image_resize(&empty, 3, 3, MM1_FILTER_BICUBIC, &out, &err), MM1_E_ARG);
-    assert_int_equal(mm1_image_fit_square(&src, 0, MM1_FIT_PAD, MM1_FILTER_BICUBIC, &out, &err), MM1_E_ARG);
-    assert_int_equal(mm1_image_fit_square(&empty, 4, MM1_FIT_CROP, MM1_FILTER_BICUBIC, &out, &err), MM1_E_ARG);
+    assert_int_equal(mm1_image_fit_square(&src, 0, MM1_FIT_PAD, MM1_FILTER_BICUBIC, NULL, &out, &err), MM1_E_ARG);
+    assert_int_equal(mm1_image_fit_square(&empty, 4, MM1_FIT_CROP, MM1_FILTER_BICUBIC, NULL, &out, &err), MM1_E_ARG);
     assert_int_equal(mm1_image_init(&out, 0, 1, &err), MM1_E_ARG);
     assert_int_equal(mm1_image_init(&out, 1, -5, &err), MM1_E_ARG);
     mm1_alloc_fail_at(1);
@@ -74,8 +74,8 @@ static void a_hairline_picture_becomes_a_square_without_a_giant_in_between(void 
         mm1_error err = {0};
         const size_t live = mm1_alloc_bytes();
 
-        check_ok(mm1_image_fit_square(&src, R, MM1_FIT_PAD, MM1_FILTER_BICUBIC, &pad, &err), &err);
-        check_ok(mm1_image_fit_square(&src, R, MM1_FIT_CROP, MM1_FILTER_BICUBIC, &crop, &err), &err);
+        check_ok(mm1_image_fit_square(&src, R, MM1_FIT_PAD, MM1_FILTER_BICUBIC, NULL, &pad, &err), &err);
+        check_ok(mm1_image_fit_square(&src, R, MM1_FIT_CROP, MM1_FILTER_BICUBIC, NULL, &crop, &err), &err);
         assert_true(mm1_alloc_peak_bytes() < live + (100 << 20));
         assert_int_equal(pad.rgb[0], 255); /* a corner is white */
         assert_int_equal(crop.width, R);
@@ -93,7 +93,8 @@ static void a_hairline_picture_becomes_a_square_without_a_giant_in_between(void 
     }
     mm1_image src = image_noise(LONG, 1, 5), out;
     mm1_error err = {0};
-    assert_int_equal(mm1_image_fit_square(&src, 100000, MM1_FIT_CROP, MM1_FILTER_BICUBIC, &out, &err), MM1_E_LIMIT);
+    assert_int_equal(mm1_image_fit_square(&src, 100000, MM1_FIT_CROP, MM1_FILTER_BICUBIC, NULL, &out, &err),
+                     MM1_E_LIMIT);
     check_contains(err.message, "fit it with padding");
     mm1_image_deinit(&src);
 }

@@ -89,6 +89,9 @@ static void probe_one(const record *r)
                              : strstr(r->name, ".png") != NULL ? MM1_IMAGE_PNG
                                                                : MM1_IMAGE_WEBP);
     check_ok(mm1_image_probe(bytes, len, NULL, r->name, NULL, NULL, NULL, &err), &err);
+    check_ok(mm1_image_upright_size(bytes, len, NULL, r->name, &width, &height, &err), &err);
+    assert_int_equal(width, r->width);
+    assert_int_equal(height, r->height);
     mm1_free(bytes);
 }
 
@@ -127,7 +130,7 @@ static void fit_one(const record *r)
     mm1_image src = image_load(r->name), got;
     mm1_error err = {0};
     check_ok(mm1_image_fit_square(&src, (int32_t)r->width, r->a == 1 ? MM1_FIT_PAD : MM1_FIT_CROP,
-                                  r->b != 0 ? MM1_FILTER_BICUBIC : MM1_FILTER_BILINEAR, &got, &err),
+                                  r->b != 0 ? MM1_FILTER_BICUBIC : MM1_FILTER_BILINEAR, NULL, &got, &err),
              &err);
     check_pixels(&got, r);
     mm1_image_deinit(&got);
