@@ -263,6 +263,8 @@ static mm1_status check_field(place *at, const mm1_field *f, const void *object)
         memcpy(&s, p, sizeof s);
         return s == NULL && f->is_required ? fail(at, MM1_E_CONFIG, "must be given") : MM1_OK;
     }
+    case MM1_FIELD_TEXT:
+        return memchr(p, '\0', f->size) == NULL ? fail(at, MM1_E_CONFIG, "over %zu bytes", f->size - 1) : MM1_OK;
     case MM1_FIELD_GROUP: return check_table(at, f->table, p);
     case MM1_FIELD_LIST: {
         const size_t n = mm1__field_count(f, object);
@@ -309,6 +311,7 @@ static size_t scalar_size(mm1_field_type type)
     case MM1_FIELD_BOOL: return sizeof(bool);
     case MM1_FIELD_ENUM: return sizeof(int);
     case MM1_FIELD_STR: return sizeof(char *);
+    case MM1_FIELD_TEXT:
     case MM1_FIELD_GROUP:
     case MM1_FIELD_LIST:
     case MM1_FIELD_END: break;
@@ -331,6 +334,10 @@ static mm1_status table_check_at(place *at, const mm1_field *table)
             st = fail(at, MM1_E_INTERNAL, "needs a table, or for a list one of table and item");
         } else if (is_list && (f->size != sizeof(void *) || f->item_size == 0)) {
             st = fail(at, MM1_E_INTERNAL, "a list is a pointer and a size_t");
+        } else if (f->type == MM1_FIELD_TEXT) {
+            st = f->size == 0 || (f->def.s != NULL && strlen(f->def.s) >= f->size)
+                     ? fail(at, MM1_E_INTERNAL, "the default does not fit in %zu bytes", f->size)
+                     : MM1_OK;
         } else if (f->table == NULL && (is_list ? f->item_size : f->size) != scalar_size(scalar)) {
             st = fail(at, MM1_E_INTERNAL, "the member has %zu bytes, its type %zu", is_list ? f->item_size : f->size,
                       scalar_size(scalar));
@@ -404,6 +411,11 @@ static mm1_status fill_table(place *at, const mm1_field *table, void *object)
                     return no_memory(at);
                 }
                 memcpy(p, &copy, sizeof copy);
+            }
+            break;
+        case MM1_FIELD_TEXT:
+            if (f->def.s != NULL) {
+                memcpy(p, f->def.s, strlen(f->def.s) + 1);
             }
             break;
         case MM1_FIELD_GROUP: st = fill_table(at, f->table, p); break;
@@ -604,6 +616,18 @@ static mm1_status apply_field(place *at, const mm1_field *f, void *object, const
         memcpy(&old, p, sizeof old);
         mm1_free(old);
         memcpy(p, &copy, sizeof copy);
+        return MM1_OK;
+    }
+    case MM1_FIELD_TEXT: {
+        const char *text = is_scalar && !mm1_yaml_is_null(node) ? node->text : "";
+        if (!is_scalar) {
+            return expected(at, f, "text", node);
+        }
+        if (strlen(text) >= f->size) {
+            return fail(at, MM1_E_CONFIG, "over %zu bytes", f->size - 1);
+        }
+        memset(p, 0, f->size);
+        memcpy(p, text, strlen(text));
         return MM1_OK;
     }
     case MM1_FIELD_GROUP:

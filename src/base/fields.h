@@ -17,7 +17,8 @@
  *     MM1_FIELD_ITEMS_OF(eval, tasks, n_tasks, STR)                                 char **tasks; size_t n_tasks
  *
  * Members by type: I64 int64_t; F64 double; BOOL bool; ENUM int (or an enum type), an index into names; STR char *,
- * owned, NULL while unset; GROUP a struct with its own table; LIST a pointer (owned) and a size_t count.
+ * owned, NULL while unset; TEXT char [n], never NULL, shorter than n bytes; GROUP a struct with its own table; LIST a
+ * pointer (owned) and a size_t count.
  *
  * Ranges are inclusive.  max 0 with min >= 0 stands for "no upper limit", so a member without a range is one that is
  * not negative; give both bounds to allow negative values.  F64 values are always finite, but for special_value.
@@ -48,6 +49,7 @@ typedef enum mm1_field_type {
     MM1_FIELD_BOOL,
     MM1_FIELD_ENUM,
     MM1_FIELD_STR,
+    MM1_FIELD_TEXT, /* in the struct itself: for structs that are copied with = */
     MM1_FIELD_GROUP,
     MM1_FIELD_LIST
 } mm1_field_type;
@@ -55,7 +57,7 @@ typedef enum mm1_field_type {
 typedef union mm1_field_value {
     int64_t i;     /* I64, ENUM, BOOL (0 or 1) */
     double f;      /* F64 */
-    const char *s; /* STR; NULL: unset */
+    const char *s; /* STR, TEXT; NULL: unset, for TEXT empty */
 } mm1_field_value;
 
 enum { MM1_FIELD_MAX_ITEMS = 4096 }; /* of a list, where its row does not say */

@@ -149,6 +149,7 @@ void mm1__field_write(const mm1_field *f, const void *object, int indent, mm1_bu
         write_text(s, out);
         break;
     }
+    case MM1_FIELD_TEXT: write_text((const char *)p, out); break;
     case MM1_FIELD_GROUP: write_table(f->table, p, indent, indent, out); break;
     case MM1_FIELD_LIST: {
         const size_t n = mm1__field_count(f, object);
@@ -227,7 +228,8 @@ static const char *type_name(mm1_field_type type)
     case MM1_FIELD_F64: return "number";
     case MM1_FIELD_BOOL: return "true or false";
     case MM1_FIELD_ENUM: return "word";
-    case MM1_FIELD_STR: return "text";
+    case MM1_FIELD_STR:
+    case MM1_FIELD_TEXT: return "text";
     case MM1_FIELD_GROUP: return "group";
     case MM1_FIELD_LIST: return "list";
     case MM1_FIELD_END: break;
@@ -243,6 +245,7 @@ static void write_default(const mm1_field *f, mm1_buf *out)
     case MM1_FIELD_BOOL: mm1_buf_puts(out, f->def.i != 0 ? "true" : "false"); break;
     case MM1_FIELD_ENUM: mm1_buf_puts(out, f->names[f->def.i]); break;
     case MM1_FIELD_STR: write_text(f->def.s, out); break;
+    case MM1_FIELD_TEXT: write_text(f->def.s != NULL ? f->def.s : "", out); break;
     default: mm1_buf_puts(out, "[]");
     }
 }

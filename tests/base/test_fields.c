@@ -138,6 +138,44 @@ static void tables_of_this_test_are_sound_and_bad_ones_are_named(void **state)
     check_contains(err.message, "n_steps: 0 is below 1");
 }
 
+static void a_text_lives_in_the_struct_and_has_a_longest_length(void **state)
+{
+    (void)state;
+    typedef struct label {
+        char name[8];
+    } label;
+    static const mm1_field fields[] = {MM1_FIELD(label, name, TEXT, .def.s = "seven77", .help = "short"), {0}};
+    static const mm1_field empty[] = {MM1_FIELD(label, name, TEXT), {0}};
+    static const mm1_field too_long[] = {MM1_FIELD(label, name, TEXT, .def.s = "eight888"), {0}};
+    label a, b;
+    mm1_buf text;
+    check_ok(mm1_fields_table_check(fields, &err), &err);
+    check_ok(mm1_fields_table_check(empty, &err), &err);
+    assert_int_equal(mm1_fields_table_check(too_long, &err), MM1_E_INTERNAL);
+    check_contains(err.message, "name: the default does not fit in 8 bytes");
+    memset(&b, 0xab, sizeof b);
+    check_ok(mm1_fields_defaults(empty, &b, &err), &err);
+    assert_string_equal(b.name, "");
+    check_ok(mm1_fields_defaults(fields, &a, &err), &err);
+    assert_string_equal(a.name, "seven77");
+    assert_int_equal(mm1_fields_set(fields, &a, "name=1x2 2x1 1", &err), MM1_E_CONFIG);
+    check_contains(err.message, "name: over 7 bytes");
+    assert_string_equal(a.name, "seven77");
+    check_ok(mm1_fields_set(fields, &a, "name=1x2 2", &err), &err);
+    b = a;
+    assert_string_equal(b.name, "1x2 2");
+    mm1_buf_init(&text, 1 << 10);
+    mm1_fields_dump_yaml(fields, &b, &text);
+    assert_string_equal(mm1_buf_str(&text), "name: \"1x2 2\"\n");
+    mm1_buf_clear(&text);
+    mm1_fields_dump_reference(fields, "", &text);
+    check_contains(mm1_buf_str(&text), "| `name` | text | `seven77` |");
+    mm1_buf_deinit(&text);
+    memset(b.name, 'x', sizeof b.name);
+    assert_int_equal(mm1_fields_check(fields, &b, &err), MM1_E_CONFIG);
+    check_contains(err.message, "name: over 7 bytes");
+}
+
 static void defaults_are_those_of_the_table(void **state)
 {
     (void)state;
@@ -617,6 +655,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_of_this_test_are_sound_and_bad_ones_are_named),
+        cmocka_unit_test(a_text_lives_in_the_struct_and_has_a_longest_length),
         cmocka_unit_test(defaults_are_those_of_the_table),
         cmocka_unit_test(a_recipe_fills_groups_lists_words_and_numbers),
         cmocka_unit_test(each_wrong_line_is_named_with_place_and_remedy),
