@@ -1,4 +1,4 @@
-/* op_embed.c - token embeddings with visual tokens spliced in, and patches cut out of pixels. */
+/* op_embed.c - token embeddings with visual tokens spliced in, rows joined, and patches cut out of pixels. */
 #include "tensor/tensor.h"
 
 #include "tensor/rows.h"
@@ -100,6 +100,62 @@ mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int6
         n->id = id;
         n->visual_row = visual_row;
         n->N = N;
+    }
+    return y;
+}
+
+typedef struct join_node {
+    mm1_node node;
+    mm1_tensor *a, *b;
+} join_node;
+
+static void join_backward(mm1_tape *t, mm1_node *base)
+{
+    const join_node *n = (const join_node *)(const void *)base;
+    mm1_tensor *const parts[] = {n->a, n->b};
+    const float *dy = base->out->grad;
+    for (int i = 0; i < 2; i++) {
+        const int64_t size = mm1_tensor_size(parts[i]);
+        bool acc;
+        float *d = parts[i]->needs_grad ? mm1__tape_grad(t, parts[i], &acc) : NULL;
+        if (d != NULL && !t->dry) {
+            if (acc) {
+                mm1_kernels_get()->axpy(d, dy, size, 1.0f);
+            } else {
+                memcpy(d, dy, (size_t)size * sizeof *d);
+            }
+        }
+        dy = t->dry ? dy : dy + size;
+    }
+}
+
+mm1_tensor *mm1_op_join(mm1_tape *t, mm1_tensor *a, mm1_tensor *b)
+{
+    if (a == NULL || b == NULL) {
+        return NULL;
+    }
+    const int64_t C = mm1_tensor_cols(a), n_a = mm1_tensor_size(a), n_b = mm1_tensor_size(b);
+    if (mm1_tensor_cols(b) != C) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "join: rows of width %lld and %lld", (long long)C,
+                             (long long)mm1_tensor_cols(b));
+    }
+    mm1_tensor *y =
+        mm1__tape_tensor(t, 2, (int64_t[]){mm1_tensor_rows(a) + mm1_tensor_rows(b), C}, a->needs_grad || b->needs_grad);
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        memcpy(y->data, a->data, (size_t)n_a * sizeof *y->data);
+        memcpy(y->data + n_a, b->data, (size_t)n_b * sizeof *y->data);
+    }
+    mm1__tape_done(t, "join", 2 * (n_a + n_b), 2 * (n_a + n_b));
+    if (y->needs_grad) {
+        join_node *n = mm1__tape_node(t, sizeof *n, y, join_backward);
+        if (n == NULL) {
+            return NULL;
+        }
+        n->a = a;
+        n->b = b;
     }
     return y;
 }

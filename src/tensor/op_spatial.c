@@ -1,4 +1,5 @@
-/* op_spatial.c - operators on grids of patches, channels last: depthwise convolution, pooling, squeeze-excite gate. */
+/* op_spatial.c - operators on grids of patches, channels last: depthwise convolution, pooling, blocks of
+ * cells as channels, squeeze-excite gate. */
 #include "tensor/tensor.h"
 
 #include "tensor/rows.h"
@@ -134,6 +135,63 @@ mm1_tensor *mm1_op_pool(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_
     mm1__tape_done(t, "pooling", I * (H * W + h * w) * C, I * (H * W + h * w) * C);
     const int64_t dims[5] = {I, H, W, h, w};
     return y->needs_grad && record(t, y, x, NULL, dims, pool_backward) == NULL ? NULL : y;
+}
+
+/* Copies between cells and blocks; `to_cells` goes back, where += adds to what is there. */
+static void move_blocks(float *cells, float *blocks, int64_t I, int64_t H, int64_t W, int64_t s, int64_t C,
+                        bool to_cells, bool acc)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t h = H / s, w = W / s, n = s * C; /* one row of a block is contiguous on both sides */
+#pragma omp parallel for schedule(static) if (I * H * W * C > MM1_CHUNK_ELEMS)
+    for (int64_t row = 0; row < I * h; row++) {
+        for (int64_t col = 0; col < w; col++) {
+            for (int64_t y = 0; y < s; y++) {
+                float *cell = cells + ((row * s + y) * W + col * s) * C,
+                      *block = blocks + ((row * w + col) * s + y) * n;
+                if (!to_cells) {
+                    memcpy(block, cell, (size_t)n * sizeof *block);
+                } else if (acc) {
+                    k->axpy(cell, block, n, 1.0f);
+                } else {
+                    memcpy(cell, block, (size_t)n * sizeof *cell);
+                }
+            }
+        }
+    }
+}
+
+static void space_to_depth_backward(mm1_tape *t, mm1_node *base)
+{
+    const spatial_node *n = (const spatial_node *)(const void *)base;
+    bool acc;
+    float *dx = mm1__tape_grad(t, n->x, &acc);
+    if (dx != NULL && !t->dry) {
+        move_blocks(dx, base->out->grad, n->I, n->H, n->W, n->h, mm1_tensor_cols(n->x), true, acc);
+    }
+}
+
+mm1_tensor *mm1_op_space_to_depth(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_t W, int64_t s)
+{
+    if (x == NULL) {
+        return NULL;
+    }
+    const int64_t C = mm1_tensor_cols(x);
+    if (!grid_fits(x, I, H, W) || s < 1 || H % s != 0 || W % s != 0) {
+        return mm1_tape_fail(t, MM1_E_SHAPE,
+                             "space to depth: %lld rows are no %lld grids of %lld x %lld in blocks of %lld",
+                             (long long)mm1_tensor_rows(x), (long long)I, (long long)H, (long long)W, (long long)s);
+    }
+    mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){I * (H / s) * (W / s), s * s * C}, x->needs_grad);
+    if (y == NULL) {
+        return NULL;
+    }
+    if (!t->dry) {
+        move_blocks(x->data, y->data, I, H, W, s, C, false, false);
+    }
+    mm1__tape_done(t, "space to depth", 2 * I * H * W * C, 2 * I * H * W * C);
+    const int64_t dims[5] = {I, H, W, s, 0};
+    return y->needs_grad && record(t, y, x, NULL, dims, space_to_depth_backward) == NULL ? NULL : y;
 }
 
 static void gate_backward(mm1_tape *t, mm1_node *base)

@@ -257,6 +257,9 @@ mm1_tensor *mm1_op_scale(mm1_tape *t, mm1_tensor *x, mm1_tensor *s, mm1_tensor *
 mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int64_t N, mm1_tensor *visual,
                          const int32_t *visual_row);
 
+/* The rows of a, then those of b; a may be one row [C]. */
+mm1_tensor *mm1_op_join(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);
+
 /* Where q, k and v stand: columns of (possibly the same) tensors. */
 typedef struct mm1_attention_spec {
     int64_t B, T, S, H, Hkv, D;  /* queries are rows [B T], keys rows [B S] */
@@ -304,6 +307,8 @@ mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t
 /* Channels last, [I H W, C]. */
 mm1_tensor *mm1_op_dwconv(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, int64_t I, int64_t H, int64_t W);
 mm1_tensor *mm1_op_pool(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_t W, int64_t h, int64_t w);
+/* x [I H W, C] -> [I H/s W/s, s s C]: the s x s cells of a block side by side, row by row.  s divides H and W. */
+mm1_tensor *mm1_op_space_to_depth(mm1_tape *t, mm1_tensor *x, int64_t I, int64_t H, int64_t W, int64_t s);
 /* y [I P, C] = x * g [I, C]. */
 mm1_tensor *mm1_op_gate(mm1_tape *t, mm1_tensor *x, mm1_tensor *g, int64_t I);
 
