@@ -255,7 +255,8 @@ static void print_vision(const mm1_vision_config *v)
 
 static void print_connector(const mm1_connector_config *n)
 {
-    static const char *const connectors[MM1_CONNECTOR_COUNT] = {"average pooling", "attention pooling", "C-Abstractor"};
+    static const char *const connectors[MM1_CONNECTOR_COUNT] = {"average pooling", "attention pooling", "C-Abstractor",
+                                                                "two-layer MLP", "pixel shuffle"};
     (void)printf("connector  %s to %lld visual tokens",
                  (unsigned)n->kind < MM1_CONNECTOR_COUNT ? connectors[n->kind] : "?", (long long)n->n_tokens);
     if (n->kind == MM1_CONNECTOR_C_ABSTRACTOR) {

@@ -63,6 +63,8 @@ mm1_image_flops mm1_flops_image(const mm1_model_config *c)
         f.connector += k * 2 * ((n->depth > 0 ? h : W) * C + C * C);
         break;
     }
+    case MM1_CONNECTOR_MLP: f.connector = k * 2 * (W * C + C * C); break;
+    case MM1_CONNECTOR_PIXEL_SHUFFLE: f.connector = P * 2 * W * C; break;
     case MM1_CONNECTOR_COUNT: break;
     }
     return f;

@@ -71,7 +71,8 @@ mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
                           "model.vision.projection: a model of kind clip has its own, of model.joint.dim; set it to 0");
     }
     if (st == MM1_OK && c->kind == MM1_MODEL_MM1) {
-        st = mm1_connector_config_check(&c->connector, c->vision.width, c->vision.n_heads, err);
+        st = mm1_connector_config_check(&c->connector, mm1_vision_grid(&c->vision), c->vision.width, c->vision.n_heads,
+                                        err);
     }
     if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
         st = mm1_decoder_config_resolve(&c->decoder, err);

@@ -6,13 +6,13 @@
 #include <math.h>
 #include <stdio.h>
 
-static const char *const kind_names[] = {"avgpool", "attnpool", "c_abstractor", NULL};
+static const char *const kind_names[] = {"avgpool", "attnpool", "c_abstractor", "mlp", "pixel_shuffle", NULL};
 static const float NORM_EPS = 1e-6f;
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_connector_config, member, TYPE, __VA_ARGS__)
 const mm1_field mm1__connector_fields[] = {
     F(kind, ENUM, .def.i = MM1_CONNECTOR_C_ABSTRACTOR, .names = kind_names, .help = "how patches become visual tokens"),
-    F(n_tokens, I64, .def.i = 144, .min.i = 1, .max.i = 65536, .help = "visual tokens of an image; a square number"),
+    F(n_tokens, I64, .def.i = 144, .min.i = 1, .max.i = 65536, .help = "visual tokens of a tile; a square number"),
     F(hidden, I64, .def.i = 1024, .min.i = 1, .max.i = 65536, .help = "c_abstractor: width of its blocks"),
     F(depth, I64, .def.i = 3, .min.i = 0, .max.i = 64, .help = "c_abstractor: blocks on each side of the pooling"),
     F(n_heads, I64, .def.i = 0, .min.i = 0, .max.i = 1024, .help = "attnpool: heads; 0: those of the encoder"),
@@ -29,13 +29,24 @@ static int64_t side_of(int64_t n_tokens)
     return h;
 }
 
-mm1_status mm1_connector_config_check(const mm1_connector_config *c, int64_t width_in, int64_t vision_heads,
-                                      mm1_error *err)
+mm1_status mm1_connector_config_check(const mm1_connector_config *c, int64_t grid, int64_t width_in,
+                                      int64_t vision_heads, mm1_error *err)
 {
     const int64_t h = side_of(c->n_tokens), heads = c->n_heads != 0 ? c->n_heads : vision_heads;
     if (h * h != c->n_tokens) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.connector.n_tokens: %lld is no square; %lld and %lld are",
                              (long long)c->n_tokens, (long long)((h - 1) * (h - 1)), (long long)(h * h));
+    }
+    if (c->kind == MM1_CONNECTOR_MLP && h != grid) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "model.connector.n_tokens: mlp keeps all %lld patches; set it to that, not %lld",
+                             (long long)(grid * grid), (long long)c->n_tokens);
+    }
+    if (c->kind == MM1_CONNECTOR_PIXEL_SHUFFLE && grid % h != 0) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "model.connector.n_tokens: %lld x %lld tokens do not divide the encoder's %lld x %lld "
+                             "patches into blocks",
+                             (long long)h, (long long)h, (long long)grid, (long long)grid);
     }
     if (c->kind == MM1_CONNECTOR_ATTNPOOL && width_in % heads != 0) {
         return mm1_error_set(err, MM1_E_CONFIG,
@@ -116,7 +127,7 @@ mm1_status mm1_connector_init(mm1_connector *c, const mm1_connector_config *conf
 {
     *c = (mm1_connector){.config = *config, .grid = grid, .width_in = width_in, .width_out = width_out};
     c->n_heads = config->n_heads != 0 ? config->n_heads : vision_heads;
-    mm1_status st = mm1_connector_config_check(config, width_in, vision_heads, err);
+    mm1_status st = mm1_connector_config_check(config, grid, width_in, vision_heads, err);
     if (st != MM1_OK) {
         return st;
     }
@@ -151,6 +162,15 @@ mm1_status mm1_connector_init(mm1_connector *c, const mm1_connector_config *conf
         c->read1 = linear(p, width_out, depth > 0 ? hidden : width_in, "", "readout1");
         c->read2 = linear(p, width_out, width_out, "", "readout2");
         break;
+    case MM1_CONNECTOR_MLP:
+        c->read1 = linear(p, width_out, width_in, "", "readout1");
+        c->read2 = linear(p, width_out, width_out, "", "readout2");
+        break;
+    case MM1_CONNECTOR_PIXEL_SHUFFLE: {
+        const int64_t s = grid / side_of(config->n_tokens);
+        c->read2.w = weight(p, width_out, s * s * width_in, "", "readout");
+        break;
+    }
     case MM1_CONNECTOR_COUNT:
         return mm1_error_set(err, MM1_E_CONFIG, "model.connector.kind: %d is no kind", config->kind);
     }
@@ -216,6 +236,12 @@ mm1_tensor *mm1_connector_forward(const mm1_connector *c, mm1_tape *t, mm1_tenso
         }
         x = mm1_op_linear(t, x, c->read1.w, c->read1.b, MM1_ACT_SILU, NULL);
         return mm1_op_linear(t, x, c->read2.w, c->read2.b, MM1_ACT_NONE, NULL);
+    case MM1_CONNECTOR_MLP:
+        x = mm1_op_linear(t, x, c->read1.w, c->read1.b, MM1_ACT_GELU, NULL);
+        return mm1_op_linear(t, x, c->read2.w, c->read2.b, MM1_ACT_NONE, NULL);
+    case MM1_CONNECTOR_PIXEL_SHUFFLE:
+        x = mm1_op_space_to_depth(t, x, I, c->grid, c->grid, c->grid / h);
+        return mm1_op_linear(t, x, c->read2.w, NULL, MM1_ACT_NONE, NULL);
     case MM1_CONNECTOR_COUNT: break;
     }
     return mm1_tape_fail(t, MM1_E_INTERNAL, "connector: unknown kind %d", c->config.kind);

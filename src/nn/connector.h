@@ -4,6 +4,10 @@
  *   attnpool     k learned queries attend to the patches, then one linear layer
  *   c_abstractor Honeybee's: + positions, RegNet bottlenecks, adaptive pooling, bottlenecks, two-layer readout
  *
+ *   mlp          two linear layers with GELU between them on every patch; k is the number of patches (LLaVA-1.5)
+ *   pixel_shuffle  the features of each square block of patches side by side, then one linear layer without bias; k is
+ *                the number of blocks (Idefics3, SmolVLM)
+ *
  * k = h * h is square.  features [I P, Cv] -> [I k, C]; I may be 0. */
 #ifndef MM1_NN_CONNECTOR_H
 #define MM1_NN_CONNECTOR_H
@@ -15,6 +19,8 @@ typedef enum mm1_connector_kind {
     MM1_CONNECTOR_AVGPOOL,
     MM1_CONNECTOR_ATTNPOOL,
     MM1_CONNECTOR_C_ABSTRACTOR,
+    MM1_CONNECTOR_MLP,
+    MM1_CONNECTOR_PIXEL_SHUFFLE,
     MM1_CONNECTOR_COUNT
 } mm1_connector_kind;
 
@@ -45,13 +51,13 @@ typedef struct mm1_connector {
     int64_t grid, width_in, width_out, n_heads;
     mm1_tensor *pos; /* c_abstractor: [P, Cv] */
     mm1_bottleneck *before, *after;
-    mm1_affine read1, read2; /* linear layers; avgpool and attnpool use read2 alone */
+    mm1_affine read1, read2; /* linear layers; avgpool, attnpool and pixel_shuffle use read2 alone */
     mm1_tensor *queries;     /* attnpool: [k, Cv] */
     mm1_affine norm_q, norm_x, norm_out;
     mm1_affine q, kv, out;
 } mm1_connector;
 
-MM1_NODISCARD mm1_status mm1_connector_config_check(const mm1_connector_config *c, int64_t width_in,
+MM1_NODISCARD mm1_status mm1_connector_config_check(const mm1_connector_config *c, int64_t grid, int64_t width_in,
                                                     int64_t vision_heads, mm1_error *err);
 /* Registers "connector.*".  grid: patches along one side of the encoder's picture. */
 MM1_NODISCARD mm1_status mm1_connector_init(mm1_connector *c, const mm1_connector_config *config, int64_t grid,

@@ -172,10 +172,12 @@ static void check_model(const mm1_model_config *c, const char *what)
 static void gradients_with_every_connector(void **state)
 {
     (void)state;
-    static const char *const names[] = {"avgpool", "attnpool", "c_abstractor"};
+    static const char *const names[] = {"avgpool", "attnpool", "c_abstractor", "mlp", "pixel_shuffle"};
     for (int kind = 0; kind < MM1_CONNECTOR_COUNT; kind++) {
         mm1_model_config c = tiny_config();
         c.connector.kind = kind;
+        c.vision.patch_size = kind == MM1_CONNECTOR_MLP ? 4 : 3; /* 3 x 3 patches; 4 x 4 in blocks of 2 x 2 */
+        c.connector.n_tokens = kind == MM1_CONNECTOR_PIXEL_SHUFFLE ? 4 : 9;
         check_model(&c, names[kind]);
     }
 }

@@ -47,7 +47,7 @@ static void setup(fixture *f, mm1_connector_kind kind)
     memset(f, 0, sizeof *f);
     check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
     c.vision.image_size = 12;
-    c.vision.patch_size = 3;
+    c.vision.patch_size = kind == MM1_CONNECTOR_MLP ? 6 : 3; /* 2 x 2 patches */
     c.vision.width = 24;
     c.vision.n_layers = 2;
     c.vision.n_heads = 3;
