@@ -28,17 +28,44 @@ static int64_t example_end(const mm1_batch *b, int64_t row, int64_t start)
     return end;
 }
 
-/* Slots from t on that belong to one image; 0 at a text token. */
-static int64_t slots_at(const mm1_batch *b, int64_t row, int64_t t, int64_t n_visual, int64_t end)
+/* Tile of a position; -1 at a newline, -2 at a token. */
+static int64_t tile_at(const mm1_batch *b, const mm1_image_spec *images, int64_t i)
 {
-    const int32_t *visual = b->visual + row * b->T;
-    int64_t n = 0;
-    if (visual[t] >= 0 && n_visual > 0) {
-        while (t + n < end && visual[t + n] >= 0 && visual[t + n] / n_visual == visual[t] / n_visual) {
-            n++;
-        }
+    const int64_t first = mm1_batch_visual_row(images, 0);
+    return b->visual[i] < 0 ? -2 : b->visual[i] < first ? -1 : (b->visual[i] - first) / images->n_tokens;
+}
+
+/* What stands from position t of a row on, up to `end`, where its example ends. */
+typedef struct slot_run {
+    int64_t len;     /* positions that belong to one tile; 0 at a token */
+    int64_t tile;    /* that is to be shown here: the first time that it comes; else -1 */
+    int64_t n_slots; /* of that tile in the example */
+} slot_run;
+
+static slot_run run_at(const mm1_batch *b, const mm1_image_spec *images, int64_t row, int64_t t, int64_t end,
+                       int64_t *n_shown)
+{
+    slot_run run = {.tile = tile_at(b, images, row * b->T + t)};
+    if (run.tile == -2) {
+        return run;
     }
-    return n;
+    while (t + run.len < end && tile_at(b, images, row * b->T + t + run.len) == run.tile) {
+        run.len++;
+    }
+    if (run.tile < *n_shown) {
+        run.tile = -1;
+        return run;
+    }
+    *n_shown = run.tile + 1;
+    for (int64_t i = t; i < end; i++) {
+        run.n_slots += tile_at(b, images, row * b->T + i) == run.tile;
+    }
+    return run;
+}
+
+static const char *tile_word(const mm1_image_spec *images)
+{
+    return images->mode == MM1_IMAGE_PLAIN ? "image" : "tile";
 }
 
 /* Characters that would move a cursor, hide or reorder text. */
@@ -138,17 +165,22 @@ static void flush_line(text_line *line, int64_t position, mm1_buf *out)
 }
 
 static void put_text_example(const mm1_loader_options *o, const mm1_batch *b, int64_t row, int64_t start, int64_t end,
-                             text_line *line, mm1_buf *out)
+                             text_line *line, int64_t *n_shown, mm1_buf *out)
 {
     mm1_buf item;
     int64_t line_start = 0;
     mm1_buf_init(&item, MAX_SHOWN_BYTES);
     for (int64_t t = start; t < end;) {
-        const int64_t i = row * b->T + t, n_slots = slots_at(b, row, t, o->n_visual, end);
+        const int64_t i = row * b->T + t;
+        const slot_run run = run_at(b, &o->images, row, t, end, n_shown);
         int64_t columns = 0;
         mm1_buf_clear(&item);
-        if (n_slots > 0) {
-            mm1_buf_printf(&item, "[image %" PRId64 ": %" PRId64 " slots]", b->visual[i] / o->n_visual, n_slots);
+        if (run.len > 0 && run.tile < 0) {
+            t += run.len;
+            continue;
+        }
+        if (run.len > 0) {
+            mm1_buf_printf(&item, "[%s %" PRId64 ": %" PRId64 " slots]", tile_word(&o->images), run.tile, run.n_slots);
             columns = (int64_t)item.len;
         } else {
             columns = put_token(&item, o->tokenizer, b->token[i]);
@@ -162,11 +194,11 @@ static void put_text_example(const mm1_loader_options *o, const mm1_batch *b, in
         mm1_buf_puts(&line->tokens, mm1_buf_str(&item));
         mm1_buf_putc(&line->tokens, '|');
         for (int64_t k = 0; k < columns; k++) {
-            mm1_buf_putc(&line->marks, n_slots == 0 && is_learned(b, row, t) ? '^' : ' ');
+            mm1_buf_putc(&line->marks, run.len == 0 && is_learned(b, row, t) ? '^' : ' ');
         }
         mm1_buf_putc(&line->marks, ' ');
         line->columns += columns + 1;
-        t += n_slots > 0 ? n_slots : 1;
+        t += run.len > 0 ? run.len : 1;
     }
     flush_line(line, line_start, out);
     mm1_buf_deinit(&item);
@@ -176,6 +208,7 @@ void mm1_data_inspect_text(const mm1_loader_options *options, const mm1_batch *b
                            int64_t number, mm1_buf *out)
 {
     text_line line = {.columns = 0};
+    int64_t n_shown = 0;
     mm1_buf_init(&line.tokens, 1 << 20);
     mm1_buf_init(&line.marks, 1 << 20);
     for (int64_t row = first; row < first + n && row < batch->B; row++) {
@@ -186,7 +219,7 @@ void mm1_data_inspect_text(const mm1_loader_options *options, const mm1_batch *b
             end = example_end(batch, row, start);
             mm1_buf_printf(out, "  example %d: %" PRId64 " position%s\n", (int)batch->example[row * batch->T + start],
                            end - start, end - start == 1 ? "" : "s");
-            put_text_example(options, batch, row, start, end, &line, out);
+            put_text_example(options, batch, row, start, end, &line, &n_shown, out);
         }
     }
     mm1_buf_deinit(&line.tokens);
@@ -231,10 +264,12 @@ void mm1_data_inspect_html_begin(const mm1_loader_options *options, mm1_buf *out
     mm1_buf_puts(out, page_style);
     mm1_buf_puts(out, "</style>\n</head>\n<body>\n<main>\n<h1>What the model sees</h1>\n");
     mm1_buf_printf(out,
-                   "<p>Rows of %" PRId64 " positions; a picture is %" PRId64 " of them, shown as its %" PRId64
+                   "<p>Rows of %" PRId64 " positions; a picture is %" PRId64 " of them%s, shown as its %" PRId64
                    " px after preprocessing. Colours tell examples apart: a position sees its own example only, up to "
                    "itself. Tokens with a green line are learned. Seed %" PRIu64 ".</p>\n",
-                   config->seq_len, options->n_visual, options->image.image_px, options->seed);
+                   config->seq_len, options->images.n_tokens,
+                   options->images.mode == MM1_IMAGE_PLAIN ? "" : " for each tile", options->images.tile_px,
+                   options->seed);
     mm1_buf_puts(out, "<table>\n<tr><th>source</th><th>kind</th><th class=\"n\">weight</th><th>files</th></tr>\n");
     for (size_t i = 0; i < config->n_sources; i++) {
         const mm1_data_source *s = &config->sources[i];
@@ -253,11 +288,11 @@ static uint8_t to_byte(float x, float mean, float std)
     return v >= 255 ? 255 : v >= 0 ? (uint8_t)lrint(v) : 0; /* NaN gives 0 */
 }
 
-static mm1_status put_picture(const mm1_loader_options *o, const mm1_batch *b, int64_t image, int64_t n_slots,
+static mm1_status put_picture(const mm1_loader_options *o, const mm1_batch *b, int64_t tile, int64_t n_slots,
                               mm1_buf *out, mm1_error *err)
 {
     const int64_t R = b->image_px, n = R * R;
-    const float *pixels = b->pixels + image * 3 * n;
+    const float *pixels = b->pixels + tile * 3 * n;
     mm1_image picture = {0};
     uint8_t *png = NULL;
     size_t len = 0;
@@ -267,16 +302,17 @@ static mm1_status put_picture(const mm1_loader_options *o, const mm1_batch *b, i
     }
     for (int64_t i = 0; i < n; i++) {
         for (int c = 0; c < 3; c++) {
-            picture.rgb[3 * i + c] = to_byte(pixels[c * n + i], o->image.mean[c], o->image.std[c]);
+            picture.rgb[3 * i + c] = to_byte(pixels[c * n + i], o->images.mean[c], o->images.std[c]);
         }
     }
     st = mm1_image_encode_png(&picture, &png, &len, err);
     mm1_image_deinit(&picture);
     if (st == MM1_OK) {
-        mm1_buf_printf(out, "<figure><img alt=\"image %" PRId64 "\" src=\"data:image/png;base64,", image);
+        mm1_buf_printf(out, "<figure><img alt=\"%s %" PRId64 "\" src=\"data:image/png;base64,", tile_word(&o->images),
+                       tile);
         mm1_buf_put_base64(out, png, len);
-        mm1_buf_printf(out, "\"><figcaption>image %" PRId64 " &middot; %" PRId64 " slots</figcaption></figure>", image,
-                       n_slots);
+        mm1_buf_printf(out, "\"><figcaption>%s %" PRId64 " &middot; %" PRId64 " slots</figcaption></figure>",
+                       tile_word(&o->images), tile, n_slots);
     }
     mm1_free(png);
     return st;
@@ -300,7 +336,7 @@ static void put_token_box(const mm1_loader_options *o, const mm1_batch *b, int64
 }
 
 static mm1_status put_html_example(const mm1_loader_options *o, const mm1_batch *b, int64_t row, int64_t start,
-                                   int64_t end, mm1_buf *out, mm1_error *err)
+                                   int64_t end, int64_t *n_shown, mm1_buf *out, mm1_error *err)
 {
     const int example = (int)b->example[row * b->T + start];
     mm1_status st = MM1_OK;
@@ -310,13 +346,13 @@ static mm1_status put_html_example(const mm1_loader_options *o, const mm1_batch 
                    "<div class=\"ex\" style=\"--h:%d\"><small>example %d &middot; positions 0 to %" PRId64 "</small>",
                    hues[example % N_COLOURS], example, end - start - 1);
     for (int64_t t = start; st == MM1_OK && t < end;) {
-        const int64_t n_slots = slots_at(b, row, t, o->n_visual, end);
-        if (n_slots > 0) {
-            st = put_picture(o, b, b->visual[row * b->T + t] / o->n_visual, n_slots, out, err);
-        } else {
+        const slot_run run = run_at(b, &o->images, row, t, end, n_shown);
+        if (run.tile >= 0) {
+            st = put_picture(o, b, run.tile, run.n_slots, out, err);
+        } else if (run.len == 0) {
             put_token_box(o, b, row, t, &shown, out);
         }
-        t += n_slots > 0 ? n_slots : 1;
+        t += run.len > 0 ? run.len : 1;
     }
     mm1_buf_puts(out, "</div>\n");
     mm1_buf_deinit(&shown);
@@ -327,6 +363,7 @@ mm1_status mm1_data_inspect_html_rows(const mm1_loader_options *options, const m
                                       int64_t n, int64_t number, mm1_buf *out, mm1_error *err)
 {
     mm1_status st = MM1_OK;
+    int64_t n_shown = 0;
     mm1_buf title;
     mm1_buf_init(&title, 1 << 16);
     for (int64_t row = first; st == MM1_OK && row < first + n && row < batch->B; row++) {
@@ -344,7 +381,7 @@ mm1_status mm1_data_inspect_html_rows(const mm1_loader_options *options, const m
         mm1_buf_puts(out, "</div>\n<div class=\"row\">\n");
         for (int64_t start = 0, end; st == MM1_OK && start < batch->row_len[row]; start = end) {
             end = example_end(batch, row, start);
-            st = put_html_example(options, batch, row, start, end, out, err);
+            st = put_html_example(options, batch, row, start, end, &n_shown, out, err);
         }
         mm1_buf_puts(out, "</div>\n</section>\n");
     }

@@ -27,15 +27,15 @@ enum {
     MIN_ROOM = 3,         /* positions in which an example could still stand: <end>, a token, <end> */
 };
 
-/* One sample, read, tokenised, its pictures made into squares of image_px. */
+/* One sample, read, tokenised, its pictures made into tiles. */
 typedef struct sample {
     bool is_ready;
     mm1_status status;
     char *message; /* if status is not MM1_OK; NULL if memory was short */
     char *name;
     mm1_sequence sequence;
-    const mm1_image *squares; /* one for each image; `own`, or lent by the cache */
-    mm1_image *own;           /* [n_own] */
+    const mm1_image *tiles; /* of all images, in order; `own`, or lent by the cache */
+    mm1_image *own;         /* [n_own] */
     size_t n_own;
 } sample;
 
@@ -110,52 +110,61 @@ static int64_t views_of(const mm1_loader *l, size_t source)
                                                                                                 : 1;
 }
 
-static mm1_status fit(const mm1_loader *l, const mm1_image *image, mm1_image *square, mm1_error *err)
-{
-    const mm1_loader_image *to = &l->options.image;
-    if (to->fit == MM1_FIT_CROP && to->shorter_px > 0) {
-        return mm1_image_crop_square(image, (int32_t)to->shorter_px, (int32_t)to->image_px, to->filter, square, err);
-    }
-    return mm1_image_fit_square(image, (int32_t)to->image_px, to->fit, to->filter, NULL, square, err);
-}
-
-/* All of a picture that depends on nothing else: its square, or, if changes are still to be drawn, all its pixels. */
-static mm1_status load_picture(const mm1_loader *l, size_t source, const mm1_part *p, mm1_image *out, mm1_error *err)
+/* Decoded as large as is needed: with data.jpeg scaled that may be smaller than it is stored. */
+static mm1_status decode(const mm1_loader *l, size_t source, const mm1_part *p, const mm1_image_layout *layout,
+                         mm1_image *out, mm1_error *err)
 {
     const mm1_data_config *config = l->options.config;
+    if (config->jpeg != MM1_DATA_JPEG_SCALED) {
+        return mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, out, err);
+    }
+    int32_t width = 0, height = 0;
+    const double crop_min = mm1_data_crop_min(config, source);
+    mm1_image_decode_size(&l->options.images, layout, &width, &height);
+    width = (int32_t)ceil(width / crop_min); /* enough for any cut */
+    height = (int32_t)ceil(height / crop_min);
+    return mm1_image_decode_scaled(p->bytes, p->len, &mm1_image_limits_default, p->name, width, height, out, err);
+}
+
+/* All of a picture that depends on nothing else: its tiles, or, if changes are still to be drawn, all its pixels. */
+static mm1_status load_picture(const mm1_loader *l, size_t source, const mm1_part *p, const mm1_image_layout *layout,
+                               mm1_image *out, mm1_error *err)
+{
     mm1_image whole = {0};
     *out = (mm1_image){0};
-    mm1_status st = MM1_OK;
-    if (config->jpeg == MM1_DATA_JPEG_SCALED) {
-        const mm1_loader_image *to = &l->options.image;
-        const int64_t least = to->fit == MM1_FIT_CROP && to->shorter_px > 0 ? to->shorter_px : to->image_px;
-        const int32_t side = (int32_t)ceil((double)least / mm1_data_crop_min(config, source)); /* enough for any cut */
-        st = mm1_image_decode_scaled(p->bytes, p->len, &mm1_image_limits_default, p->name, side, side, &whole, err);
-    } else {
-        st = mm1_image_decode(p->bytes, p->len, &mm1_image_limits_default, p->name, &whole, err);
-    }
-    if (st == MM1_OK && mm1_data_changes_pictures(config, source)) {
+    mm1_status st = decode(l, source, p, layout, &whole, err);
+    if (st == MM1_OK && mm1_data_changes_pictures(l->options.config, source)) {
         *out = whole;
         return MM1_OK;
     }
-    st = st != MM1_OK ? st : fit(l, &whole, out, err);
+    st = st != MM1_OK ? st : mm1_image_tiles(&l->options.images, layout, &whole, out, err);
     mm1_image_deinit(&whole);
     return st;
 }
 
-/* The pictures of a document, in order; NULL on failure. */
-static mm1_status load_pictures(const mm1_loader *l, size_t source, const mm1_document *d, size_t n, mm1_image **out,
-                                mm1_error *err)
+/* Pictures that are kept for a sample: its tiles, or whole pictures. */
+static size_t n_kept(const mm1_loader *l, size_t source, const mm1_document *d, const mm1_sequence *q)
 {
+    return mm1_data_changes_pictures(l->options.config, source) ? mm1_document_n_images(d)
+                                                                : (size_t)mm1_sequence_n_tiles(q, 0, q->n_images);
+}
+
+/* The pictures of a document, in order; NULL on failure. */
+static mm1_status load_pictures(const mm1_loader *l, size_t source, const mm1_document *d, const mm1_sequence *q,
+                                mm1_image **out, mm1_error *err)
+{
+    const size_t n = n_kept(l, source, d, q);
     mm1_image *pictures = mm1_calloc(n, sizeof *pictures);
     mm1_status st = MM1_OK;
     *out = NULL;
     if (pictures == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu pictures", n);
     }
-    for (size_t i = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
+    for (size_t i = 0, image = 0, k = 0; st == MM1_OK && i < d->n_parts; i++) {
         if (d->parts[i].kind == MM1_PART_IMAGE) {
-            st = load_picture(l, source, &d->parts[i], &pictures[k++], err);
+            const mm1_image_layout *layout = &q->images[image++];
+            st = load_picture(l, source, &d->parts[i], layout, &pictures[k], err);
+            k += mm1_data_changes_pictures(l->options.config, source) ? 1 : (size_t)layout->n_tiles;
         }
     }
     if (st != MM1_OK) {
@@ -166,10 +175,11 @@ static mm1_status load_pictures(const mm1_loader *l, size_t source, const mm1_do
     return MM1_OK;
 }
 
-/* Squares of a document's pictures, n_views times each, changed at random: a function of the seed and of which part of
- * which sample it is.  Ordinals count over epochs, so that each epoch changes anew. */
-static mm1_status change_squares(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d,
-                                 const mm1_image *pictures, sample *s, mm1_error *err)
+/* Tiles of a document's pictures, n_views times each, changed at random: a function of the seed and of which part of
+ * which sample it is.  Ordinals count over epochs, so that each epoch changes anew.  A picture is one tile here
+ * (check_options()). */
+static mm1_status change_pictures(const mm1_loader *l, size_t source, int64_t ordinal, const mm1_document *d,
+                                  const mm1_image *pictures, sample *s, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     const mm1_data_source *config = &l->options.config->sources[source];
@@ -181,14 +191,14 @@ static mm1_status change_squares(const mm1_loader *l, size_t source, int64_t ord
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu pictures", n);
     }
     s->n_own = n;
-    s->squares = s->own;
+    s->tiles = s->own;
     for (size_t i = 0, k = 0, picture = 0; st == MM1_OK && i < d->n_parts; i++) {
         for (int64_t v = 0; st == MM1_OK && d->parts[i].kind == MM1_PART_IMAGE && v < n_views; v++) {
             mm1_image cut = {0};
             mm1_rng r = mm1_rng_make(l->options.seed, MM1_RNG_CROP,
                                      (uint64_t)source << 56 ^ (uint64_t)ordinal << 12 ^ (i + ((uint64_t)v << 52)));
             st = mm1_augment_cut(crop_min, &r, &pictures[picture], &cut, err);
-            st = st != MM1_OK ? st : fit(l, &cut, &s->own[k], err);
+            st = st != MM1_OK ? st : mm1_image_tiles(&l->options.images, &s->sequence.images[k], &cut, &s->own[k], err);
             mm1_image_deinit(&cut);
             if (st == MM1_OK) {
                 mm1_augment_square(config, &r, &s->own[k++]);
@@ -199,10 +209,10 @@ static mm1_status change_squares(const mm1_loader *l, size_t source, int64_t ord
     return st;
 }
 
-static mm1_status make_squares(const mm1_loader *l, size_t source, int64_t sample_index, int64_t ordinal,
-                               const mm1_document *d, sample *s, mm1_error *err)
+static mm1_status make_tiles(const mm1_loader *l, size_t source, int64_t sample_index, int64_t ordinal,
+                             const mm1_document *d, sample *s, mm1_error *err)
 {
-    const size_t n = mm1_document_n_images(d);
+    const size_t n = n_kept(l, source, d, &s->sequence);
     mm1_image *own = NULL; /* what the cache did not take */
     mm1_status st = MM1_OK;
     if (n == 0) {
@@ -210,21 +220,47 @@ static mm1_status make_squares(const mm1_loader *l, size_t source, int64_t sampl
     }
     const mm1_image *pictures = l->cache != NULL ? mm1_pixel_cache_get(l->cache, source, sample_index, n) : NULL;
     if (pictures == NULL) {
-        st = load_pictures(l, source, d, n, &own, err);
+        st = load_pictures(l, source, d, &s->sequence, &own, err);
         pictures = own;
         if (st == MM1_OK && l->cache != NULL && mm1_pixel_cache_put(l->cache, source, sample_index, own, n)) {
             own = NULL;
         }
     }
     if (st == MM1_OK && mm1_data_changes_pictures(l->options.config, source)) {
-        st = change_squares(l, source, ordinal, d, pictures, s, err);
+        st = change_pictures(l, source, ordinal, d, pictures, s, err);
         free_pictures(own, n);
     } else if (st == MM1_OK) {
-        s->squares = pictures;
+        s->tiles = pictures;
         s->own = own;
         s->n_own = own != NULL ? n : 0;
     }
     return st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "%s", d->name);
+}
+
+/* With the pictures of a source of kind images as often as there are views of them. */
+static mm1_status build_sequence(const mm1_loader *l, size_t source, const mm1_document *d, mm1_sequence *out,
+                                 mm1_error *err)
+{
+    const size_t n_views = (size_t)views_of(l, source);
+    mm1_document repeated = *d;
+    if (n_views == 1) {
+        return mm1_sequence_build(d, l->options.tokenizer, &l->options.images, true, out, err);
+    }
+    *out = (mm1_sequence){0};
+    repeated.parts = mm1_alloc(d->n_parts * n_views, sizeof *d->parts);
+    repeated.n_parts = 0;
+    if (repeated.parts == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the views of a picture");
+    }
+    for (size_t i = 0; i < d->n_parts; i++) {
+        const size_t n = d->parts[i].kind == MM1_PART_IMAGE ? n_views : 1;
+        for (size_t v = 0; v < n; v++) {
+            repeated.parts[repeated.n_parts++] = d->parts[i];
+        }
+    }
+    const mm1_status st = mm1_sequence_build(&repeated, l->options.tokenizer, &l->options.images, true, out, err);
+    mm1_free(repeated.parts);
+    return st;
 }
 
 /* Runs without the lock.  What went wrong is in the sample. */
@@ -235,12 +271,10 @@ static void sample_prepare(const mm1_loader *l, size_t source, int64_t ordinal, 
     const int64_t i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal);
     mm1_status st = mm1_reader_get(l->queues[source].reader, i, &d, &err);
     if (st == MM1_OK) {
-        st = mm1_sequence_build(&d, l->options.tokenizer, l->options.n_visual * views_of(l, source), true, &s->sequence,
-                                &err);
-        s->sequence.n_images *= views_of(l, source);
+        st = build_sequence(l, source, &d, &s->sequence, &err);
     }
     if (st == MM1_OK) {
-        st = make_squares(l, source, i, ordinal, &d, s, &err);
+        st = make_tiles(l, source, i, ordinal, &d, s, &err);
     }
     if (st == MM1_OK && d.name != NULL) {
         s->name = mm1_strdup(d.name);
@@ -395,19 +429,18 @@ static mm1_status emit(mm1_loader *l, mm1_batch *batch, int64_t row, size_t sour
                        const mm1_pack_piece *piece, mm1_error *err)
 {
     mm1_pack_stats *stats = &l->state.sources[source].stats;
-    mm1_pack_copy(&s->sequence, piece, &l->scratch);
+    mm1_pack_copy(&s->sequence, piece, l->options.images.n_tokens, &l->scratch);
     if (batch != NULL) {
         const int64_t first = batch->I;
-        const mm1_status st =
-            mm1_batch_add(batch, row, &l->scratch, l->options.n_visual, (int32_t)source, s->name, err);
+        const mm1_status st = mm1_batch_add(batch, row, &l->scratch, &l->options.images, (int32_t)source, s->name, err);
         if (st != MM1_OK) {
             return st;
         }
         hide_tokens(l, batch, row, source, piece);
         const int64_t R = batch->image_px;
-        for (int64_t i = 0; i < piece->n_images; i++) {
-            mm1_image_normalize(batch->pixels + (first + i) * 3 * R * R, &s->squares[piece->first_image + i],
-                                l->options.image.mean, l->options.image.std);
+        for (int64_t i = 0; i < piece->n_tiles; i++) {
+            mm1_image_normalize(batch->pixels + (first + i) * 3 * R * R, &s->tiles[piece->first_tile + i],
+                                l->options.images.mean, l->options.images.std);
         }
     }
     stats->examples++;
@@ -434,10 +467,8 @@ static mm1_status place_sample(mm1_loader *l, mm1_batch *batch, int64_t row, siz
     const mm1_data_config *config = l->options.config;
     mm1_source_state *at = &l->state.sources[source];
     const int64_t most = most_images(l, source);
-    const mm1_pack_limits limits = {.seq_len = config->seq_len,
-                                    .n_visual = l->options.n_visual,
-                                    .max_images = most,
-                                    .for_pictures = l->options.one_example};
+    const mm1_pack_limits limits = {
+        .seq_len = config->seq_len, .max_images = most, .for_pictures = l->options.one_example};
     for (;;) {
         if (at->offset >= s->sequence.len - 1) {
             return mm1_error_set(err, MM1_E_STATE,
@@ -553,6 +584,7 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
 {
     const mm1_loader_options *o = &l->options;
     const mm1_data_config *config = o->config;
+    const int64_t n_least = mm1_image_min_positions(&o->images);
     mm1_status st = mm1_data_config_check(config, err);
     if (st != MM1_OK) {
         return st;
@@ -584,14 +616,21 @@ static mm1_status check_options(const mm1_loader *l, mm1_error *err)
                                  "data.sources.%s: views of a picture are all the same; set crop_min, flip or jitter",
                                  s->name);
         }
-        if (o->n_visual < 1 || o->image.image_px < 1 || o->image.image_px > 1 << 14) {
+        if (o->images.n_tokens < 1 || o->images.tile_px < 1 || o->images.tile_px > 1 << 14) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s has pictures, but the model takes none", s->name);
         }
-        if (o->n_visual > config->seq_len - MIN_ROOM) {
+        if (mm1_data_changes_pictures(config, i) && o->images.mode != MM1_IMAGE_PLAIN) {
+            return mm1_error_set(
+                err, MM1_E_CONFIG,
+                "data.sources.%s: pictures in several tiles are not changed at random; leave crop_min, "
+                "flip and jitter out, or set model.image.mode to plain",
+                s->name);
+        }
+        if (n_least > config->seq_len - MIN_ROOM) {
             return mm1_error_set(err, MM1_E_CONFIG,
                                  "data.seq_len %" PRId64 " has no room for an image of %" PRId64
                                  " positions and a text",
-                                 config->seq_len, o->n_visual);
+                                 config->seq_len, n_least);
         }
     }
     if (o->start != NULL && (size_t)o->start->n_sources != config->n_sources) {
@@ -643,25 +682,22 @@ static mm1_status make_cache(mm1_loader *l, mm1_error *err)
 static mm1_status make_ring(mm1_loader *l, mm1_error *err)
 {
     const mm1_data_config *config = l->options.config;
-    const bool has_images = l->options.n_visual > 0;
-    const size_t T = (size_t)config->seq_len;
+    const mm1_image_spec *images = &l->options.images;
     l->n_ring = config->prefetch + 1; /* one is with the caller */
     l->ring = mm1_calloc((size_t)l->n_ring, sizeof *l->ring);
-    l->scratch.tokens = mm1_alloc(T, sizeof *l->scratch.tokens);
-    l->scratch.train = mm1_alloc(T, sizeof *l->scratch.train);
-    l->scratch.part = mm1_alloc(T, sizeof *l->scratch.part);
-    if (l->ring == NULL || l->scratch.tokens == NULL || l->scratch.train == NULL || l->scratch.part == NULL) {
+    if (l->ring == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "loader: no memory for %" PRId64 " batches", l->n_ring);
     }
-    mm1_status st = MM1_OK;
     int64_t most = 0; /* images of a row */
-    for (size_t i = 0; has_images && i < l->n_sources; i++) {
+    for (size_t i = 0; i < l->n_sources; i++) {
         const int64_t n = l->weights[i] > 0 ? images_of_row(l, i) : 0;
         most = n > most ? n : most;
     }
+    mm1_status st = mm1_sequence_init(&l->scratch, config->seq_len, most, err);
+    const int64_t max_tiles = l->rows * mm1_image_max_tiles_in(images, most, config->seq_len);
     for (int64_t i = 0; st == MM1_OK && i < l->n_ring; i++) {
-        st = mm1_batch_init(&l->ring[i].batch, l->rows, config->seq_len, l->rows * most,
-                            has_images ? l->options.image.image_px : 0, err);
+        st = mm1_batch_init(&l->ring[i].batch, l->rows, config->seq_len, max_tiles,
+                            images->n_tokens > 0 ? images->tile_px : 0, err);
     }
     return st;
 }

@@ -13,9 +13,9 @@
  * [(j * n_ranks + k) * rows, + rows): the ranks together take consecutive rows, and the state after batch j is the same
  * on all.
  *
- * With config->cache_mb, pictures are kept decoded for later epochs (pixel_cache.h): as squares, or, if
- * they are to be cut or changed at random (augment.h), whole, as the decoder gave them, because every epoch changes
- * them anew.  A batch is the same whether its pictures were kept or not.
+ * With config->cache_mb, pictures are kept decoded for later epochs (pixel_cache.h): as tiles, or, if they are to be
+ * cut or changed at random (augment.h), whole, as the decoder gave them, because every epoch changes them anew.  A
+ * batch is the same whether its pictures were kept or not.
  *
  * Bad samples are skipped, counted and logged by name; over config->bad_share_max of those seen (after 100), and when a
  * source has none that can be used, the stream ends with an error.
@@ -32,20 +32,11 @@
 
 typedef struct mm1_loader mm1_loader; /* opaque */
 
-/* How a picture becomes pixels [3, image_px, image_px]. */
-typedef struct mm1_loader_image {
-    int64_t image_px;   /* R */
-    int64_t shorter_px; /* MM1_FIT_CROP: of the picture before the cut; 0: R */
-    float mean[3], std[3];
-    mm1_image_fit fit;
-    mm1_image_filter filter;
-} mm1_loader_image;
-
 typedef struct mm1_loader_options {
     const mm1_data_config *config;  /* borrowed until destroy */
     const mm1_tokenizer *tokenizer; /* borrowed until destroy; NULL: texts are left out */
-    mm1_loader_image image;
-    int64_t n_visual; /* slots of an image; 0 for a model without pictures: then only text sources may have a weight */
+    mm1_image_spec
+        images;       /* how the model reads pictures; n_tokens 0: not at all, only text sources may have a weight */
     bool one_example; /* for encoders: a row is one example with one picture, whether or not a text is learned */
     int64_t n_views;  /* pictures of sources of kind images stand in their row so often, each changed anew; 0: once */
     uint64_t seed;

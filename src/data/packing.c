@@ -8,10 +8,10 @@
 /* A text is not begun in a row that has less than this left, but for a row shorter than it. */
 enum { MIN_TEXT_PIECE = 64 };
 
-/* Position i of the sequence without its <bos>. */
-static int32_t token_at(const mm1_sequence *s, int64_t i)
+/* Position i of the sequence without its <bos> belongs to an image. */
+static bool is_image_at(const mm1_sequence *s, int64_t i)
 {
-    return s->tokens[mm1_sequence_lead(s) + i];
+    return s->visual[mm1_sequence_lead(s) + i] != MM1_VISUAL_NONE;
 }
 
 static int32_t part_at(const mm1_sequence *s, int64_t i)
@@ -37,7 +37,7 @@ static void cut(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequ
     int64_t at = p->begin, behind_text = p->begin, n_images = 0;
     while (at < n_body) {
         const int64_t end = part_end(s, at, most < n_body ? most + 1 : n_body);
-        if (token_at(s, at) == MM1_IMAGE_SLOT) {
+        if (is_image_at(s, at)) {
             if (n_images + 1 > limits->max_images || end > most) {
                 break;
             }
@@ -100,13 +100,13 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
     }
     p.len = lead + p.end - p.begin;
     if (s->n_images > 0) {
-        int64_t before = 0, inside = 0;
         for (int64_t i = 0; i < p.end; i++) {
-            before += i < p.begin && token_at(s, i) == MM1_IMAGE_SLOT;
-            inside += i >= p.begin && token_at(s, i) == MM1_IMAGE_SLOT;
+            const bool begins = is_image_at(s, i) && (i == 0 || part_at(s, i) != part_at(s, i - 1));
+            p.first_image += begins && i < p.begin;
+            p.n_images += begins && i >= p.begin;
         }
-        p.first_image = before / limits->n_visual;
-        p.n_images = inside / limits->n_visual;
+        p.first_tile = mm1_sequence_n_tiles(s, 0, p.first_image);
+        p.n_tiles = mm1_sequence_n_tiles(s, p.first_image, p.n_images);
     }
     if (limits->for_pictures ? p.n_images == 0 : !has_target(s, &p)) {
         p.verdict = MM1_PACK_DROP_NO_TARGET;
@@ -116,18 +116,26 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
     return p;
 }
 
-void mm1_pack_copy(const mm1_sequence *s, const mm1_pack_piece *piece, mm1_sequence *out)
+void mm1_pack_copy(const mm1_sequence *s, const mm1_pack_piece *piece, int64_t n_tokens, mm1_sequence *out)
 {
     const size_t n = (size_t)(piece->end - piece->begin), lead = (size_t)mm1_sequence_lead(s);
     const size_t from = lead + (size_t)piece->begin;
     if (lead > 0) {
         out->tokens[0] = s->tokens[0];
+        out->visual[0] = MM1_VISUAL_NONE;
         out->train[0] = 0;
         out->part[0] = -1;
     }
     memcpy(out->tokens + lead, s->tokens + from, n * sizeof *out->tokens);
     memcpy(out->train + lead, s->train + from, n * sizeof *out->train);
     memcpy(out->part + lead, s->part + from, n * sizeof *out->part);
+    for (size_t i = 0; i < n; i++) {
+        const int32_t v = s->visual[from + i];
+        out->visual[lead + i] = v >= 0 ? (int32_t)(v - piece->first_tile * n_tokens) : v;
+    }
+    if (piece->n_images > 0) {
+        memcpy(out->images, s->images + piece->first_image, (size_t)piece->n_images * sizeof *out->images);
+    }
     if (piece->begin > 0 && n > 0) {
         out->train[lead] = 0;
     }

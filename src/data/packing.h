@@ -68,7 +68,6 @@ void mm1_data_stats_describe(const mm1_data_state *state, const mm1_data_config 
 
 typedef struct mm1_pack_limits {
     int64_t seq_len;    /* T */
-    int64_t n_visual;   /* slots of an image */
     int64_t max_images; /* of an example: the smaller of what the row and the source allow */
     bool for_pictures;  /* a piece is taken if it has a picture, not if something in it is learned */
 } mm1_pack_limits;
@@ -89,6 +88,8 @@ typedef struct mm1_pack_piece {
     int64_t len;         /* positions of the example: its own <bos> and [begin, end) */
     int64_t first_image; /* of the document's images, the first in the piece */
     int64_t n_images;
+    int64_t first_tile; /* of the document's tiles, the first of first_image */
+    int64_t n_tiles;
 } mm1_pack_piece;
 
 /* The next piece of `s` (built complete) from `offset` on, for a row with room for `room` positions and `room_images`
@@ -96,7 +97,8 @@ typedef struct mm1_pack_piece {
 mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *s, int64_t offset, int64_t room,
                              int64_t room_images);
 
-/* Writes the piece as a sequence of its own into `out`, whose arrays have room for piece->len positions. */
-void mm1_pack_copy(const mm1_sequence *s, const mm1_pack_piece *piece, mm1_sequence *out);
+/* Writes the piece as a sequence of its own into `out`, whose arrays have room for piece->len positions and
+ * piece->n_images images.  n_tokens: visual tokens of a tile. */
+void mm1_pack_copy(const mm1_sequence *s, const mm1_pack_piece *piece, int64_t n_tokens, mm1_sequence *out);
 
 #endif

@@ -119,16 +119,17 @@ mm1_status mm1_embedder_pictures(mm1_embedder *e, const float *pixels, int64_t n
     return st != MM1_OK ? st : encode(e, pixels, n, true, unit, err);
 }
 
-/* The ids that training gave the tower for this text: those of its sequence without the first <end>. */
+/* The ids that training gave the tower for this text: those of its sequence without the <bos>. */
 static mm1_status add_text(mm1_embedder *e, const char *text, mm1_error *err)
 {
     const mm1_model *m = e->model;
     mm1_part part = {.kind = MM1_PART_TEXT, .bytes = (char *)(uintptr_t)text, .len = strlen(text), .train = true};
     const mm1_document d = {.parts = &part, .n_parts = 1}; /* borrows the text */
     mm1_sequence q = {0};
-    const mm1_status st = mm1_sequence_build(&d, m->tokenizer, 1, true, &q, err);
+    const mm1_status st = mm1_sequence_build(&d, m->tokenizer, &m->images, true, &q, err);
     if (st == MM1_OK) {
-        mm1_texts_add(&e->texts, q.tokens + 1, q.len - 1, q.tokens[0], m->config.text.max_positions);
+        const int64_t lead = mm1_sequence_lead(&q);
+        mm1_texts_add(&e->texts, q.tokens + lead, q.len - lead, q.tokens[q.len - 1], m->config.text.max_positions);
     }
     mm1_sequence_deinit(&q);
     return st;

@@ -159,13 +159,15 @@ typedef struct decode_job {
 static void decode_pictures(void *ctx, int64_t begin, int64_t end)
 {
     decode_job *job = ctx;
-    const int64_t R = job->p->model->config.vision.image_size;
+    const mm1_image_spec images = mm1_image_one_tile(&job->p->model->images);
+    const int64_t R = images.tile_px;
     for (int64_t i = begin; i < end; i++) {
         mm1_image image = {0};
+        mm1_image_layout layout;
         mm1_error err = {0};
         mm1_status st = mm1_idx_image(&job->s->images, job->s->index[job->first + i], &image, &err);
-        st =
-            st != MM1_OK ? st : mm1_image_fit_pixels(&job->p->model->config, &image, job->pixels + i * 3 * R * R, &err);
+        st = st != MM1_OK ? st : mm1_image_layout_make(&images, image.width, image.height, &layout, &err);
+        st = st != MM1_OK ? st : mm1_image_fit_pixels(&images, &layout, &image, job->pixels + i * 3 * R * R, &err);
         mm1_image_deinit(&image);
         if (st != MM1_OK) {
 #pragma omp critical

@@ -86,10 +86,12 @@ static mm1_status read_items(mm1_heldout *h, mm1_error *err)
     return st;
 }
 
+/* Pictures [first, ...) of a block, each from its own place in the pixels on. */
 typedef struct decode_job {
     const mm1_heldout *h;
     float *pixels;
     int64_t first;
+    int64_t *tile; /* of each picture, its first */
     mm1_status status;
     mm1_error err;
 } decode_job;
@@ -97,12 +99,13 @@ typedef struct decode_job {
 static void decode_items(void *ctx, int64_t begin, int64_t end)
 {
     decode_job *job = ctx;
-    const int64_t R = job->h->model->config.vision.image_size;
+    const mm1_image_spec *images = &job->h->images;
     for (int64_t i = begin; i < end; i++) {
         const mm1_heldout_item *item = &job->h->items[job->first + i];
+        float *pixels = job->pixels + job->tile[i] * 3 * images->tile_px * images->tile_px;
         mm1_error err = {0};
-        const mm1_status st = mm1_image_to_pixels(&job->h->model->config, item->picture, item->picture_len,
-                                                  item->document.name, job->pixels + i * 3 * R * R, &err);
+        const mm1_status st = mm1_image_to_pixels(images, &item->layout, item->picture, item->picture_len,
+                                                  item->document.name, pixels, &err);
         if (st != MM1_OK) {
 #pragma omp critical
             {
@@ -113,21 +116,43 @@ static void decode_items(void *ctx, int64_t begin, int64_t end)
     }
 }
 
+/* The layout of every picture; *n_tiles: of all. */
+static mm1_status lay_out_pictures(mm1_heldout *h, int64_t *n_tiles, mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    *n_tiles = 0;
+    for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
+        mm1_heldout_item *item = &h->items[i];
+        st = mm1_image_layout_read(&h->images, item->picture, item->picture_len, item->document.name, &item->layout,
+                                   err);
+        *n_tiles += item->layout.n_tiles;
+    }
+    return st;
+}
+
 static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
 {
-    enum { AT_ONCE = 64 };
+    enum { AT_ONCE = 64 }; /* tiles, or the tiles of one picture if they are more */
     const mm1_model_config *c = &h->model->config;
-    const int64_t R = c->vision.image_size;
-    const int64_t size = h->embedder != NULL ? c->joint.dim : mm1_model_n_visual(h->model) * c->decoder.width;
-    mm1_status st = MM1_OK;
-    float *pixels = mm1_alloc((size_t)(AT_ONCE * 3 * R * R), sizeof *pixels);
-    h->features = mm1_alloc((size_t)(h->n * size), sizeof *h->features);
-    if (pixels == NULL || h->features == NULL) {
+    const mm1_image_spec *images = &h->images;
+    const int64_t R = images->tile_px;
+    const int64_t size = h->embedder != NULL ? c->joint.dim : images->n_tokens * c->decoder.width; /* of a tile */
+    const int64_t most = mm1_image_max_tiles(images) > AT_ONCE ? mm1_image_max_tiles(images) : AT_ONCE;
+    int64_t n_all = 0, tile[AT_ONCE];
+    mm1_status st = lay_out_pictures(h, &n_all, err);
+    float *pixels = mm1_alloc((size_t)(most * 3 * R * R), sizeof *pixels);
+    h->features = mm1_alloc((size_t)(n_all * size), sizeof *h->features);
+    if (st == MM1_OK && (pixels == NULL || h->features == NULL)) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the features of %lld pictures", (long long)h->n);
     }
-    for (int64_t i = 0; st == MM1_OK && i < h->n; i += AT_ONCE) {
-        const int64_t n = h->n - i < AT_ONCE ? h->n - i : AT_ONCE;
-        decode_job job = {.h = h, .pixels = pixels, .first = i};
+    float *features = h->features;
+    for (int64_t i = 0, n = 0; st == MM1_OK && i < h->n; i += n) {
+        int64_t n_tiles = 0;
+        for (n = 0; i + n < h->n && n < AT_ONCE && n_tiles + h->items[i + n].layout.n_tiles <= most; n++) {
+            tile[n] = n_tiles;
+            n_tiles += h->items[i + n].layout.n_tiles;
+        }
+        decode_job job = {.h = h, .pixels = pixels, .first = i, .tile = tile};
         mm1_parallel_each(n, decode_items, &job);
         if (job.status != MM1_OK) {
             st = job.status;
@@ -136,10 +161,11 @@ static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
             }
             break;
         }
-        st = h->embedder != NULL ? mm1_embedder_pictures(h->embedder, pixels, n, h->features + i * size, err)
-                                 : mm1_scorer_encode(h->scorer, pixels, n, h->features + i * size, err);
+        st = h->embedder != NULL ? mm1_embedder_pictures(h->embedder, pixels, n_tiles, features, err)
+                                 : mm1_scorer_encode(h->scorer, pixels, n_tiles, features, err);
         for (int64_t j = i; j < i + n; j++) {
-            h->items[j].features = h->features + j * size;
+            h->items[j].features = features;
+            features += h->items[j].layout.n_tiles * size;
         }
         mm1__heldout_progress(h->options, "pictures", i + n, h->n);
     }
@@ -188,8 +214,8 @@ mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_
 {
     enum { ROW_LEN = 1024 };
     mm1_eval_options own = *options;
-    mm1_heldout h = {.model = m, .options = &own};
     const bool *tasks = own.tasks, compares = m->config.kind == MM1_MODEL_CLIP;
+    mm1_heldout h = {.model = m, .options = &own, .images = compares ? mm1_image_one_tile(&m->images) : m->images};
     mm1_eval_results_init(results);
     mm1_status st = settle_tasks(&m->config, own.tasks, err);
     st = st != MM1_OK ? st : mm1_eval_results_add_seed(results, options->seed, err);

@@ -15,8 +15,9 @@ typedef struct mm1_heldout_item {
     const char *caption;   /* in the document */
     const char *picture;   /* encoded bytes, in the document */
     size_t picture_len;
-    char source[48];               /* from the key: "emoji-000123" is of "emoji" */
-    const float *features;         /* [k, C] visual tokens; kind clip: [D] in the joint space */
+    char source[48]; /* from the key: "emoji-000123" is of "emoji" */
+    mm1_image_layout layout;
+    const float *features;         /* [layout.n_tiles, k, C] visual tokens; kind clip: [D] in the joint space */
     double nll[MM1_PICTURE_COUNT]; /* nats over the caption's tokens */
     int64_t n_tokens;
     int64_t choices[MM1_N_CHOICES]; /* items whose captions were offered */
@@ -31,7 +32,8 @@ typedef struct mm1_heldout {
     const mm1_eval_options *options;
     mm1_heldout_item *items;
     int64_t n;
-    float *features;        /* [n, k, C] or [n, D] */
+    mm1_image_spec images;  /* how pictures are shown: kind clip: as one tile */
+    float *features;        /* of all items */
     mm1_scorer *scorer;     /* of a model that writes, else NULL */
     mm1_embedder *embedder; /* of kind clip, else NULL */
 } mm1_heldout;

@@ -43,18 +43,23 @@ static mm1_status list_flush(score_list *l, mm1_error *err)
     return st;
 }
 
-/* Scores `caption` after the picture with these features (NULL: after nothing). */
-static mm1_status list_add(score_list *l, const char *caption, const float *features, double *sum, int64_t *count,
-                           mm1_error *err)
+/* Scores `caption` after the picture of this item (NULL: after nothing). */
+static mm1_status list_add(score_list *l, const char *caption, const mm1_heldout_item *picture, double *sum,
+                           int64_t *count, mm1_error *err)
 {
     const mm1_model *m = l->h->model;
     mm1_part parts[2] = {{.kind = MM1_PART_IMAGE}, {.kind = MM1_PART_TEXT, .train = true}};
-    /* The document borrows the caption and has no picture bytes: its visual tokens are given. */
+    /* The document borrows caption and picture.  Of the picture only the header may be read: its visual tokens are
+     * given. */
+    if (picture != NULL) {
+        parts[0].bytes = (char *)(uintptr_t)picture->picture;
+        parts[0].len = picture->picture_len;
+    }
     parts[1].bytes = (char *)(uintptr_t)caption;
     parts[1].len = strlen(caption);
-    const mm1_document d = {.parts = features != NULL ? parts : parts + 1, .n_parts = features != NULL ? 2 : 1};
+    const mm1_document d = {.parts = picture != NULL ? parts : parts + 1, .n_parts = picture != NULL ? 2 : 1};
     mm1_sequence *q = &l->sequences[l->n];
-    mm1_status st = mm1_sequence_build(&d, m->tokenizer, mm1_model_n_visual(m), true, q, err);
+    mm1_status st = mm1_sequence_build(&d, m->tokenizer, &m->images, true, q, err);
     float *nll = st == MM1_OK ? mm1_alloc((size_t)q->len, sizeof *nll) : NULL;
     if (st == MM1_OK && nll == NULL) {
         mm1_sequence_deinit(q);
@@ -63,7 +68,7 @@ static mm1_status list_add(score_list *l, const char *caption, const float *feat
     if (st != MM1_OK) {
         return st;
     }
-    l->features[l->n] = features;
+    l->features[l->n] = picture != NULL ? picture->features : NULL;
     l->items[l->n] = (mm1_score_item){.sequence = q, .features = &l->features[l->n], .nll = nll};
     l->sums[l->n] = sum;
     l->counts[l->n] = count;
@@ -112,8 +117,8 @@ mm1_status mm1__heldout_captions(mm1_heldout *h, mm1_eval_results *r, mm1_error 
     l->h = h;
     for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
         mm1_heldout_item *item = &h->items[i];
-        const float *other = h->items[stranger(h, i)].features;
-        st = list_add(l, item->caption, item->features, &item->nll[MM1_PICTURE_TRUE], &item->n_tokens, err);
+        const mm1_heldout_item *other = &h->items[stranger(h, i)];
+        st = list_add(l, item->caption, item, &item->nll[MM1_PICTURE_TRUE], &item->n_tokens, err);
         st = st != MM1_OK ? st : list_add(l, item->caption, other, &item->nll[MM1_PICTURE_SHUFFLED], NULL, err);
         st = st != MM1_OK ? st : list_add(l, item->caption, NULL, &item->nll[MM1_PICTURE_NONE], NULL, err);
         st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
@@ -172,7 +177,7 @@ static mm1_status choose(mm1_heldout *h, bool same_source, mm1_interval *share, 
     for (int64_t i = 0; st == MM1_OK && i < h->n; i++) {
         mm1_heldout_offer *o = &offers[i];
         for (int c = 0; st == MM1_OK && o->made && c < MM1_N_CHOICES; c++) {
-            st = list_add(l, h->items[o->choices[c]].caption, h->items[i].features, &o->scores[c], NULL, err);
+            st = list_add(l, h->items[o->choices[c]].caption, &h->items[i], &o->scores[c], NULL, err);
         }
         st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
         mm1__heldout_progress(h->options, same_source ? "choice10, same source" : "choice10", i + 1, h->n);
@@ -215,7 +220,7 @@ static mm1_status score_text(mm1_heldout *h, const mm1_document *d, double *bits
 {
     const int64_t row = mm1_scorer_row_len(h->scorer);
     mm1_sequence q = {0};
-    mm1_status st = mm1_sequence_build(d, h->model->tokenizer, mm1_model_n_visual(h->model), true, &q, err);
+    mm1_status st = mm1_sequence_build(d, h->model->tokenizer, &h->model->images, true, &q, err);
     float *nll = st == MM1_OK ? mm1_alloc((size_t)row, sizeof *nll) : NULL;
     if (st == MM1_OK && nll == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score a text");
@@ -225,6 +230,7 @@ static mm1_status score_text(mm1_heldout *h, const mm1_document *d, double *bits
         /* Each window begins with the token before its first one: <end>, or the last of the window before. */
         mm1_sequence window = {.len = q.len - begin < row ? q.len - begin : row,
                                .tokens = q.tokens + begin,
+                               .visual = q.visual + begin,
                                .train = q.train + begin,
                                .part = q.part + begin};
         const mm1_score_item item = {.sequence = &window, .nll = nll};

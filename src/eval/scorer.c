@@ -4,7 +4,7 @@
 #include "base/alloc.h"
 #include <string.h>
 
-enum { ROWS = 4, IMAGES_AT_ONCE = 16 };
+enum { ROWS = 4, TILES_AT_ONCE = 16 };
 
 struct mm1_scorer {
     mm1_model *model;
@@ -13,8 +13,8 @@ struct mm1_scorer {
     mm1_tape tape;
     mm1_batch batch;
     float *nll;    /* [ROWS, row_len] */
-    float *visual; /* visual tokens of the batch, [max_images * k, C] */
-    int64_t max_images;
+    float *visual; /* visual tensor of the batch, room for max_tiles */
+    int64_t max_tiles;
     /* Where each packed item came from and begins. */
     struct {
         const mm1_score_item *item;
@@ -24,7 +24,7 @@ struct mm1_scorer {
 };
 
 /* Arena of a forward pass without recording, by a dry run at the largest size. */
-static mm1_status plan(mm1_model *m, int64_t row_len, int64_t max_images, size_t *bytes, mm1_error *err)
+static mm1_status plan(mm1_model *m, int64_t row_len, int64_t max_tiles, size_t *bytes, mm1_error *err)
 {
     mm1_arena dry;
     mm1_tape t;
@@ -35,14 +35,14 @@ static mm1_status plan(mm1_model *m, int64_t row_len, int64_t max_images, size_t
     }
     st = mm1_tape_init(&t, &dry, err);
     if (st == MM1_OK) {
-        if (max_images > 0) {
-            (void)mm1_model_visual(m, &t, NULL, IMAGES_AT_ONCE);
+        if (max_tiles > 0) {
+            (void)mm1_model_visual(m, &t, NULL, TILES_AT_ONCE);
         }
         const size_t for_images = dry.peak;
         mm1_tape_reset(&t, 0);
         mm1_decoder_input in = {.B = ROWS, .T = row_len};
-        if (max_images > 0) {
-            in.visual = mm1_tensor_borrow(&t, NULL, 2, (int64_t[]){max_images * mm1_model_n_visual(m), C});
+        if (max_tiles > 0) {
+            in.visual = mm1_tensor_borrow(&t, NULL, 2, (int64_t[]){mm1_batch_visual_row(&m->images, max_tiles), C});
         }
         mm1_tensor *h = mm1_decoder_forward(&m->decoder, &t, &in, NULL);
         (void)mm1_op_xent(&t, h, m->decoder.head, NULL, NULL, 1.0f, 0.0f);
@@ -56,7 +56,7 @@ static mm1_status plan(mm1_model *m, int64_t row_len, int64_t max_images, size_t
 
 mm1_status mm1_scorer_create(mm1_model *m, int64_t row_len, mm1_scorer **out, mm1_error *err)
 {
-    const int64_t k = mm1_model_n_visual(m), C = m->config.decoder.width;
+    const int64_t C = m->config.decoder.width;
     size_t bytes = 0;
     *out = NULL;
     if (!mm1_model_config_has_decoder(&m->config)) {
@@ -71,15 +71,15 @@ mm1_status mm1_scorer_create(mm1_model *m, int64_t row_len, mm1_scorer **out, mm
     }
     s->model = m;
     s->row_len = row_len;
-    s->max_images = k > 0 ? ROWS * (row_len / k + 1) : 0;
-    mm1_status st = plan(m, row_len, s->max_images, &bytes, err);
+    s->max_tiles = ROWS * mm1_image_max_tiles_in(&m->images, INT32_MAX, row_len);
+    mm1_status st = plan(m, row_len, s->max_tiles, &bytes, err);
     st = st != MM1_OK ? st : mm1_arena_init(&s->arena, bytes, err);
     st = st != MM1_OK ? st : mm1_tape_init(&s->tape, &s->arena, err);
     /* The batch takes its visual tokens ready made: it needs no pixels. */
-    st = st != MM1_OK ? st : mm1_batch_init(&s->batch, ROWS, row_len, s->max_images, 1, err);
+    st = st != MM1_OK ? st : mm1_batch_init(&s->batch, ROWS, row_len, s->max_tiles, 1, err);
     if (st == MM1_OK) {
         s->nll = mm1_calloc((size_t)(ROWS * row_len), sizeof *s->nll);
-        s->visual = mm1_calloc((size_t)(s->max_images * k * C), sizeof *s->visual);
+        s->visual = mm1_calloc((size_t)(mm1_batch_visual_row(&m->images, s->max_tiles) * C), sizeof *s->visual);
         s->packed = mm1_calloc((size_t)(ROWS * row_len), sizeof *s->packed);
         if (s->nll == NULL || s->visual == NULL || s->packed == NULL) {
             st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score rows of %lld", (long long)row_len);
@@ -115,8 +115,8 @@ mm1_status mm1_scorer_encode(mm1_scorer *s, const float *pixels, int64_t n, floa
 {
     const mm1_model *m = s->model;
     const int64_t R = m->config.vision.image_size, size = mm1_model_n_visual(m) * m->config.decoder.width;
-    for (int64_t i = 0; i < n; i += IMAGES_AT_ONCE) {
-        const int64_t count = n - i < IMAGES_AT_ONCE ? n - i : IMAGES_AT_ONCE;
+    for (int64_t i = 0; i < n; i += TILES_AT_ONCE) {
+        const int64_t count = n - i < TILES_AT_ONCE ? n - i : TILES_AT_ONCE;
         mm1_tape_reset(&s->tape, 0);
         const mm1_tensor *v = mm1_model_visual(m, &s->tape, pixels + i * 3 * R * R, count);
         const mm1_status st = mm1_tape_status(&s->tape, err);
@@ -140,8 +140,8 @@ static mm1_status flush(mm1_scorer *s, mm1_error *err)
     mm1_tape_reset(t, 0);
     mm1_decoder_input in = {.B = b->B, .T = b->T, .token = b->token, .position = b->position, .lo = b->lo, .hi = b->hi};
     if (b->I > 0) {
-        in.visual =
-            mm1_tensor_borrow(t, s->visual, 2, (int64_t[]){b->I * mm1_model_n_visual(m), m->config.decoder.width});
+        in.visual = mm1_tensor_borrow(t, s->visual, 2,
+                                      (int64_t[]){mm1_batch_visual_row(&m->images, b->I), m->config.decoder.width});
         in.visual_row = b->visual;
     }
     mm1_tensor *h = mm1_decoder_forward(&m->decoder, t, &in, NULL);
@@ -164,11 +164,13 @@ static mm1_status flush(mm1_scorer *s, mm1_error *err)
 
 mm1_status mm1_scorer_run(mm1_scorer *s, const mm1_score_item *items, int64_t n, mm1_error *err)
 {
-    const int64_t k = mm1_model_n_visual(s->model), size = k * s->model->config.decoder.width;
+    const mm1_image_spec *images = &s->model->images;
+    const int64_t C = s->model->config.decoder.width;
     mm1_batch *b = &s->batch;
     mm1_status st = MM1_OK;
     int64_t row = 0;
     mm1_batch_clear(b);
+    mm1_model_visual_begin(s->model, s->visual);
     s->n_packed = 0;
     for (int64_t i = 0; st == MM1_OK && i < n; i++) {
         const mm1_sequence *q = items[i].sequence;
@@ -176,7 +178,8 @@ mm1_status mm1_scorer_run(mm1_scorer *s, const mm1_score_item *items, int64_t n,
             return mm1_error_set(err, MM1_E_LIMIT, "a sequence of %lld positions cannot be scored in rows of %lld",
                                  (long long)q->len, (long long)s->row_len);
         }
-        while (row < b->B && (b->row_len[row] + q->len > b->T || b->I + q->n_images > s->max_images)) {
+        const int64_t n_tiles = mm1_sequence_n_tiles(q, 0, q->n_images);
+        while (row < b->B && (b->row_len[row] + q->len > b->T || b->I + n_tiles > s->max_tiles)) {
             row++;
         }
         if (row == b->B) {
@@ -186,10 +189,13 @@ mm1_status mm1_scorer_run(mm1_scorer *s, const mm1_score_item *items, int64_t n,
                 break;
             }
         }
-        const int64_t at = row * b->T + b->row_len[row], first = b->I;
-        st = mm1_batch_add(b, row, q, k, 0, "item", err);
+        const int64_t at = row * b->T + b->row_len[row];
+        int64_t tile = b->I;
+        st = mm1_batch_add(b, row, q, images, 0, "item", err);
         for (int64_t j = 0; st == MM1_OK && j < q->n_images; j++) {
-            memcpy(s->visual + (first + j) * size, items[i].features[j], (size_t)size * sizeof *s->visual);
+            memcpy(s->visual + mm1_batch_visual_row(images, tile) * C, items[i].features[j],
+                   (size_t)(q->images[j].n_tiles * images->n_tokens * C) * sizeof *s->visual);
+            tile += q->images[j].n_tiles;
         }
         s->packed[s->n_packed].item = &items[i];
         s->packed[s->n_packed++].at = at;

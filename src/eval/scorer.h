@@ -13,14 +13,14 @@ typedef struct mm1_scorer mm1_scorer;
 MM1_NODISCARD mm1_status mm1_scorer_create(mm1_model *m, int64_t row_len, mm1_scorer **out, mm1_error *err);
 void mm1_scorer_destroy(mm1_scorer *s);
 
-/* Encodes pictures into visual tokens; features [n, k, C], freed by the caller with mm1_free(). */
+/* Encodes n tiles of pictures, pixels [n, 3, R, R], into visual tokens features [n, k, C]. */
 MM1_NODISCARD mm1_status mm1_scorer_encode(mm1_scorer *s, const float *pixels, int64_t n, float *features,
                                            mm1_error *err);
 
 /* What is to be scored: a sequence, and where the visual tokens of each of its images are. */
 typedef struct mm1_score_item {
     const mm1_sequence *sequence; /* borrowed */
-    const float *const *features; /* [sequence->n_images] each [k, C]; borrowed */
+    const float *const *features; /* [sequence->n_images] each [n_tiles, k, C]; borrowed */
     float *nll; /* [sequence->len] out: -log p of token t given what is before it; 0 where t is not trained */
 } mm1_score_item;
 

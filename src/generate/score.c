@@ -127,7 +127,7 @@ mm1_status mm1_score_tokens(mm1_session *s, const int32_t *tokens, int64_t n, bo
                             mm1_error *err)
 {
     const int64_t V = mm1_session_model(s)->config.decoder.vocab_size;
-    mm1_sequence q = {.len = n};
+    mm1_sequence q;
     *out = (mm1_score){0};
     if (n < 1) {
         return mm1_error_set(err, MM1_E_ARG, "a list of no tokens cannot be scored");
@@ -137,13 +137,8 @@ mm1_status mm1_score_tokens(mm1_session *s, const int32_t *tokens, int64_t n, bo
             return mm1_error_set(err, MM1_E_ARG, "token %" PRId64 " is %d, not in 0 .. %" PRId64, i, tokens[i], V - 1);
         }
     }
-    q.tokens = mm1_alloc((size_t)n, sizeof *q.tokens);
-    q.train = mm1_calloc((size_t)n, sizeof *q.train);
-    q.part = mm1_calloc((size_t)n, sizeof *q.part);
-    mm1_status st = MM1_OK;
-    if (q.tokens == NULL || q.train == NULL || q.part == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for %" PRId64 " tokens", n);
-    } else {
+    mm1_status st = mm1_sequence_init(&q, n, 0, err);
+    if (st == MM1_OK) {
         memcpy(q.tokens, tokens, (size_t)n * sizeof *q.tokens);
         st = score_sequence(s, NULL, &q, with_logits, out, err);
     }

@@ -160,6 +160,15 @@ size_t mm1_session_bytes(const mm1_session *s)
 
 /* ---- reading ---- */
 
+static int64_t n_image_positions(const mm1_sequence *q)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < q->n_images; i++) {
+        n += q->images[i].n_positions;
+    }
+    return n;
+}
+
 mm1_status mm1__session_sequence(const mm1_session *s, const mm1_document *d, bool complete, mm1_sequence *out,
                                  mm1_error *err)
 {
@@ -175,43 +184,47 @@ mm1_status mm1__session_sequence(const mm1_session *s, const mm1_document *d, bo
                              "%s: %" PRId64 " images are more than the %" PRId64 " that this model takes", name_of(d),
                              n_images, max_images);
     }
-    mm1_status st = mm1_sequence_build(d, m->tokenizer, mm1_model_n_visual(m), complete, out, err);
+    mm1_status st = mm1_sequence_build(d, m->tokenizer, &m->images, complete, out, err);
     if (st == MM1_OK && out->len > s->n_max) {
         st = mm1_error_set(err, MM1_E_LIMIT,
                            "%s: %" PRId64 " positions (%" PRId64 " of them for %" PRId64
                            " images) do not fit in a context of %" PRId64 "; make it shorter",
-                           name_of(d), out->len, n_images * mm1_model_n_visual(m), n_images, s->n_max);
+                           name_of(d), out->len, n_image_positions(out), n_images, s->n_max);
         mm1_sequence_deinit(out);
     }
     return st;
 }
 
-/* visual [I k, C]: the visual tokens of all images of d, encoded one by one. */
-static mm1_status encode_images(mm1_session *s, const mm1_document *d, mm1_batch *b, float *visual, mm1_error *err)
+/* visual [n_visual_rows, C]: the newline and the visual tokens of all images of d, tile by tile. */
+static mm1_status encode_images(mm1_session *s, const mm1_document *d, const mm1_sequence *q, mm1_batch *b,
+                                float *visual, mm1_error *err)
 {
     const mm1_model *m = s->model;
-    const int64_t R = b->image_px, n = mm1_model_n_visual(m) * m->config.decoder.width;
-    int64_t at = 0;
+    const int64_t C = m->config.decoder.width, n = mm1_model_n_visual(m) * C, tile_size = 3 * b->image_px * b->image_px;
+    int64_t image = 0, tile = 0;
     mm1_status st = MM1_OK;
-    for (size_t i = 0; st == MM1_OK && at < b->I && i < d->n_parts; i++) {
+    mm1_model_visual_begin(m, visual);
+    for (size_t i = 0; st == MM1_OK && image < q->n_images && i < d->n_parts; i++) {
         const mm1_part *p = &d->parts[i];
         if (p->kind != MM1_PART_IMAGE) {
             continue;
         }
-        float *pixels = b->pixels + at * 3 * R * R;
-        st = mm1_image_to_pixels(&m->config, p->bytes, p->len, p->name != NULL ? p->name : name_of(d), pixels, err);
-        if (st == MM1_OK) {
+        const mm1_image_layout *l = &q->images[image++];
+        float *pixels = b->pixels + tile * tile_size;
+        st = mm1_image_to_pixels(&m->images, l, p->bytes, p->len, p->name != NULL ? p->name : name_of(d), pixels, err);
+        for (int32_t k = 0; st == MM1_OK && k < l->n_tiles; k++, tile++) {
             mm1_tape_reset(&s->tape, 0);
-            const mm1_tensor *v = mm1_model_visual(m, &s->tape, pixels, 1);
+            const mm1_tensor *v = mm1_model_visual(m, &s->tape, pixels + k * tile_size, 1);
             st = mm1_tape_status(&s->tape, err);
             if (st == MM1_OK) {
-                memcpy(visual + at * n, v->data, (size_t)n * sizeof *visual);
+                memcpy(visual + mm1_batch_visual_row(&m->images, tile) * C, v->data, (size_t)n * sizeof *visual);
             }
         }
-        at++;
     }
-    if (st == MM1_OK && at != b->I) {
-        st = mm1_error_set(err, MM1_E_SHAPE, "%s: %" PRId64 " images for the slots of %" PRId64, name_of(d), at, b->I);
+    if (st == MM1_OK && (image != q->n_images || tile != b->I)) {
+        st = mm1_error_set(err, MM1_E_SHAPE,
+                           "%s: %" PRId64 " images of %" PRId64 " tiles for the slots of %" PRId64 " of %" PRId64,
+                           name_of(d), image, tile, q->n_images, b->I);
     }
     return st;
 }
@@ -235,7 +248,7 @@ static const float *forward(mm1_session *s, mm1_decoder_input *in, float *visual
 static mm1_status read_pieces(mm1_session *s, const mm1_batch *b, float *visual, mm1_session_rows_fn *rows, void *ctx,
                               mm1_error *err)
 {
-    const int64_t n_visual_rows = b->I * mm1_model_n_visual(s->model);
+    const int64_t n_visual_rows = b->I > 0 ? mm1_batch_visual_row(&s->model->images, b->I) : 0;
     mm1_status st = MM1_OK;
     for (int64_t begin = 0; st == MM1_OK && begin < b->T; begin += s->piece) {
         mm1_decoder_input in = {.B = 1,
@@ -262,12 +275,13 @@ mm1_status mm1__session_read(mm1_session *s, const mm1_document *d, const mm1_se
         return mm1_error_set(err, MM1_E_LIMIT, "%s: %" PRId64 " positions do not fit in a context of %" PRId64,
                              name_of(d), q->len, s->n_max);
     }
-    mm1_status st = mm1_batch_init(&b, 1, q->len, q->n_images, m->config.vision.image_size, err);
-    st = st != MM1_OK ? st : mm1_batch_add(&b, 0, q, mm1_model_n_visual(m), 0, name_of(d), err);
+    mm1_status st =
+        mm1_batch_init(&b, 1, q->len, mm1_sequence_n_tiles(q, 0, q->n_images), m->config.vision.image_size, err);
+    st = st != MM1_OK ? st : mm1_batch_add(&b, 0, q, &m->images, 0, name_of(d), err);
     if (st == MM1_OK && b.I > 0) {
-        visual = mm1_alloc((size_t)(b.I * mm1_model_n_visual(m) * m->config.decoder.width), sizeof *visual);
+        visual = mm1_alloc((size_t)(mm1_batch_visual_row(&m->images, b.I) * m->config.decoder.width), sizeof *visual);
         st = visual == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for %" PRId64 " images", name_of(d), b.I)
-                            : encode_images(s, d, &b, visual, err);
+                            : encode_images(s, d, q, &b, visual, err);
     }
     st = st != MM1_OK ? st : read_pieces(s, &b, visual, rows, ctx, err);
     if (st != MM1_OK) {

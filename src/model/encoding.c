@@ -11,17 +11,17 @@ const char *mm1_encoding_name(mm1_encoding_part part)
 }
 
 /* The parts behind the pixels, on the tape; NULL where there are none. */
-static mm1_status forward(const mm1_model *m, mm1_tape *t, const float *pixels, mm1_tensor *out[MM1_ENCODING_COUNT],
-                          mm1_error *err)
+static mm1_status forward(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t I,
+                          mm1_tensor *out[MM1_ENCODING_COUNT], mm1_error *err)
 {
-    out[MM1_ENCODING_FEATURES] = mm1_vit_forward_pooled(&m->vit, t, pixels, 1, &out[MM1_ENCODING_POOLED]);
+    out[MM1_ENCODING_FEATURES] = mm1_vit_forward_pooled(&m->vit, t, pixels, I, &out[MM1_ENCODING_POOLED]);
     if (m->config.kind == MM1_MODEL_MM1) {
-        out[MM1_ENCODING_TOKENS] = mm1_connector_forward(&m->connector, t, out[MM1_ENCODING_FEATURES], 1);
+        out[MM1_ENCODING_TOKENS] = mm1_connector_forward(&m->connector, t, out[MM1_ENCODING_FEATURES], I);
     }
     return mm1_tape_status(t, err);
 }
 
-static mm1_status plan_arena(const mm1_model *m, size_t *bytes, mm1_error *err)
+static mm1_status plan_arena(const mm1_model *m, int64_t I, size_t *bytes, mm1_error *err)
 {
     mm1_arena dry;
     mm1_tape tape;
@@ -32,7 +32,7 @@ static mm1_status plan_arena(const mm1_model *m, size_t *bytes, mm1_error *err)
     }
     st = mm1_tape_init(&tape, &dry, err);
     if (st == MM1_OK) {
-        st = forward(m, &tape, NULL, parts, err);
+        st = forward(m, &tape, NULL, I, parts, err);
         *bytes = dry.peak;
         mm1_tape_deinit(&tape);
     }
@@ -54,10 +54,10 @@ static mm1_status add_part(mm1_encoding *e, mm1_encoding_part part, int rank, co
                : mm1_error_set(err, MM1_E_NOMEM, "no memory for the %s of a picture", mm1_encoding_name(part));
 }
 
-static mm1_status run(const mm1_model *m, mm1_tape *t, mm1_encoding *out, mm1_error *err)
+static mm1_status run(const mm1_model *m, mm1_tape *t, int64_t I, mm1_encoding *out, mm1_error *err)
 {
     mm1_tensor *parts[MM1_ENCODING_COUNT] = {NULL};
-    mm1_status st = forward(m, t, out->data[MM1_ENCODING_PIXELS], parts, err);
+    mm1_status st = forward(m, t, out->data[MM1_ENCODING_PIXELS], I, parts, err);
     for (int i = 0; st == MM1_OK && i < MM1_ENCODING_COUNT; i++) {
         const mm1_tensor *x = parts[i];
         if (x != NULL) {
@@ -65,7 +65,7 @@ static mm1_status run(const mm1_model *m, mm1_tape *t, mm1_encoding *out, mm1_er
             const bool is_vector = i == MM1_ENCODING_POOLED;
             st = add_part(out, (mm1_encoding_part)i, is_vector ? 1 : 2, x->dims + (is_vector ? 1 : 0), err);
             if (st == MM1_OK) {
-                memcpy(out->data[i], x->data, (size_t)mm1_tensor_size(x) * sizeof(float));
+                memcpy(out->data[i], x->data, (size_t)(is_vector ? x->dims[1] : mm1_tensor_size(x)) * sizeof(float));
             }
         }
     }
@@ -76,6 +76,8 @@ mm1_status mm1_encode_image(const mm1_model *m, const void *bytes, size_t len, c
                             mm1_error *err)
 {
     const int64_t R = m->config.vision.image_size;
+    const mm1_image_spec images = m->config.kind == MM1_MODEL_MM1 ? m->images : mm1_image_one_tile(&m->images);
+    mm1_image_layout layout = {0};
     mm1_arena arena = {0};
     mm1_tape tape = {0};
     size_t arena_bytes = 0;
@@ -83,12 +85,16 @@ mm1_status mm1_encode_image(const mm1_model *m, const void *bytes, size_t len, c
     if (!mm1_model_config_has_vision(&m->config)) {
         return mm1_error_set(err, MM1_E_STATE, "%s: a decoder alone takes no pictures; it needs an encoder", name);
     }
-    mm1_status st = add_part(out, MM1_ENCODING_PIXELS, 3, (int64_t[]){3, R, R}, err);
-    st = st != MM1_OK ? st : mm1_image_to_pixels(&m->config, bytes, len, name, out->data[MM1_ENCODING_PIXELS], err);
-    st = st != MM1_OK ? st : plan_arena(m, &arena_bytes, err);
+    const bool is_plain = images.mode == MM1_IMAGE_PLAIN;
+    mm1_status st = mm1_image_layout_read(&images, bytes, len, name, &layout, err);
+    const int64_t I = layout.n_tiles, dims[] = {I, 3, R, R};
+    st = st != MM1_OK ? st : add_part(out, MM1_ENCODING_PIXELS, is_plain ? 3 : 4, is_plain ? dims + 1 : dims, err);
+    st = st != MM1_OK ? st
+                      : mm1_image_to_pixels(&images, &layout, bytes, len, name, out->data[MM1_ENCODING_PIXELS], err);
+    st = st != MM1_OK ? st : plan_arena(m, I, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_arena_init(&arena, arena_bytes, err);
     st = st != MM1_OK ? st : mm1_tape_init(&tape, &arena, err);
-    st = st != MM1_OK ? st : run(m, &tape, out, err);
+    st = st != MM1_OK ? st : run(m, &tape, I, out, err);
     mm1_tape_deinit(&tape);
     mm1_arena_deinit(&arena);
     if (st != MM1_OK) {

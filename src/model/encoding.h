@@ -1,5 +1,5 @@
-/* encoding.h - one picture on its way into a model: pixels, patch features, what stands for the whole picture, and the
- * decoder's visual tokens.
+/* encoding.h - one picture on its way into a model, all I tiles of it: pixels, patch features, what stands for the
+ * whole picture, and the decoder's visual tokens.
  *
  * Threads: as a tape. */
 #ifndef MM1_MODEL_ENCODING_H
@@ -8,17 +8,17 @@
 #include "model/model.h"
 
 typedef enum mm1_encoding_part {
-    MM1_ENCODING_PIXELS,   /* [3, R, R]: what the encoder reads */
-    MM1_ENCODING_FEATURES, /* [P, C]: patches, rows first, as the connector gets them */
-    MM1_ENCODING_POOLED,   /* [E]: of an encoder with a pooled output */
-    MM1_ENCODING_TOKENS,   /* [k, C of the decoder]: of a model with a connector */
+    MM1_ENCODING_PIXELS,   /* [3, R, R], [I, 3, R, R] if config.image.mode is not plain: what the encoder reads */
+    MM1_ENCODING_FEATURES, /* [I P, C]: patches, rows first, as the connector gets them */
+    MM1_ENCODING_POOLED,   /* [E]: of an encoder with a pooled output; of the first tile */
+    MM1_ENCODING_TOKENS,   /* [I k, C of the decoder]: of a model with a connector */
     MM1_ENCODING_COUNT
 } mm1_encoding_part;
 
 /* A part that the model does not have is NULL. */
 typedef struct mm1_encoding {
     float *data[MM1_ENCODING_COUNT]; /* owned */
-    int64_t dims[MM1_ENCODING_COUNT][3];
+    int64_t dims[MM1_ENCODING_COUNT][4];
     int rank[MM1_ENCODING_COUNT];
 } mm1_encoding;
 

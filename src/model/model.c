@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "model/import_gguf.h"
+#include <math.h>
 #include <string.h>
 
 mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err)
@@ -19,6 +20,11 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
         st = mm1_connector_init(&m->connector, &c->connector, mm1_vision_grid(&c->vision), c->vision.width,
                                 c->vision.n_heads, c->decoder.width, &m->params, err);
     }
+    if (st == MM1_OK && c->kind == MM1_MODEL_MM1 && c->image.mode == MM1_IMAGE_ANYRES) {
+        const int64_t C = c->decoder.width;
+        m->newline = mm1_params_add(&m->params, MM1_GROUP_CONNECTOR, MM1_INIT_NORMAL, 1 / sqrt((double)C), false, 1, &C,
+                                    "connector.newline");
+    }
     if (st == MM1_OK && mm1_model_config_has_decoder(c)) {
         st = mm1_decoder_init(&m->decoder, &c->decoder, &m->params, err);
     }
@@ -29,6 +35,7 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
     if (st == MM1_OK && c->kind == MM1_MODEL_AIM) {
         mm1_pixel_head_init(&m->pixel_head, &c->pixel_head, &c->vision, &m->params);
     }
+    st = st != MM1_OK ? st : mm1_model_config_images(c, NULL, &m->images, err);
     if (st == MM1_OK && m->params.failed) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the table of parameters");
     }
@@ -36,6 +43,13 @@ mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_erro
         mm1_model_deinit(m);
     }
     return st;
+}
+
+mm1_status mm1_model_set_tokenizer(mm1_model *m, mm1_tokenizer *t, mm1_error *err)
+{
+    mm1_tokenizer_destroy(m->tokenizer);
+    m->tokenizer = t;
+    return mm1_model_config_images(&m->config, t, &m->images, err);
 }
 
 void mm1_model_deinit(mm1_model *m)
@@ -100,7 +114,12 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
     if (st != MM1_OK || !mm1_model_config_has_tokenizer(&m->config)) {
         goto out;
     }
-    st = mm1_import_tokenizer(&weights, path, &m->tokenizer, err);
+    mm1_tokenizer *t = NULL;
+    st = mm1_import_tokenizer(&weights, path, &t, err);
+    if (st == MM1_OK) {
+        st = mm1_model_set_tokenizer(m, t, err);
+        st = st == MM1_OK ? st : mm1_error_wrap(err, st, "%s", path);
+    }
     const int64_t n_rows =
         mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
     if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > n_rows) {
@@ -211,26 +230,37 @@ mm1_tensor *mm1_model_visual(const mm1_model *m, mm1_tape *t, const float *pixel
     return mm1_connector_forward(&m->connector, t, mm1_vit_forward(&m->vit, t, pixels, I), I);
 }
 
-mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
-                                  int64_t image, int64_t n_images)
+void mm1_model_visual_begin(const mm1_model *m, float *visual)
 {
-    const int64_t R = b->image_px, k = mm1_model_n_visual(m), N = n * b->T;
+    if (m->newline != NULL) {
+        memcpy(visual, m->newline->data, (size_t)m->config.decoder.width * sizeof *visual);
+    }
+}
+
+mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
+                                  int64_t tile, int64_t n_tiles)
+{
+    const int64_t R = b->image_px, N = n * b->T, before = mm1_batch_visual_row(&m->images, 0);
     mm1_decoder_input in = {.B = n,
                             .T = b->T,
                             .token = b->token + row * b->T,
                             .position = b->position + row * b->T,
                             .lo = b->lo + row * b->T,
                             .hi = b->hi + row * b->T};
-    if (n_images > 0) {
-        /* Visual rows are numbered over the batch; here they count from the first image of these rows. */
+    if (n_tiles > 0) {
+        /* Tiles are numbered over the batch; here they count from the first one of these rows. */
+        const int64_t skipped = mm1_batch_visual_row(&m->images, tile) - before;
         int32_t *local = (int32_t *)(void *)mm1__tape_floats(t, N);
-        in.visual = mm1_model_visual(m, t, b->pixels + image * 3 * R * R, n_images);
+        in.visual = mm1_model_visual(m, t, b->pixels + tile * 3 * R * R, n_tiles);
+        if (m->newline != NULL) {
+            in.visual = mm1_op_join(t, m->newline, in.visual);
+        }
         if (local == NULL || in.visual == NULL) {
             return NULL;
         }
         for (int64_t i = 0; i < N && !t->dry; i++) {
             const int32_t at = b->visual[row * b->T + i];
-            local[i] = at < 0 ? -1 : (int32_t)(at - image * k);
+            local[i] = at < before ? at : (int32_t)(at - skipped);
         }
         in.visual_row = local;
     }
@@ -240,32 +270,4 @@ mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_bat
 mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b)
 {
     return mm1_model_hidden_rows(m, t, b, 0, b->B, 0, b->I);
-}
-
-mm1_status mm1_image_fit_pixels(const mm1_model_config *c, const mm1_image *image, float *pixels, mm1_error *err)
-{
-    const mm1_image_config *i = &c->image;
-    const float mean[3] = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b};
-    const float std[3] = {(float)i->std.r, (float)i->std.g, (float)i->std.b};
-    mm1_image square = {0};
-    const int32_t px = (int32_t)c->vision.image_size, shorter = (int32_t)mm1_model_config_shorter_px(c);
-    const mm1_status st =
-        i->fit == MM1_FIT_CROP
-            ? mm1_image_crop_square(image, shorter, px, (mm1_image_filter)i->filter, &square, err)
-            : mm1_image_fit_square(image, px, (mm1_image_fit)i->fit, (mm1_image_filter)i->filter, NULL, &square, err);
-    if (st == MM1_OK) {
-        mm1_image_normalize(pixels, &square, mean, std);
-    }
-    mm1_image_deinit(&square);
-    return st;
-}
-
-mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
-                               float *pixels, mm1_error *err)
-{
-    mm1_image decoded = {0};
-    mm1_status st = mm1_image_decode(bytes, len, &mm1_image_limits_default, name, &decoded, err);
-    st = st != MM1_OK ? st : mm1_image_fit_pixels(c, &decoded, pixels, err);
-    mm1_image_deinit(&decoded);
-    return st;
 }

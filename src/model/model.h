@@ -17,11 +17,13 @@ typedef struct mm1_model {
     mm1_params params;
     mm1_vit vit;
     mm1_connector connector;
+    mm1_tensor *newline; /* [C] the learned row that ends a row of a grid; NULL if config.image.mode has none */
     mm1_decoder decoder;
     mm1_text_tower text;
     mm1_joint joint;
     mm1_pixel_head pixel_head;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
+    mm1_image_spec images;    /* how it reads pictures; its markers come with the tokenizer */
     const char *model_type;   /* as which it was read: a row of import.h; NULL if it was made here */
 } mm1_model;
 
@@ -29,6 +31,8 @@ typedef struct mm1_model {
  */
 MM1_NODISCARD mm1_status mm1_model_init(mm1_model *m, const mm1_model_config *config, mm1_error *err);
 void mm1_model_deinit(mm1_model *m); /* accepts a zeroed model */
+/* The model owns t from now on, also on failure.  MM1_E_FORMAT if the model needs a special token that t lacks. */
+MM1_NODISCARD mm1_status mm1_model_set_tokenizer(mm1_model *m, mm1_tokenizer *t, mm1_error *err);
 
 /* A GGUF file (import_gguf.h), or a model folder, ours or another that import.h understands: config.json,
  * preprocessor_config.json, tokenizer.json, model.safetensors (or an index and several files), as far as the kind of
@@ -50,26 +54,21 @@ MM1_NODISCARD mm1_status mm1_model_load_weights(mm1_model *m, const char *path, 
 /* A model of kind encoder that holds from's vision encoder, values copied.  MM1_E_STATE if it has none. */
 MM1_NODISCARD mm1_status mm1_model_take_encoder(mm1_model *out, const mm1_model *from, mm1_error *err);
 
-/* Visual tokens of an image; 0 for a model that takes none. */
+/* Visual tokens of a tile; 0 for a model that takes none. */
 static inline int64_t mm1_model_n_visual(const mm1_model *m)
 {
     return mm1_model_config_n_visual(&m->config);
 }
 
-/* pixels [I, 3, R, R] -> visual tokens [I k, C]; borrowed until the tape is reset.  NULL on a sticky error of the tape.
- */
+/* pixels [I, 3, R, R] of I tiles -> visual tokens [I k, C]; borrowed until the tape is reset.  NULL on a sticky error
+ * of the tape. */
 mm1_tensor *mm1_model_visual(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t I);
+/* The rows of a visual tensor before those of its tiles: the newline, if there is one. */
+void mm1_model_visual_begin(const mm1_model *m, float *visual);
 /* Hidden states [B T, C] of a batch. */
 mm1_tensor *mm1_model_hidden(const mm1_model *m, mm1_tape *t, const mm1_batch *b);
-/* The same for rows [row, row + n) of a batch, whose images are [image, image + n_images). */
+/* The same for rows [row, row + n) of a batch, whose tiles are [tile, tile + n_tiles). */
 mm1_tensor *mm1_model_hidden_rows(const mm1_model *m, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n,
-                                  int64_t image, int64_t n_images);
-
-/* Fits, resamples and normalises one picture: pixels [3, R, R]. */
-MM1_NODISCARD mm1_status mm1_image_fit_pixels(const mm1_model_config *c, const mm1_image *image, float *pixels,
-                                              mm1_error *err);
-/* The same of an encoded one, which is read and oriented first.  name is for messages. */
-MM1_NODISCARD mm1_status mm1_image_to_pixels(const mm1_model_config *c, const void *bytes, size_t len, const char *name,
-                                             float *pixels, mm1_error *err);
+                                  int64_t tile, int64_t n_tiles);
 
 #endif

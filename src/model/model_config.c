@@ -13,7 +13,14 @@
 
 static const char *const kind_names[] = {"mm1", "decoder", "encoder", "clip", "aim", NULL};
 static const char *const fit_names[] = {"squash", "pad", "crop", NULL};
-static const char *const filter_names[] = {"bilinear", "bicubic", NULL};
+static const char *const fill_names[] = {"white", "black", "mean", NULL};
+static const char *const filter_names[] = {"bilinear", "bicubic", "lanczos", NULL};
+static const char *const mode_names[] = {"plain", "subimages", "anyres", "splits", NULL};
+
+static const int pillow_filters[] = {2, 3, 1}; /* numbers of mm1_image_filter in Pillow */
+enum { N_FILTERS = sizeof pillow_filters / sizeof *pillow_filters };
+
+enum { MAX_CANVAS_PX = 1 << 14 }; /* side of what a picture is resized to */
 
 static const mm1_field rgb_fields[] = {
     MM1_FIELD(mm1_rgb, r, F64, .def.f = 0.5, .min.f = -10, .max.f = 10, .help = "red"),
@@ -23,8 +30,19 @@ static const mm1_field rgb_fields[] = {
 };
 
 static const mm1_field image_fields[] = {
+    MM1_FIELD(mm1_image_config, mode, ENUM, .def.i = MM1_IMAGE_PLAIN, .names = mode_names,
+              .help = "tiles of a picture: one; an overview and crops of a fixed grid (MM1); an overview and crops of "
+                      "the grid that suits it (LLaVA-NeXT); crops and an overview with marker tokens (Idefics3)"),
+    MM1_FIELD(mm1_image_config, crops, I64, .def.i = 2, .min.i = 1, .max.i = MM1_IMAGE_MAX_SIDE,
+              .help = "subimages: crops along each side"),
+    MM1_FIELD(mm1_image_config, grids, TEXT, .def.s = "1x2 2x1 2x2 3x1 1x3",
+              .help = "anyres: grids to choose from, rows x columns of tiles; of equals the first"),
+    MM1_FIELD(mm1_image_config, longest_px, I64, .def.i = 0, .min.i = 0, .max.i = 4096, .unit = "px",
+              .help = "splits: the longer side, before it is made a whole number of tiles; 0: four tiles"),
     MM1_FIELD(mm1_image_config, fit, ENUM, .def.i = MM1_FIT_SQUASH, .names = fit_names,
-              .help = "how a picture of any shape becomes square"),
+              .help = "plain, subimages: how a picture of any shape becomes square"),
+    MM1_FIELD(mm1_image_config, fill, ENUM, .def.i = MM1_FILL_WHITE, .names = fill_names,
+              .help = "colour of what is added by fit pad and by anyres"),
     MM1_FIELD(mm1_image_config, filter, ENUM, .def.i = MM1_FILTER_BICUBIC, .names = filter_names,
               .help = "resampling filter"),
     MM1_FIELD(mm1_image_config, crop_share, F64, .def.f = 1, .min.f = 0.01, .max.f = 1,
@@ -51,6 +69,30 @@ const mm1_field mm1__model_fields[] = {
     MM1_FIELD_GROUP_OF(mm1_model_config, image, image_fields),
     {0},
 };
+
+/* What the tiles of a picture ask of the encoder. */
+static mm1_status check_tiles(const mm1_model_config *c, mm1_error *err)
+{
+    const mm1_image_config *i = &c->image;
+    const int64_t R = c->vision.image_size, longest = i->longest_px != 0 ? i->longest_px : 4 * R;
+    mm1_image_spec spec;
+    if (!mm1_model_config_has_vision(c)) {
+        return MM1_OK;
+    }
+    if (i->mode == MM1_IMAGE_SUBIMAGES && i->crops * R > MAX_CANVAS_PX) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.image.crops: %lld of %lld px are over %d px",
+                             (long long)i->crops, (long long)R, MAX_CANVAS_PX);
+    }
+    if (i->mode == MM1_IMAGE_SUBIMAGES && i->fit == MM1_FIT_CROP && i->crop_share != 1) {
+        return mm1_error_set(err, MM1_E_CONFIG, "model.image.crop_share: 1 is the only one for subimages");
+    }
+    if (i->mode == MM1_IMAGE_SPLITS && (longest > 4096 || (longest + R - 1) / R > MM1_IMAGE_MAX_SIDE)) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "model.image.longest_px: %lld px are over 4096, or more than %d tiles of %lld px",
+                             (long long)longest, MM1_IMAGE_MAX_SIDE, (long long)R);
+    }
+    return mm1_model_config_images(c, NULL, &spec, err);
+}
 
 mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
 {
@@ -84,6 +126,37 @@ mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err)
     if (st == MM1_OK && (s->r == 0 || s->g == 0 || s->b == 0)) {
         st = mm1_error_set(err, MM1_E_CONFIG, "model.image.std: 0 cannot be divided by");
     }
+    return st != MM1_OK ? st : check_tiles(c, err);
+}
+
+static uint8_t fill_of(int fill, double mean)
+{
+    const double v = fill == MM1_FILL_WHITE ? 255 : fill == MM1_FILL_BLACK ? 0 : mean * 255;
+    return v >= 255 ? 255 : v > 0 ? (uint8_t)v : 0;
+}
+
+mm1_status mm1_model_config_images(const mm1_model_config *c, const mm1_tokenizer *t, mm1_image_spec *out,
+                                   mm1_error *err)
+{
+    const mm1_image_config *i = &c->image;
+    *out = (mm1_image_spec){
+        .mode = (mm1_image_mode)i->mode,
+        .tile_px = c->vision.image_size,
+        .n_tokens = mm1_model_config_n_visual(c),
+        .fit = (mm1_image_fit)i->fit,
+        .shorter_px = (int32_t)mm1_model_config_shorter_px(c),
+        .filter = (mm1_image_filter)i->filter,
+        .fill = {fill_of(i->fill, i->mean.r), fill_of(i->fill, i->mean.g), fill_of(i->fill, i->mean.b)},
+        .mean = {(float)i->mean.r, (float)i->mean.g, (float)i->mean.b},
+        .std = {(float)i->std.r, (float)i->std.g, (float)i->std.b},
+        .crops = (int32_t)i->crops,
+        .longest_px = (int32_t)(i->longest_px != 0 ? i->longest_px : 4 * c->vision.image_size)};
+    mm1_status st = MM1_OK;
+    if (i->mode == MM1_IMAGE_ANYRES) {
+        st = mm1_image_grids_parse(i->grids, out, err);
+    } else if (i->mode == MM1_IMAGE_SPLITS && t != NULL && out->n_tokens > 0) {
+        st = mm1_image_markers_find(out, t, err);
+    }
     return st;
 }
 
@@ -103,6 +176,7 @@ static json_t *to_json(const mm1_field *table, const void *object)
         case MM1_FIELD_F64: value = json_real(*(const double *)at); break;
         case MM1_FIELD_BOOL: value = json_boolean(*(const bool *)at); break;
         case MM1_FIELD_ENUM: value = json_string(f->names[*(const int *)at]); break;
+        case MM1_FIELD_TEXT: value = json_string((const char *)at); break;
         case MM1_FIELD_GROUP: value = to_json(f->table, at); break;
         default: break; /* the model table has no strings or lists */
         }
@@ -160,14 +234,36 @@ mm1_status mm1_model_config_write(const mm1_model_config *c, const char *dir, mm
         return st;
     }
     const mm1_image_config *i = &c->image;
-    const int pillow_filter = i->filter == MM1_FILTER_BICUBIC ? 3 : 2;
     root = json_pack("{s:s, s:b, s:b, s:b, s:b, s:f, s:i, s:{s:I, s:I}, s:[f,f,f], s:[f,f,f], s:s, s:f, s:I}",
                      "image_processor_type", "MM1ImageProcessor", "do_convert_rgb", 1, "do_resize", 1, "do_rescale", 1,
-                     "do_normalize", 1, "rescale_factor", 1.0 / 255.0, "resample", pillow_filter, "size", "height",
-                     (json_int_t)c->vision.image_size, "width", (json_int_t)c->vision.image_size, "image_mean",
-                     i->mean.r, i->mean.g, i->mean.b, "image_std", i->std.r, i->std.g, i->std.b, "fit",
+                     "do_normalize", 1, "rescale_factor", 1.0 / 255.0, "resample", pillow_filters[i->filter], "size",
+                     "height", (json_int_t)c->vision.image_size, "width", (json_int_t)c->vision.image_size,
+                     "image_mean", i->mean.r, i->mean.g, i->mean.b, "image_std", i->std.r, i->std.g, i->std.b, "fit",
                      fit_names[i->fit], "crop_share", i->crop_share, "max_images", (json_int_t)i->max_images);
+    if (root != NULL && i->fill != MM1_FILL_WHITE) {
+        (void)json_object_set_new(root, "fill", json_string(fill_names[i->fill]));
+    }
+    if (root != NULL && i->mode != MM1_IMAGE_PLAIN) {
+        (void)json_object_set_new(root, "mode", json_string(mode_names[i->mode]));
+        (void)json_object_set_new(root, "crops", json_integer(i->crops));
+        (void)json_object_set_new(root, "grids", json_string(i->grids));
+        (void)json_object_set_new(root, "longest_px", json_integer(i->longest_px));
+    }
     return mm1__model_write_json(root, dir, "preprocessor_config.json", err);
+}
+
+/* Index of a word in names. */
+static mm1_status find_word(const char *const *names, const char *word, const char *key, const char *path, int *out,
+                            mm1_error *err)
+{
+    for (int n = 0; names[n] != NULL; n++) {
+        if (strcmp(word, names[n]) == 0) {
+            *out = n;
+            return MM1_OK;
+        }
+    }
+    return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: %s \"%.40s\" is not supported; \"%s\" is, among others", path,
+                         key, word, names[0]);
 }
 
 static mm1_status read_image_config(mm1_model_config *c, const char *path, mm1_error *err)
@@ -181,28 +277,38 @@ static mm1_status read_image_config(mm1_model_config *c, const char *path, mm1_e
     json_error_t bad;
     json_t *root = json_loadb(text, len, JSON_REJECT_DUPLICATES, &bad);
     mm1_image_config *i = &c->image;
-    const char *fit = "squash";
-    int filter = 3;
-    json_int_t max_images = 16;
+    const char *fit = fit_names[0], *fill = fill_names[0], *mode = mode_names[0], *grids = i->grids;
+    int pillow = 3, filter = 0;
+    json_int_t max_images = 16, crops = i->crops, longest_px = i->longest_px;
     if (root == NULL) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s:%d: %s", path, bad.line, bad.text);
-    } else if (json_unpack_ex(root, &bad, 0, "{s:i, s:[F,F,F], s:[F,F,F], s?s, s?F, s?I}", "resample", &filter,
-                              "image_mean", &i->mean.r, &i->mean.g, &i->mean.b, "image_std", &i->std.r, &i->std.g,
-                              &i->std.b, "fit", &fit, "crop_share", &i->crop_share, "max_images", &max_images) != 0) {
+    } else if (json_unpack_ex(root, &bad, 0, "{s:i, s:[F,F,F], s:[F,F,F], s?s, s?F, s?s, s?s, s?s, s?I, s?I, s?I}",
+                              "resample", &pillow, "image_mean", &i->mean.r, &i->mean.g, &i->mean.b, "image_std",
+                              &i->std.r, &i->std.g, &i->std.b, "fit", &fit, "crop_share", &i->crop_share, "fill", &fill,
+                              "mode", &mode, "grids", &grids, "crops", &crops, "longest_px", &longest_px, "max_images",
+                              &max_images) != 0) {
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: %s", path, bad.text);
-    } else if (filter != 2 && filter != 3) {
-        st = mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: resample %d is not supported; 2 (bilinear) and 3 (bicubic) are",
-                           path, filter);
+    } else if (strlen(grids) >= sizeof i->grids) {
+        st = mm1_error_set(err, MM1_E_FORMAT, "%s: grids: over %zu bytes", path, sizeof i->grids - 1);
     } else {
-        i->filter = filter == 3 ? MM1_FILTER_BICUBIC : MM1_FILTER_BILINEAR;
+        while (filter < N_FILTERS && pillow_filters[filter] != pillow) {
+            filter++;
+        }
+        if (filter == N_FILTERS) {
+            st = mm1_error_set(err, MM1_E_UNSUPPORTED,
+                               "%s: resample %d is not supported; 1 (Lanczos), 2 (bilinear) and 3 (bicubic) are", path,
+                               pillow);
+        }
+        st = st != MM1_OK ? st : find_word(fit_names, fit, "fit", path, &i->fit, err);
+        st = st != MM1_OK ? st : find_word(fill_names, fill, "fill", path, &i->fill, err);
+        st = st != MM1_OK ? st : find_word(mode_names, mode, "mode", path, &i->mode, err);
+        if (grids != i->grids) {
+            memcpy(i->grids, grids, strlen(grids) + 1);
+        }
+        i->filter = filter;
+        i->crops = crops;
+        i->longest_px = longest_px;
         i->max_images = max_images;
-        i->fit = -1;
-        for (int f = 0; fit_names[f] != NULL; f++) {
-            i->fit = strcmp(fit, fit_names[f]) == 0 ? f : i->fit;
-        }
-        if (i->fit < 0) {
-            st = mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: fit \"%s\" is none of squash, pad, crop", path, fit);
-        }
     }
     json_decref(root);
     mm1_free(text);

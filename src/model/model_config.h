@@ -3,6 +3,7 @@
 #define MM1_MODEL_MODEL_CONFIG_H
 
 #include "base/fields.h"
+#include "model/image_layout.h"
 #include "nn/connector.h"
 #include "nn/decoder.h"
 #include "nn/joint.h"
@@ -10,7 +11,6 @@
 #include "nn/text_tower.h"
 #include "nn/vit.h"
 #include <jansson.h>
-#include <mm1/image.h>
 
 /* Which parts there are.  Only those are registered, saved, and named in config.json. */
 typedef enum mm1_model_kind {
@@ -26,11 +26,19 @@ typedef struct mm1_rgb {
     double r, g, b;
 } mm1_rgb;
 
+/* Colour of what is added to make a picture fit. */
+typedef enum mm1_image_fill { MM1_FILL_WHITE, MM1_FILL_BLACK, MM1_FILL_MEAN } mm1_image_fill;
+
 /* How pictures become pixels. */
 typedef struct mm1_image_config {
-    int fit;           /* mm1_image_fit */
-    int filter;        /* mm1_image_filter */
-    double crop_share; /* MM1_FIT_CROP: of the shorter side, that the cut keeps */
+    int mode;           /* mm1_image_mode */
+    int64_t crops;      /* SUBIMAGES: along each side */
+    char grids[192];    /* ANYRES: as in mm1_image_grids_parse() */
+    int64_t longest_px; /* SPLITS: 0: four tiles */
+    int fit;            /* mm1_image_fit */
+    int fill;           /* mm1_image_fill */
+    int filter;         /* mm1_image_filter */
+    double crop_share;  /* MM1_FIT_CROP: of the shorter side, that the cut keeps */
     mm1_rgb mean, std;
     int64_t max_images; /* of one prompt or packed sequence */
 } mm1_image_config;
@@ -64,7 +72,7 @@ static inline bool mm1_model_config_has_tokenizer(const mm1_model_config *c)
     return c->kind != MM1_MODEL_ENCODER && c->kind != MM1_MODEL_AIM;
 }
 
-/* Positions that an image takes in the decoder's sequence; 0 where there is no connector. */
+/* Visual tokens of a tile; 0 where there is no connector. */
 static inline int64_t mm1_model_config_n_visual(const mm1_model_config *c)
 {
     return c->kind == MM1_MODEL_MM1 ? c->connector.n_tokens : 0;
@@ -75,6 +83,10 @@ int64_t mm1_model_config_shorter_px(const mm1_model_config *c);
 
 /* Ranges, and rules between the parts; fills in what 0 stands for in the decoder. */
 MM1_NODISCARD mm1_status mm1_model_config_resolve(mm1_model_config *c, mm1_error *err);
+/* How the model reads pictures.  t may be NULL; with it markers are looked up where the mode has them.  MM1_E_FORMAT if
+ * it lacks one. */
+MM1_NODISCARD mm1_status mm1_model_config_images(const mm1_model_config *c, const mm1_tokenizer *t, mm1_image_spec *out,
+                                                 mm1_error *err);
 /* Of a GGUF file, or of a model folder, ours or another that import.h understands: <dir>/config.json and, for a model
  * that sees, <dir>/preprocessor_config.json.  Ours are written. */
 MM1_NODISCARD mm1_status mm1_model_config_read(mm1_model_config *c, const char *path, mm1_error *err);

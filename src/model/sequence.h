@@ -7,8 +7,8 @@
  *
  * by the tokenizer's roles: the first one gives the first token something to be predicted from; without a <bos> the
  * first token is not to be predicted.  The last one is learned as the end (it is left out for a prompt).  With our own
- * tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, an image part gives n_visual slots.  Image slots
- * are typed: no text can produce one.
+ * tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, an image part the positions of its layout
+ * (image_layout.h).  Image slots are typed: no text can produce one.
  *
  * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another. Positions
  * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is
@@ -18,28 +18,33 @@
 #define MM1_MODEL_SEQUENCE_H
 
 #include "model/document.h"
+#include "model/image_layout.h"
 #include <mm1/tokenizer.h>
-
-enum { MM1_IMAGE_SLOT = -1 }; /* in place of a token id */
 
 /* One document as the model sees it; owns its arrays. */
 typedef struct mm1_sequence {
     int64_t len;
     int32_t *tokens; /* [len] id, or MM1_IMAGE_SLOT */
-    uint8_t *train;  /* [len] 1: this token is to be predicted (never for slots and the first position) */
+    int32_t *visual; /* [len] row of the visual tokens of this sequence's tiles, or an MM1_VISUAL_* */
+    uint8_t *train;  /* [len] 1: this token is to be predicted (never for images and the first position) */
     int32_t *part;   /* [len] index of the document's part, -1 for <bos> and <eos> */
     int64_t n_images;
+    mm1_image_layout *images; /* [n_images] */
 } mm1_sequence;
 
 /* What stands for the roles of a tokenizer where there is none: 0 for both. */
 extern const mm1_token_roles mm1__no_tokenizer_roles;
 
-/* t NULL: texts are left out, and <bos> and <eos> are 0.  n_visual: slots an image takes.  complete: <eos> is appended,
- * trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_ARG if a complete one has no <eos>;
- * MM1_E_LIMIT if the sequence would pass INT32_MAX positions. */
-MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, int64_t n_visual,
+/* t NULL: texts are left out, and <bos> and <eos> are 0.  images: how the model reads pictures.  complete: <eos> is
+ * appended, trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_ARG if a complete one has no <eos>;
+ * MM1_E_LIMIT if the sequence would pass INT32_MAX positions; what mm1_image_layout_read() gives. */
+MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, const mm1_image_spec *images,
                                             bool complete, mm1_sequence *out, mm1_error *err);
+/* Arrays of these sizes for a sequence that is filled by hand: text that is not trained, of part 0. */
+MM1_NODISCARD mm1_status mm1_sequence_init(mm1_sequence *s, int64_t len, int64_t n_images, mm1_error *err);
 void mm1_sequence_deinit(mm1_sequence *s);
+/* Tiles of images [first, first + n). */
+int64_t mm1_sequence_n_tiles(const mm1_sequence *s, int64_t first, int64_t n);
 
 /* 1 if it begins with a <bos>, else 0. */
 static inline int64_t mm1_sequence_lead(const mm1_sequence *s)
@@ -51,7 +56,7 @@ static inline int64_t mm1_sequence_lead(const mm1_sequence *s)
 typedef struct mm1_batch {
     int64_t B, T;
     int32_t *token;      /* id; 0 at image slots and padding, where it is not read */
-    int32_t *visual;     /* row of the visual tokens [I * n_visual] that stands here, -1 for text */
+    int32_t *visual;     /* row of the visual tensor that stands here, -1 for text; see below */
     int32_t *target;     /* id to predict here, -1 for none */
     int32_t *position;   /* within the example */
     int32_t *lo, *hi;    /* visible keys; padding sees nothing: lo = hi = 0 */
@@ -59,25 +64,34 @@ typedef struct mm1_batch {
     int32_t *source;     /* index of the data source (loss is reported by source); -1 for padding */
     int64_t n_targets;   /* targets that are not -1 */
     int64_t n_tokens;    /* positions that are not padding */
-    int64_t I;           /* images in the batch, numbered in order of appearance */
+    int64_t n_images;    /* images in the batch */
+    int64_t I;           /* their tiles, numbered in order of appearance */
     int64_t image_px;    /* R */
     float *pixels;       /* [I, 3, R, R] normalised */
-    int64_t max_images;  /* what pixels has room for */
+    int64_t max_tiles;   /* what pixels has room for */
     int64_t *row_len;    /* [B] positions used so far in each row */
     int64_t *row_images; /* [B] images so far in each row */
+    int64_t *row_tiles;  /* [B] and their tiles */
 } mm1_batch;
 
-/* Takes all memory once: max_images is for the whole batch. */
-MM1_NODISCARD mm1_status mm1_batch_init(mm1_batch *b, int64_t B, int64_t T, int64_t max_images, int64_t image_px,
+/* Rows of the visual tensor: the newline, if the model has one, then k for each tile: token j of tile i is row
+ * mm1_batch_visual_row(images, i) + j. */
+static inline int64_t mm1_batch_visual_row(const mm1_image_spec *images, int64_t tile)
+{
+    return mm1_image_has_newline(images) + tile * images->n_tokens;
+}
+
+/* Takes all memory once: max_tiles is for the whole batch. */
+MM1_NODISCARD mm1_status mm1_batch_init(mm1_batch *b, int64_t B, int64_t T, int64_t max_tiles, int64_t image_px,
                                         mm1_error *err);
 void mm1_batch_deinit(mm1_batch *b);
 /* Empties: every position is padding. */
 void mm1_batch_clear(mm1_batch *b);
 /* Appends a sequence as the next example of row `row`.  Images must be added in the order of rows: rows are filled one
- * after another.  The visual rows of its images start at I * n_visual; the caller then fills pixels for these I images.
- * MM1_E_SHAPE if it does not fit (length, images) or the number of slots is not n_images * n_visual: the batch is then
+ * after another.  Its tiles are those from b->I on; the caller then fills their pixels.  MM1_E_SHAPE if it does not fit
+ * (length, tiles), if its slots are not as many as its layouts say or do not stand for their tiles: the batch is then
  * unchanged and the message names `name`. */
-MM1_NODISCARD mm1_status mm1_batch_add(mm1_batch *b, int64_t row, const mm1_sequence *s, int64_t n_visual,
+MM1_NODISCARD mm1_status mm1_batch_add(mm1_batch *b, int64_t row, const mm1_sequence *s, const mm1_image_spec *images,
                                        int32_t source, const char *name, mm1_error *err);
 
 #endif

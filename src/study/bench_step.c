@@ -37,7 +37,7 @@ typedef mm1_step_bench bench;
 
 /* ---- a batch out of nothing ---- */
 
-/* One row: <end>, then the images with text between and after them, up to the last position. */
+/* One row: <end>, then the images, of one tile each, with text between and after them, up to the last position. */
 static void fill_sequence(mm1_sequence *s, int64_t n_images, int64_t n_visual, int64_t vocab, mm1_rng *rng)
 {
     const int64_t text = s->len - n_images * n_visual;
@@ -48,6 +48,7 @@ static void fill_sequence(mm1_sequence *s, int64_t n_images, int64_t n_visual, i
         const int64_t end = n_images == 0 ? text : part == 0 ? 1 : 1 + (text - 1) * part / n_images;
         for (int64_t k = 0; part > 0 && k < n_visual; k++, at++) {
             s->tokens[at] = MM1_IMAGE_SLOT;
+            s->visual[at] = (int32_t)((part - 1) * n_visual + k);
             s->train[at] = 0;
         }
         for (int64_t k = begin; k < end; k++, at++) {
@@ -55,7 +56,9 @@ static void fill_sequence(mm1_sequence *s, int64_t n_images, int64_t n_visual, i
             s->train[at] = at > 0;
         }
     }
-    s->n_images = n_images;
+    for (int64_t i = 0; i < n_images; i++) {
+        s->images[i] = (mm1_image_layout){.n_tiles = 1, .n_slots = (int32_t)n_visual};
+    }
 }
 
 static void fill_pixels(float *pixels, int64_t n, mm1_rng *rng)
@@ -71,7 +74,7 @@ static mm1_status make_batch(bench *b, int64_t n_images, mm1_error *err)
     const mm1_data_config *d = &b->recipe.data;
     const int64_t T = d->seq_len, n_visual = mm1_model_config_n_visual(c), R = c->vision.image_size;
     mm1_rng rng = mm1_rng_make((uint64_t)b->recipe.train.seed, MM1_RNG_BENCH, 0);
-    mm1_sequence s = {.len = T};
+    mm1_sequence s = {0};
     if (n_images * (n_visual + 1) + 1 > T) {
         return mm1_error_set(err, MM1_E_CONFIG,
                              "data.seq_len %lld has no room for %lld images of %lld positions and text between them; "
@@ -82,15 +85,10 @@ static mm1_status make_batch(bench *b, int64_t n_images, mm1_error *err)
     if (st != MM1_OK) {
         return st;
     }
-    s.tokens = mm1_alloc((size_t)T, sizeof *s.tokens);
-    s.train = mm1_alloc((size_t)T, sizeof *s.train);
-    s.part = mm1_calloc((size_t)T, sizeof *s.part);
-    if (s.tokens == NULL || s.train == NULL || s.part == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a row of %lld positions", (long long)T);
-    }
+    st = mm1_sequence_init(&s, T, n_images, err);
     for (int64_t row = 0; st == MM1_OK && row < d->batch; row++) {
         fill_sequence(&s, n_images, n_visual, c->decoder.vocab_size, &rng);
-        st = mm1_batch_add(&b->made, row, &s, n_visual, 0, "the made-up row", err);
+        st = mm1_batch_add(&b->made, row, &s, &b->model.images, 0, "the made-up row", err);
     }
     if (st == MM1_OK) {
         fill_pixels(b->made.pixels, b->made.I * 3 * R * R, &rng);
@@ -164,7 +162,7 @@ static mm1_status run_vision(bench *b, mm1_error *err)
     mm1_tape_reset(t, 0);
     mm1_params_zero_grad(&b->vit_params);
     mm1__tape_done(t, "zero gradients", b->vit_params.total, 0);
-    mm1_tensor *y = mm1_vit_forward(&b->vit, t, b->made.pixels, b->made.max_images);
+    mm1_tensor *y = mm1_vit_forward(&b->vit, t, b->made.pixels, b->made.max_tiles);
     bool acc;
     float *dy = y != NULL ? mm1__tape_grad(t, y, &acc) : NULL;
     if (dy != NULL) {
@@ -258,7 +256,7 @@ static mm1_status one_step(bench *b, mm1_bench_step *out, double *seconds, doubl
     mm1_status st = MM1_OK;
     *waited = 0;
     if (b->options.part == MM1_BENCH_VISION) {
-        const double I = (double)b->made.max_images, grid = (double)mm1_vision_grid(&b->vit.config);
+        const double I = (double)b->made.max_tiles, grid = (double)mm1_vision_grid(&b->vit.config);
         mm1_profile_start(b->tape.profile);
         st = run_vision(b, err);
         *seconds = mm1_time_now() - start;
@@ -275,7 +273,7 @@ static mm1_status one_step(bench *b, mm1_bench_step *out, double *seconds, doubl
     *seconds = mm1_time_now() - start;
     if (st == MM1_OK) {
         out->positions += (double)batch->n_tokens;
-        out->images += (double)batch->I;
+        out->images += (double)batch->n_images;
         out->flops += b->objective->report.flops;
         if (out->loss == 0) {
             out->loss = b->objective->report.loss;

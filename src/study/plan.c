@@ -34,10 +34,10 @@ static const double CODE_BYTES = 3.0 * (1 << 20), THREAD_BYTES = 0.25 * (1 << 20
 
 /* ---- operations ---- */
 
-/* Images of a full row of pictures. */
-static int64_t images_of_row(const mm1_data_config *d, int64_t n_visual)
+/* Images of a full row of pictures, each as long as one can be. */
+static int64_t images_of_row(const mm1_data_config *d, const mm1_image_spec *images)
 {
-    const int64_t room = n_visual > 0 ? d->seq_len / (n_visual + MIN_EXAMPLE) : 0;
+    const int64_t room = images->n_tokens > 0 ? d->seq_len / (mm1_image_max_positions(images) + MIN_EXAMPLE) : 0;
     return room < d->max_images ? room : d->max_images;
 }
 
@@ -56,8 +56,9 @@ static double picture_share(const mm1_data_config *d)
 /* Images of the batches to come: a function of the configuration alone, or of the first batches where the data is
  * there. */
 typedef struct images {
-    double per_step;       /* mean */
-    int64_t per_row, most; /* largest mean over the rows of one pass, rounded up; largest number in a step */
+    double per_step, tiles_per_step; /* mean */
+    int64_t per_row;                 /* largest mean over the rows of one pass, rounded up */
+    int64_t most;                    /* tiles in a step */
 } images;
 
 /* Pictures in a row that trains an encoder: the views of a picture, or the one with a caption. */
@@ -80,21 +81,22 @@ static images images_of_examples(const mm1_recipe *r)
         sum += s->weight * (double)of_row;
         n.per_row = of_row > n.per_row ? of_row : n.per_row;
     }
-    n.per_step = all > 0 ? (double)d->batch * sum / all : 0;
+    n.per_step = n.tiles_per_step = all > 0 ? (double)d->batch * sum / all : 0;
     n.most = d->batch * n.per_row;
     return n;
 }
 
-static images images_by_room(const mm1_recipe *r, const mm1_model_config *c)
+static images images_by_room(const mm1_recipe *r, const mm1_image_spec *spec)
 {
     if (r->train.objective != MM1_OBJECTIVE_TEXT) {
         return images_of_examples(r);
     }
-    const int64_t row = images_of_row(&r->data, mm1_model_config_n_visual(c));
+    const int64_t row = images_of_row(&r->data, spec), tiles = row * mm1_image_max_tiles(spec);
     const double share = picture_share(&r->data);
     return (images){.per_step = (double)r->data.batch * share * (double)row,
+                    .tiles_per_step = (double)r->data.batch * share * (double)tiles,
                     .per_row = share > 0 ? row : 0,
-                    .most = share > 0 ? r->data.batch * row : 0};
+                    .most = share > 0 ? r->data.batch * tiles : 0};
 }
 
 /* Draws the first batches of the stream; the shared images stay as they are if there is no stream. */
@@ -113,7 +115,8 @@ static void images_by_data(const mm1_recipe *recipe, const mm1_model_config *c, 
         if (st != MM1_OK) {
             break;
         }
-        seen.per_step += (double)b->I / PROBED_BATCHES;
+        seen.per_step += (double)b->n_images / PROBED_BATCHES;
+        seen.tiles_per_step += (double)b->I / PROBED_BATCHES;
         seen.most = b->I > seen.most ? b->I : seen.most;
         for (int64_t row = 0; row < b->B; row += r.train.micro_batch) {
             int64_t n = 0, n_rows = 0;
@@ -214,9 +217,9 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
     p->tokens = B * T;
     p->images = n->per_step;
     /* Every token but the first of a row is a target; image slots are none. */
-    const double targets = fmax(0, B * (T - 1) - p->images * (double)mm1_model_config_n_visual(c));
-    p->forward = (mm1_plan_flops){.vision = p->images * image.vision,
-                                  .connector = p->images * image.connector,
+    const double targets = fmax(0, B * (T - 1) - n->tiles_per_step * (double)mm1_model_config_n_visual(c));
+    p->forward = (mm1_plan_flops){.vision = n->tiles_per_step * image.vision,
+                                  .connector = n->tiles_per_step * image.connector,
                                   .decoder = p->tokens * mm1_flops_position(c),
                                   .attention = B * mm1_flops_causal_attention(c, T),
                                   .head = targets * mm1_flops_head(c)};
@@ -232,7 +235,7 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
                                    .head = back_decoder * p->forward.head};
     add_up(p);
     if (r->train.activations == MM1_ACTIVATIONS_RECOMPUTE) {
-        p->recomputed = (vision ? again(mm1_vision_depth(&c->vision), p->images * image.blocks) : 0) +
+        p->recomputed = (vision ? again(mm1_vision_depth(&c->vision), n->tiles_per_step * image.blocks) : 0) +
                         (back_decoder > 0 ? again(c->decoder.n_layers, p->forward.decoder + p->forward.attention) : 0);
     }
 }
@@ -298,9 +301,11 @@ static double mapped_bytes(const char *pattern)
 }
 
 /* Index, queue, and what a worker needs for one sample. */
-static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan *p, double *worker_bytes)
+static void plan_source(const mm1_recipe *r, const mm1_data_source *s, const mm1_image_spec *spec, mm1_plan *p,
+                        double *worker_bytes)
 {
     const double workers = (double)r->data.workers, R = (double)r->model.vision.image_size;
+    const double tiles = (double)mm1_image_max_tiles(spec) * 3 * R * R; /* bytes of a picture, at most */
     const size_t before = mm1_alloc_bytes();
     mm1_reader *reader = NULL;
     int64_t n_samples = 0;
@@ -320,24 +325,24 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, mm1_plan 
     }
     mm1_reader_destroy(reader);
     const double views = r->train.objective == MM1_OBJECTIVE_TEXT ? 1 : fmax(1, (double)images_of_example(r, s));
-    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * views * 3 * R * R;
+    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * views * tiles;
     if (s->kind != MM1_DATA_TEXT) {
         const double picture =
             KEPT_PICTURE_BYTES +
-            (mm1_data_changes_pictures(&r->data, (size_t)(s - r->data.sources)) ? pics.decoded_bytes : 3 * R * R);
+            (mm1_data_changes_pictures(&r->data, (size_t)(s - r->data.sources)) ? pics.decoded_bytes : tiles);
         p->memory.pixels += (double)n_samples * (KEPT_SAMPLE_BYTES + pics.per_sample * picture);
     }
     /* The encoded picture, the decoded one, and that turned upright or cut. */
     *worker_bytes = fmax(*worker_bytes, pics.encoded_bytes + 2 * pics.decoded_bytes);
 }
 
-static void plan_data(const mm1_recipe *r, mm1_plan *p)
+static void plan_data(const mm1_recipe *r, const mm1_image_spec *spec, mm1_plan *p)
 {
     const mm1_data_config *d = &r->data;
     double worker_bytes = 0;
     for (size_t i = 0; i < d->n_sources; i++) {
         if (d->sources[i].weight > 0) {
-            plan_source(r, &d->sources[i], p, &worker_bytes);
+            plan_source(r, &d->sources[i], spec, p, &worker_bytes);
         }
     }
     p->memory.decoding = (double)d->workers * worker_bytes;
@@ -461,6 +466,7 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     mm1_recipe r = *recipe; /* shallow: the model is replaced by the resolved one */
     mm1_plan_memory *mem = &plan->memory;
     mm1_tokenizer *tokenizer = NULL;
+    mm1_image_spec spec;
     *plan = (mm1_plan){.n_steps = recipe->train.n_steps, .has_data = true};
     mem->program = resident_bytes() + CODE_BYTES;
 
@@ -472,14 +478,14 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
     st = st != MM1_OK ? st : mm1_data_config_check(&r.data, err);
     st = st != MM1_OK ? st : mm1_objective_check(&r, err);
     st = st != MM1_OK ? st : plan_vocabulary(recipe, plan, &r.model, &tokenizer, err);
-    if (st == MM1_OK && picture_share(&r.data) > 0 &&
-        mm1_model_config_n_visual(&r.model) > r.data.seq_len - MIN_EXAMPLE) {
+    st = st != MM1_OK ? st : mm1_recipe_images(&r, &r.model, tokenizer, &spec, err);
+    if (st == MM1_OK && picture_share(&r.data) > 0 && mm1_image_min_positions(&spec) > r.data.seq_len - MIN_EXAMPLE) {
         st = mm1_error_set(err, MM1_E_CONFIG, "data.seq_len %lld has no room for an image of %lld positions and a text",
-                           (long long)r.data.seq_len, (long long)mm1_model_config_n_visual(&r.model));
+                           (long long)r.data.seq_len, (long long)mm1_image_min_positions(&spec));
     }
     if (st == MM1_OK) {
-        images n = images_by_room(&r, &r.model);
-        plan_data(&r, plan);
+        images n = images_by_room(&r, &spec);
+        plan_data(&r, &spec, plan);
         if (plan->has_data && (tokenizer != NULL || !mm1_model_config_has_tokenizer(&r.model))) {
             images_by_data(&r, &r.model, tokenizer, &n);
         }

@@ -13,15 +13,15 @@ typedef struct text_objective {
 } text_objective;
 
 /* Forward and backward of rows [row, row + n) on the tape. */
-static mm1_status run_rows(mm1_objective *o, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n, int64_t image,
-                           int64_t n_images, float *nll, mm1_error *err)
+static mm1_status run_rows(mm1_objective *o, mm1_tape *t, const mm1_batch *b, int64_t row, int64_t n, int64_t tile,
+                           int64_t n_tiles, float *nll, mm1_error *err)
 {
     mm1_tape_reset(t, 0);
     if (t->routing != NULL) {
         t->routing->example = b->example + row * b->T;
     }
     const float scale = t->dry || b->n_targets == 0 ? 1.0f : (float)(1.0 / (double)b->n_targets);
-    mm1_tensor *h = mm1_model_hidden_rows(o->model, t, b, row, n, image, n_images);
+    mm1_tensor *h = mm1_model_hidden_rows(o->model, t, b, row, n, tile, n_tiles);
     if (mm1_op_xent(t, h, o->model->decoder.head, b->target + row * b->T, nll, scale, (float)o->recipe->train.z_loss)) {
         mm1_tape_backward(t);
     }
@@ -71,14 +71,14 @@ static mm1_status gradients(mm1_objective *base, mm1_tape *t, const mm1_batch *b
     mm1_status st = MM1_OK;
     (void)step; /* nothing is drawn at random here */
     begin_routing(&base->model->decoder.routing, t, b);
-    for (int64_t row = 0, image = 0; st == MM1_OK && row < b->B; row += micro) {
+    for (int64_t row = 0, tile = 0; st == MM1_OK && row < b->B; row += micro) {
         const int64_t n = b->B - row < micro ? b->B - row : micro;
-        int64_t n_images = 0;
+        int64_t n_tiles = 0;
         for (int64_t i = row; i < row + n; i++) {
-            n_images += b->row_images[i];
+            n_tiles += b->row_tiles[i];
         }
-        st = run_rows(base, t, b, row, n, image, n_images, o->nll + row * b->T, err);
-        image += n_images;
+        st = run_rows(base, t, b, row, n, tile, n_tiles, o->nll + row * b->T, err);
+        tile += n_tiles;
     }
     t->routing = NULL;
     if (st == MM1_OK) {
@@ -94,7 +94,8 @@ static mm1_status plan(mm1_objective *base, mm1_tape *t, mm1_error *err)
     const int64_t micro = r->train.micro_batch < r->data.batch ? r->train.micro_batch : r->data.batch;
     const mm1_batch shape = {.B = micro,
                              .T = r->data.seq_len,
-                             .I = mm1_model_n_visual(base->model) > 0 ? micro * r->data.max_images : 0,
+                             .I = micro *
+                                  mm1_image_max_tiles_in(&base->model->images, r->data.max_images, r->data.seq_len),
                              .image_px = r->model.vision.image_size};
     bool has_images = false;
     for (size_t i = 0; i < r->data.n_sources; i++) {

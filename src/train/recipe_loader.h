@@ -5,7 +5,12 @@
 #include "data/loader.h"
 #include "train/recipe.h"
 
-/* config: of the recipe, resolved (mm1_recipe_model_config()).  Recipe and tokenizer are borrowed until the loader is
+/* How pictures are shown in training: to a model that writes as to it, to an encoder as one tile.  config: of the
+ * recipe, resolved (mm1_recipe_model_config()).  Errors as of mm1_model_config_images(). */
+MM1_NODISCARD mm1_status mm1_recipe_images(const mm1_recipe *recipe, const mm1_model_config *config,
+                                           const mm1_tokenizer *tokenizer, mm1_image_spec *out, mm1_error *err);
+
+/* config: as above.  Recipe and tokenizer are borrowed until the loader is
  * destroyed.  start: NULL for the beginning.  Errors as of mm1_loader_create(). */
 MM1_NODISCARD mm1_status mm1_recipe_loader_create(const mm1_recipe *recipe, const mm1_model_config *config,
                                                   const mm1_tokenizer *tokenizer, const mm1_data_state *start,

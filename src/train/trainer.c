@@ -177,9 +177,9 @@ static mm1_status prepare(trainer *t, mm1_error *err)
         mm1_tokenizer_destroy(tokenizer);
         return st;
     }
-    t->model.tokenizer = tokenizer;
     t->recipe.model = config;
-    st = mm1_train_plan_arena(&t->model, &t->recipe, &arena_bytes, err);
+    st = mm1_model_set_tokenizer(&t->model, tokenizer, err);
+    st = st != MM1_OK ? st : mm1_train_plan_arena(&t->model, &t->recipe, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&t->model.params, true, err);
     st = st != MM1_OK ? st : mm1_optimizer_init(&t->optimizer, &t->model.params, (mm1_moments)c->moments, err);
     if (st != MM1_OK) {
@@ -417,7 +417,7 @@ static mm1_status loop(trainer *t, mm1_error *err)
         if (st != MM1_OK) {
             break;
         }
-        const int64_t tokens = b->n_tokens, images = b->I;
+        const int64_t tokens = b->n_tokens, images = b->n_images;
         mm1_loader_release(t->loader);
         t->state.step++;
         t->state.data = after;

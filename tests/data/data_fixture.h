@@ -232,12 +232,12 @@ static inline mm1_loader_options fixture_options(const fixture *f, uint64_t seed
 {
     return (mm1_loader_options){.config = &f->config,
                                 .tokenizer = f->tokenizer,
-                                .image = {.image_px = FIXTURE_PX,
-                                          .mean = {0.5f, 0.4f, 0.3f},
-                                          .std = {0.25f, 0.5f, 0.125f},
-                                          .fit = MM1_FIT_SQUASH,
-                                          .filter = MM1_FILTER_BICUBIC},
-                                .n_visual = FIXTURE_N_VISUAL,
+                                .images = {.tile_px = FIXTURE_PX,
+                                           .n_tokens = FIXTURE_N_VISUAL,
+                                           .mean = {0.5f, 0.4f, 0.3f},
+                                           .std = {0.25f, 0.5f, 0.125f},
+                                           .fit = MM1_FIT_SQUASH,
+                                           .filter = MM1_FILTER_BICUBIC},
                                 .seed = seed};
 }
 

@@ -200,8 +200,7 @@ static void an_encoder_gets_one_picture_a_row_or_two_views_of_one(void **state)
     config.batch = 32;
     mm1_loader_options o = {.config = &config,
                             .tokenizer = f.tokenizer,
-                            .image = {.image_px = FIXTURE_PX, .std = {1, 1, 1}},
-                            .n_visual = 1,
+                            .images = {.tile_px = FIXTURE_PX, .n_tokens = 1, .std = {1, 1, 1}},
                             .one_example = true,
                             .n_views = 2,
                             .seed = 5};

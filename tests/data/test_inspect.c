@@ -125,7 +125,7 @@ static void the_page_holds_every_picture_as_the_model_sees_it(void **state)
                 assert_int_equal(picture.width, FIXTURE_PX);
                 const float *p = b->pixels + image * 3 * FIXTURE_PX * FIXTURE_PX;
                 float pixels[3 * FIXTURE_PX * FIXTURE_PX];
-                mm1_image_normalize(pixels, &picture, options.image.mean, options.image.std);
+                mm1_image_normalize(pixels, &picture, options.images.mean, options.images.std);
                 assert_memory_equal(pixels, p, sizeof pixels);
                 mm1_image_deinit(&picture);
             }

@@ -566,7 +566,7 @@ static void errors_of_the_configuration_name_the_key_and_the_path(void **state)
     mm1_data_state beyond = {.n_sources = 1};
     beyond.sources[0].offset = 1000;
     options.start = &beyond;
-    options.n_visual = 0; /* a model without pictures reads text */
+    options.images.n_tokens = 0; /* a model without pictures reads text */
     count_batches(&options, &err);
     assert_int_equal(err.status, MM1_E_STATE);
     check_contains(err.message, "text.jsonl:");
@@ -574,9 +574,93 @@ static void errors_of_the_configuration_name_the_key_and_the_path(void **state)
     options.start = NULL;
     assert_int_equal(mm1_loader_create(&options, &l, &err), MM1_E_CONFIG);
     check_contains(err.message, "takes none");
-    options.n_visual = 62;
+    options.images.n_tokens = 62;
     assert_int_equal(mm1_loader_create(&options, &l, &err), MM1_E_CONFIG);
     check_contains(err.message, "no room for an image of 62");
+    fixture_deinit(&f);
+}
+
+/* Every visual row of a batch stands for a tile of the batch, and at most once; newlines are row 0. */
+static void check_rows(const mm1_batch *b, const mm1_image_spec *images, int64_t *n_newlines)
+{
+    const int64_t n_rows = mm1_batch_visual_row(images, b->I), first = mm1_batch_visual_row(images, 0);
+    uint8_t *seen = mm1_calloc((size_t)n_rows + 1, 1);
+    int64_t n_tiles = 0;
+    for (int64_t row = 0; row < b->B; row++) {
+        const int64_t begin = mm1_batch_visual_row(images, n_tiles);
+        n_tiles += b->row_tiles[row];
+        for (int64_t t = 0; t < b->T; t++) {
+            const int32_t v = b->visual[row * b->T + t];
+            if (v >= first) {
+                assert_true(v >= begin && v < mm1_batch_visual_row(images, n_tiles));
+                assert_false(seen[v]);
+                seen[v] = 1;
+            }
+            *n_newlines += v >= 0 && v < first;
+        }
+    }
+    assert_int_equal(n_tiles, b->I);
+    for (int64_t v = first; images->mode == MM1_IMAGE_SUBIMAGES && v < n_rows; v++) {
+        assert_true(seen[v]);
+    }
+    mm1_free(seen);
+}
+
+static void pictures_become_tiles_whatever_was_kept(void **state)
+{
+    (void)state;
+    static const mm1_image_mode modes[] = {MM1_IMAGE_SUBIMAGES, MM1_IMAGE_ANYRES};
+    enum { N = 12 };
+    fixture f;
+    mm1_error err = {0};
+    fixture_init(&f);
+    fixture_three_sources(&f);
+    mm1_loader_options options = fixture_options(&f, 3);
+    const size_t n_overview = (size_t)(3 * FIXTURE_PX * FIXTURE_PX) * sizeof(float);
+    float *overview = mm1_alloc(n_overview, 1);
+    for (size_t i = 0; i < 2; i++) {
+        uint64_t want[N];
+        int64_t n_newlines = 0, n_tiles = 0, n_images = 0;
+        for (int cache = 0; cache < 3; cache++) {
+            mm1_loader *l = NULL;
+            const mm1_batch *b = NULL;
+            f.config.cache_mb = cache;
+            options.images.mode = MM1_IMAGE_PLAIN;
+            check_ok(mm1_loader_create(&options, &l, &err), &err);
+            do {
+                check_ok(mm1_loader_next(l, &b, NULL, NULL, &err), &err);
+            } while (b->I == 0);
+            memcpy(overview, b->pixels, n_overview);
+            mm1_loader_destroy(l);
+
+            options.images.mode = modes[i];
+            options.images.crops = 1;
+            check_ok(mm1_image_grids_parse("1x1 1x2 2x1", &options.images, &err), &err);
+            check_ok(mm1_loader_create(&options, &l, &err), &err);
+            bool is_first = true;
+            for (int k = 0; k < N; k++) {
+                check_ok(mm1_loader_next(l, &b, NULL, NULL, &err), &err);
+                check_rows(b, &options.images, &n_newlines);
+                n_tiles += b->I;
+                n_images += b->n_images;
+                want[k] = cache == 0 ? hash_batch(b) : want[k];
+                assert_true(hash_batch(b) == want[k]);
+                if (is_first && b->I > 0) { /* of the first picture; the mixture is the same */
+                    assert_memory_equal(b->pixels, overview, n_overview);
+                    is_first = false;
+                }
+            }
+            assert_false(is_first);
+            mm1_loader_destroy(l);
+        }
+        assert_true(n_tiles >= 2 * n_images && n_images > 0);
+        assert_int_equal(n_newlines > 0, modes[i] == MM1_IMAGE_ANYRES);
+    }
+    f.config.crop_min = 0.5;
+    mm1_loader *l = NULL;
+    assert_int_equal(mm1_loader_create(&options, &l, &err), MM1_E_CONFIG);
+    check_contains(err.message, "several tiles");
+    mm1_free(overview);
     fixture_deinit(&f);
 }
 
@@ -680,6 +764,7 @@ int main(void)
         cmocka_unit_test(too_many_bad_samples_stop_the_stream_at_the_same_batch),
         cmocka_unit_test(a_source_without_any_usable_sample_is_an_error_not_a_loop),
         cmocka_unit_test(errors_of_the_configuration_name_the_key_and_the_path),
+        cmocka_unit_test(pictures_become_tiles_whatever_was_kept),
         cmocka_unit_test(it_can_be_stopped_at_any_time),
         cmocka_unit_test(failing_allocations_end_the_stream_and_leak_nothing),
         cmocka_unit_test(the_statistics_name_sources_cuts_and_drops),

@@ -4,13 +4,17 @@
 #include "base/alloc.h"
 #include "data/packing.h"
 
-enum { NV = 4, MAX_LEN = 4096 };
+enum { NV = 4, MAX_LEN = 4096, TILED_LEN = 9, TILED_TILES = 3 };
+
+/* An image of three tiles: a marker, the first tile, a newline, two tokens of the last, a marker. */
+static const int32_t tiled[TILED_LEN] = {MM1_VISUAL_MARKER, 0, 1, 2, 3, MM1_VISUAL_NEWLINE, 9, 10, MM1_VISUAL_MARKER};
 
 typedef struct made {
     mm1_sequence s;
     int32_t tokens[MAX_LEN];
     uint8_t train[MAX_LEN];
-    int32_t part[MAX_LEN];
+    int32_t part[MAX_LEN], visual[MAX_LEN];
+    mm1_image_layout images[64];
 } made;
 
 static void push(made *m, int32_t token, uint8_t train, int32_t part)
@@ -21,31 +25,44 @@ static void push(made *m, int32_t token, uint8_t train, int32_t part)
     m->part[m->s.len++] = part;
 }
 
-/* "t7" seven trained tokens, "u3" three that are not, "i" an image; separated by blanks. */
+/* "t7" seven trained tokens, "u3" three that are not, "i" an image of one tile, "m" one of three; separated by blanks.
+ */
 static mm1_sequence *make(made *m, const char *parts)
 {
     int32_t part = 0, next = 100;
     *m = (made){0};
-    m->s = (mm1_sequence){.tokens = m->tokens, .train = m->train, .part = m->part};
+    m->s = (mm1_sequence){
+        .tokens = m->tokens, .visual = m->visual, .train = m->train, .part = m->part, .images = m->images};
+    m->visual[0] = MM1_VISUAL_NONE;
     push(m, 0, 0, -1);
     uint8_t last = 0;
+    int32_t tile = 0;
     for (const char *p = parts; *p != '\0'; part++) {
         char *end = NULL;
         const char kind = *p;
-        const long n = kind == 'i' ? NV : strtol(p + 1, &end, 10);
+        const bool is_image = kind == 'i' || kind == 'm';
+        const long n = kind == 'i' ? NV : kind == 'm' ? TILED_LEN : strtol(p + 1, &end, 10);
         for (long k = 0; k < n; k++) {
-            push(m, kind == 'i' ? MM1_IMAGE_SLOT : next++, kind == 't', part);
+            const int32_t v = kind == 'i' ? (int32_t)k : kind == 'm' ? tiled[k] : MM1_VISUAL_NONE;
+            const bool is_slot = v >= 0 || v == MM1_VISUAL_NEWLINE;
+            m->visual[m->s.len] = v >= 0 ? v + tile * NV : v;
+            push(m, is_slot ? MM1_IMAGE_SLOT : is_image ? 7 : next++, kind == 't', part);
         }
-        m->s.n_images += kind == 'i';
+        if (is_image) {
+            const int32_t n_tiles = kind == 'i' ? 1 : TILED_TILES;
+            m->images[m->s.n_images++] = (mm1_image_layout){.n_tiles = n_tiles};
+            tile += n_tiles;
+        }
         last = kind == 't';
-        p = kind == 'i' ? p + 1 : end;
+        p = is_image ? p + 1 : end;
         p += *p == ' ';
     }
+    m->visual[m->s.len] = MM1_VISUAL_NONE;
     push(m, 0, last, -1);
     return &m->s;
 }
 
-static const mm1_pack_limits limits_20 = {.seq_len = 20, .n_visual = NV, .max_images = 3};
+static const mm1_pack_limits limits_20 = {.seq_len = 20, .max_images = 3};
 
 /* Pieces in empty rows as "begin-end" and a letter for what happened: . taken, ~ taken and cut inside a text, n nothing
  * learned, x too large. */
@@ -105,7 +122,7 @@ static void a_text_is_cut_only_if_it_cannot_stay_whole(void **state)
 static void pieces_without_anything_to_learn_are_dropped(void **state)
 {
     (void)state;
-    const mm1_pack_limits tight = {.seq_len = 20, .n_visual = NV, .max_images = 1};
+    const mm1_pack_limits tight = {.seq_len = 20, .max_images = 1};
     check_pieces(&limits_20, "i", "0-5n");
     check_pieces(&limits_20, "u3", "0-4n");
     check_pieces(&tight, "i i t3", "0-4n 4-12.");
@@ -116,7 +133,7 @@ static void pieces_without_anything_to_learn_are_dropped(void **state)
 static void an_image_larger_than_a_row_drops_the_sample(void **state)
 {
     (void)state;
-    const mm1_pack_limits tiny = {.seq_len = 4, .n_visual = NV, .max_images = 1};
+    const mm1_pack_limits tiny = {.seq_len = 4, .max_images = 1};
     check_pieces(&tiny, "i t3", "0-0x");
     check_pieces(&tiny, "t2 i t3", "0-2. 2-2x");
 }
@@ -125,7 +142,7 @@ static void a_long_text_fills_the_row_but_not_a_small_rest(void **state)
 {
     (void)state;
     made m;
-    const mm1_pack_limits limits = {.seq_len = 200, .n_visual = NV, .max_images = 3};
+    const mm1_pack_limits limits = {.seq_len = 200, .max_images = 3};
     const mm1_sequence *s = make(&m, "t500");
     mm1_pack_piece p = mm1_pack_next(&limits, s, 0, 80, 3);
     assert_int_equal(p.verdict, MM1_PACK_TAKE);
@@ -148,26 +165,26 @@ static void random_documents_lose_nothing_but_what_is_counted(void **state)
     (void)state;
     mm1_rng r = mm1_rng_make(3, MM1_RNG_TEST, 0);
     made m;
-    int32_t tokens[64], part[64];
+    int32_t tokens[64], part[64], visual[64];
     uint8_t train[64];
-    mm1_sequence copy = {.tokens = tokens, .train = train, .part = part};
+    mm1_image_layout images[4];
+    mm1_sequence copy = {.tokens = tokens, .visual = visual, .train = train, .part = part, .images = images};
     for (int round = 0; round < 3000; round++) {
         char parts[512] = "";
         size_t at = 0;
         const mm1_pack_limits limits = {.seq_len = 8 + (int64_t)mm1_rng_below(&r, 57),
-                                        .n_visual = NV,
                                         .max_images = 1 + (int64_t)mm1_rng_below(&r, 4)};
         for (uint64_t k = 1 + mm1_rng_below(&r, 8); k > 0; k--) {
-            static const char kinds[] = "ttui";
-            const char kind = kinds[mm1_rng_below(&r, 4)];
-            if (kind == 'i') {
-                at += (size_t)snprintf(parts + at, sizeof parts - at, "i ");
+            static const char kinds[] = "tttuim";
+            const char kind = kinds[mm1_rng_below(&r, 6)];
+            if (kind == 'i' || kind == 'm') {
+                at += (size_t)snprintf(parts + at, sizeof parts - at, "%c ", kind);
             } else {
                 at += (size_t)snprintf(parts + at, sizeof parts - at, "%c%d ", kind, 1 + (int)mm1_rng_below(&r, 60));
             }
         }
         const mm1_sequence *s = make(&m, parts);
-        int64_t offset = 0, image = 0, n_full = 0;
+        int64_t offset = 0, image = 0, tile = 0, n_full = 0;
         for (bool last = false; !last;) {
             const bool empty_row = n_full > 0;
             const int64_t room = empty_row ? limits.seq_len : 1 + (int64_t)mm1_rng_below(&r, (uint64_t)limits.seq_len);
@@ -183,17 +200,17 @@ static void random_documents_lose_nothing_but_what_is_counted(void **state)
             assert_int_equal(p.begin, offset);
             last = p.is_last;
             if (p.verdict == MM1_PACK_DROP_TOO_LARGE) {
-                assert_true(NV + 1 > limits.seq_len);
+                assert_true(TILED_LEN + 1 > limits.seq_len);
                 break;
             }
             assert_true(p.end > p.begin && p.end <= s->len - 1);
             if (p.end < s->len - 1 && !last) { /* never through an image */
-                assert_true(s->part[p.end] != s->part[p.end + 1] || s->tokens[p.end] >= 0);
+                assert_true(s->part[p.end] != s->part[p.end + 1] || s->visual[p.end] == MM1_VISUAL_NONE);
                 assert_int_equal(p.cuts_text, s->part[p.end] == s->part[p.end + 1]);
             }
-            int64_t n_learned = 0, n_slots = 0;
+            int64_t n_learned = 0, n_begun = 0;
             assert_true(p.len <= limits.seq_len);
-            mm1_pack_copy(s, &p, &copy);
+            mm1_pack_copy(s, &p, NV, &copy);
             assert_int_equal(copy.len, p.len);
             assert_int_equal(copy.tokens[0], 0);
             assert_int_equal(copy.train[0], 0);
@@ -201,10 +218,19 @@ static void random_documents_lose_nothing_but_what_is_counted(void **state)
                 assert_int_equal(copy.tokens[t], s->tokens[p.begin + t]);
                 assert_int_equal(copy.train[t], t == 1 && p.begin > 0 ? 0 : s->train[p.begin + t]);
                 n_learned += copy.train[t];
-                n_slots += copy.tokens[t] == MM1_IMAGE_SLOT;
+                const int32_t v = s->visual[p.begin + t];
+                assert_int_equal(copy.visual[t], v >= 0 ? v - tile * NV : v);
+                assert_true(copy.visual[t] < p.n_tiles * NV);
+                n_begun += v != MM1_VISUAL_NONE && copy.part[t] != copy.part[t - 1];
             }
             assert_int_equal(p.first_image, image);
-            assert_int_equal(p.n_images * NV, n_slots);
+            assert_int_equal(p.first_tile, tile);
+            assert_int_equal(p.n_images, n_begun);
+            for (int64_t i = 0; i < p.n_images; i++) {
+                assert_int_equal(copy.images[i].n_tiles, s->images[image + i].n_tiles);
+                tile += copy.images[i].n_tiles;
+            }
+            assert_int_equal(p.n_tiles, tile - p.first_tile);
             assert_int_equal(n_learned == 0, p.verdict == MM1_PACK_DROP_NO_TARGET);
             assert_true(p.n_images <= limits.max_images);
             if (p.verdict == MM1_PACK_TAKE) {

@@ -6,6 +6,7 @@
 #include "data/packing.h"
 #include "model/roles.h"
 #include "model/sequence.h"
+#include "support/plain_images.h"
 
 static char dir[] = "/tmp/mm1_roles_XXXXXX";
 enum { END, PAD, IMAGE };
@@ -133,11 +134,12 @@ static void without_a_bos_the_first_token_is_no_target(void **state)
     mm1_error err = {0};
     mm1_tokenizer *t = NULL;
     mm1_document d = {0};
-    mm1_sequence q, empty;
+    const mm1_image_spec images = plain_spec(1);
+    mm1_sequence q, empty, piece;
     mm1_batch b;
     check_ok(load("{\"add_bos_token\":false}", NULL, NULL, &t, &err), &err);
     check_ok(mm1_document_add_text(&d, "xyz", 3, true, &err), &err);
-    check_ok(mm1_sequence_build(&d, t, 1, true, &q, &err), &err);
+    check_ok(mm1_sequence_build(&d, t, &images, true, &q, &err), &err);
     assert_int_equal(q.len, 4);
     assert_int_equal(mm1_sequence_lead(&q), 0);
     assert_int_equal(q.tokens[3], END);
@@ -146,28 +148,64 @@ static void without_a_bos_the_first_token_is_no_target(void **state)
         assert_int_equal(q.part[i], i < 3 ? 0 : -1);
     }
     check_ok(mm1_batch_init(&b, 1, 8, 0, 0, &err), &err);
-    check_ok(mm1_batch_add(&b, 0, &q, 0, 0, NULL, &err), &err);
+    check_ok(mm1_batch_add(&b, 0, &q, &images, 0, NULL, &err), &err);
     assert_int_equal(b.n_targets, 3);
     /* Cut into rows of 3: x y z, and the end alone, which follows nothing and is dropped. */
-    const mm1_pack_limits limits = {.seq_len = 3, .n_visual = 1, .max_images = 1};
+    const mm1_pack_limits limits = {.seq_len = 3, .max_images = 1};
     mm1_pack_piece p = mm1_pack_next(&limits, &q, 0, 3, 1);
     assert_int_equal(p.verdict, MM1_PACK_TAKE);
     assert_int_equal(p.begin, 0);
     assert_int_equal(p.end, 3);
     assert_int_equal(p.len, 3);
-    int32_t tokens[4], parts[4];
-    uint8_t train[4];
-    mm1_sequence piece = {.tokens = tokens, .train = train, .part = parts};
-    mm1_pack_copy(&q, &p, &piece);
+    check_ok(mm1_sequence_init(&piece, 3, 0, &err), &err);
+    mm1_pack_copy(&q, &p, 1, &piece);
     assert_int_equal(piece.len, 3);
-    assert_memory_equal(tokens, q.tokens, 3 * sizeof *tokens);
-    assert_int_equal(train[0], 0);
+    assert_memory_equal(piece.tokens, q.tokens, 3 * sizeof *piece.tokens);
+    assert_int_equal(piece.train[0], 0);
+    mm1_sequence_deinit(&piece);
     /* Nothing at all is an empty prompt. */
     mm1_document none = {0};
-    check_ok(mm1_sequence_build(&none, t, 1, false, &empty, &err), &err);
+    check_ok(mm1_sequence_build(&none, t, &images, false, &empty, &err), &err);
     assert_int_equal(empty.len, 0);
     mm1_sequence_deinit(&empty);
     mm1_batch_deinit(&b);
+    mm1_sequence_deinit(&q);
+    mm1_document_deinit(&d);
+    mm1_tokenizer_destroy(t);
+}
+
+static void without_a_bos_a_piece_counts_its_tiles_from_its_first_position(void **state)
+{
+    (void)state;
+    enum { K = 2, CUT = K + 2 };
+    mm1_error err = {0};
+    mm1_tokenizer *t = NULL;
+    mm1_document d = {0};
+    mm1_sequence q, piece;
+    const mm1_image_spec images = plain_spec(K);
+    check_ok(load("{\"add_bos_token\":false}", NULL, NULL, &t, &err), &err);
+    for (int i = 0; i < 2; i++) {
+        check_ok(mm1_document_add_image(&d, "", 0, "picture", &err), &err);
+        check_ok(mm1_document_add_text(&d, "xy", 2, true, &err), &err);
+    }
+    check_ok(mm1_sequence_build(&d, t, &images, true, &q, &err), &err);
+    assert_int_equal(q.len, 2 * CUT + 1);
+    check_ok(mm1_sequence_init(&piece, q.len, 1, &err), &err);
+    const mm1_pack_limits limits = {.seq_len = CUT + 1, .max_images = 1};
+    for (int64_t i = 0; i < 2; i++) {
+        const mm1_pack_piece p = mm1_pack_next(&limits, &q, i * CUT, CUT + 1, 1);
+        assert_int_equal(p.verdict, MM1_PACK_TAKE);
+        assert_int_equal(p.begin, i * CUT);
+        assert_int_equal(p.len, CUT + i);
+        assert_int_equal(p.first_tile, i);
+        mm1_pack_copy(&q, &p, K, &piece);
+        assert_int_equal(piece.n_images, 1);
+        for (int64_t at = 0; at < piece.len; at++) {
+            assert_int_equal(piece.tokens[at], q.tokens[p.begin + at]);
+            assert_int_equal(piece.visual[at], at < K ? at : MM1_VISUAL_NONE);
+        }
+    }
+    mm1_sequence_deinit(&piece);
     mm1_sequence_deinit(&q);
     mm1_document_deinit(&d);
     mm1_tokenizer_destroy(t);
@@ -179,6 +217,7 @@ int main(void)
         cmocka_unit_test(files_have_their_precedence),
         cmocka_unit_test(bad_files_are_refused),
         cmocka_unit_test(without_a_bos_the_first_token_is_no_target),
+        cmocka_unit_test(without_a_bos_a_piece_counts_its_tiles_from_its_first_position),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

@@ -10,7 +10,7 @@
 #include "generate/score.h"
 #include <jansson.h>
 
-static void make_model_of(mm1_model *m, fixture *f, mm1_model_kind kind)
+static void make_model_of(mm1_model *m, fixture *f, mm1_model_kind kind, mm1_image_mode mode)
 {
     mm1_model_config c;
     mm1_error err = {0};
@@ -31,6 +31,7 @@ static void make_model_of(mm1_model *m, fixture *f, mm1_model_kind kind)
     c.joint.dim = 8;
     c.connector.kind = MM1_CONNECTOR_AVGPOOL;
     c.connector.n_tokens = 4;
+    c.image.mode = mode;
     c.decoder.vocab_size = 320;
     c.decoder.width = 32;
     c.decoder.n_layers = 2;
@@ -48,27 +49,26 @@ static void make_model_of(mm1_model *m, fixture *f, mm1_model_kind kind)
     f->tokenizer = NULL;
 }
 
-static void make_model(mm1_model *m, fixture *f)
+static void make_model(mm1_model *m, fixture *f, mm1_image_mode mode)
 {
-    make_model_of(m, f, MM1_MODEL_MM1);
+    make_model_of(m, f, MM1_MODEL_MM1, mode);
 }
 
-static void a_score_does_not_depend_on_its_neighbours_and_equals_the_session(void **state)
+static void check_scores(mm1_image_mode mode)
 {
-    (void)state;
-    enum { N = 9 };
+    enum { N = 9, MAX_TILES = 5 };
     fixture f;
     mm1_model m;
     mm1_error err = {0};
     mm1_scorer *scorer = NULL;
     mm1_session *session = NULL;
     fixture_init(&f);
-    make_model(&m, &f);
-    check_ok(mm1_scorer_create(&m, 48, &scorer, &err), &err);
+    make_model(&m, &f, mode);
+    check_ok(mm1_scorer_create(&m, 96, &scorer, &err), &err);
     check_ok(mm1_session_create(&m, 0, &session, &err), &err);
     const int64_t size = mm1_model_n_visual(&m) * m.config.decoder.width;
-    float *pixels = mm1_calloc(3 * 8 * 8 * N, sizeof *pixels),
-          *features = mm1_calloc((size_t)(N * size), sizeof *features);
+    float *pixels = mm1_calloc(3 * 8 * 8 * N * MAX_TILES, sizeof *pixels),
+          *features = mm1_calloc((size_t)(N * MAX_TILES * size), sizeof *features);
 
     mm1_document documents[N] = {0};
     mm1_sequence sequences[N] = {0};
@@ -80,17 +80,20 @@ static void a_score_does_not_depend_on_its_neighbours_and_equals_the_session(voi
         uint8_t *png = fixture_png(40 * i, 5, 4, &len);
         const int n = snprintf(text, sizeof text, "a cat %d%.*s", i, i * 3, " and the red mat on which the cat sat");
         if (i % 3 != 1) {
+            mm1_image_layout layout;
+            check_ok(mm1_image_layout_read(&m.images, png, len, "a", &layout, &err), &err);
+            assert_true(layout.n_tiles <= MAX_TILES);
             check_ok(mm1_document_add_image(&documents[i], png, len, "a", &err), &err);
-            check_ok(mm1_image_to_pixels(&m.config, png, len, "a", pixels + i * 3 * 64, &err), &err);
+            check_ok(mm1_image_to_pixels(&m.images, &layout, png, len, "a", pixels + i * MAX_TILES * 3 * 64, &err),
+                     &err);
         }
         check_ok(mm1_document_add_text(&documents[i], text, (size_t)n, true, &err), &err);
-        check_ok(mm1_sequence_build(&documents[i], m.tokenizer, mm1_model_n_visual(&m), true, &sequences[i], &err),
-                 &err);
+        check_ok(mm1_sequence_build(&documents[i], m.tokenizer, &m.images, true, &sequences[i], &err), &err);
         mm1_free(png);
     }
-    check_ok(mm1_scorer_encode(scorer, pixels, N, features, &err), &err);
+    check_ok(mm1_scorer_encode(scorer, pixels, N * MAX_TILES, features, &err), &err);
     for (int i = 0; i < N; i++) {
-        pointers[i] = features + i * size;
+        pointers[i] = features + i * MAX_TILES * size;
         items[i] = (mm1_score_item){&sequences[i], &pointers[i], mm1_calloc((size_t)sequences[i].len, sizeof(float))};
     }
     check_ok(mm1_scorer_run(scorer, items, N, &err), &err);
@@ -124,6 +127,14 @@ static void a_score_does_not_depend_on_its_neighbours_and_equals_the_session(voi
     fixture_deinit(&f);
 }
 
+static void a_score_does_not_depend_on_its_neighbours_and_equals_the_session(void **state)
+{
+    (void)state;
+    check_scores(MM1_IMAGE_PLAIN);
+    check_scores(MM1_IMAGE_SUBIMAGES);
+    check_scores(MM1_IMAGE_ANYRES);
+}
+
 static void make_data(fixture *f)
 {
     mm1_error err = {0};
@@ -145,7 +156,7 @@ static void every_sample_is_told_with_true_and_strange_pictures_and_ten_choices(
     mm1_error err = {0};
     mm1_eval_results r;
     fixture_init(&f);
-    make_model(&m, &f);
+    make_model(&m, &f, MM1_IMAGE_PLAIN);
     make_data(&f);
     char *output = fixture_path(&f, "eval");
     mm1_eval_options o = mm1_eval_options_default();
@@ -263,7 +274,8 @@ static void a_model_that_compares_chooses_among_the_same_captions(void **state)
         fixture f;
         mm1_model m;
         fixture_init(&f);
-        make_model_of(&m, &f, k == 0 ? MM1_MODEL_MM1 : MM1_MODEL_CLIP);
+        /* One that compares is shown one tile whatever the mode. */
+        make_model_of(&m, &f, k == 0 ? MM1_MODEL_MM1 : MM1_MODEL_CLIP, k == 0 ? MM1_IMAGE_PLAIN : MM1_IMAGE_ANYRES);
         make_data(&f);
         char *output = fixture_path(&f, "eval");
         mm1_eval_options o = mm1_eval_options_default();
@@ -327,7 +339,7 @@ static void a_text_is_embedded_as_in_training_whatever_stands_beside_it(void **s
     const char *texts[N];
     float together[N * D], alone[D];
     fixture_init(&f);
-    make_model_of(&m, &f, MM1_MODEL_CLIP);
+    make_model_of(&m, &f, MM1_MODEL_CLIP, MM1_IMAGE_PLAIN);
     check_ok(mm1_embedder_create(&m, &e, &err), &err);
     for (int i = 0; i < N; i++) {
         (void)snprintf(text[i], sizeof text[i], "cat %d%.*s", i, i % 36, " and the red mat on which the cat sat");
@@ -346,6 +358,7 @@ static void a_text_is_embedded_as_in_training_whatever_stands_beside_it(void **s
     /* In training the text stands behind its picture. */
     size_t len = 0;
     uint8_t *png = fixture_png(3, 5, 4, &len);
+    const mm1_image_spec images = mm1_image_one_tile(&m.images);
     mm1_document d = {0};
     mm1_sequence q = {0};
     mm1_texts one = {0};
@@ -355,7 +368,7 @@ static void a_text_is_embedded_as_in_training_whatever_stands_beside_it(void **s
     int64_t n = 0;
     check_ok(mm1_document_add_image(&d, png, len, "a", &err), &err);
     check_ok(mm1_document_add_text(&d, text[7], strlen(text[7]), true, &err), &err);
-    check_ok(mm1_sequence_build(&d, m.tokenizer, 1, true, &q, &err), &err);
+    check_ok(mm1_sequence_build(&d, m.tokenizer, &images, true, &q, &err), &err);
     for (int64_t i = 1; i < q.len; i++) {
         if (q.tokens[i] != MM1_IMAGE_SLOT) {
             ids[n++] = q.tokens[i];
@@ -387,7 +400,7 @@ static void data_that_is_not_there_is_named_with_the_remedy(void **state)
     mm1_error err = {0};
     mm1_eval_results r;
     fixture_init(&f);
-    make_model(&m, &f);
+    make_model(&m, &f, MM1_IMAGE_PLAIN);
     mm1_eval_options o = mm1_eval_options_default();
     o.data_dir = f.dir;
     assert_int_equal(mm1_eval_run(&m, &o, &r, &err), MM1_E_IO);

@@ -176,17 +176,19 @@ static inline float *full_logits(const mm1_model *m, const mm1_document *d, cons
     mm1_tape tape;
     mm1_batch b;
     mm1_error err = {0};
-    const int64_t k = mm1_model_n_visual(m), V = m->config.decoder.vocab_size, C = m->config.decoder.width;
+    const int64_t V = m->config.decoder.vocab_size, C = m->config.decoder.width;
     check_ok(mm1_arena_init(&arena, (size_t)64 << 20, &err), &err);
     check_ok(mm1_tape_init(&tape, &arena, &err), &err);
-    check_ok(mm1_batch_init(&b, 1, q->len, q->n_images, FIXTURE_PX, &err), &err);
-    check_ok(mm1_batch_add(&b, 0, q, k, 0, "test", &err), &err);
-    int64_t at = 0;
+    check_ok(mm1_batch_init(&b, 1, q->len, mm1_sequence_n_tiles(q, 0, q->n_images), FIXTURE_PX, &err), &err);
+    check_ok(mm1_batch_add(&b, 0, q, &m->images, 0, "test", &err), &err);
+    int64_t image = 0, tile = 0;
     for (size_t i = 0; i < d->n_parts; i++) {
         if (d->parts[i].kind == MM1_PART_IMAGE) {
-            check_ok(mm1_image_to_pixels(&m->config, d->parts[i].bytes, d->parts[i].len, "image",
-                                         b.pixels + at++ * 3 * FIXTURE_PX * FIXTURE_PX, &err),
+            const mm1_image_layout *l = &q->images[image++];
+            check_ok(mm1_image_to_pixels(&m->images, l, d->parts[i].bytes, d->parts[i].len, "image",
+                                         b.pixels + tile * 3 * FIXTURE_PX * FIXTURE_PX, &err),
                      &err);
+            tile += l->n_tiles;
         }
     }
     const mm1_tensor *h = mm1_model_hidden(m, &tape, &b);

@@ -23,7 +23,7 @@ static void check_score(const mm1_model *m, mm1_session *s, const mm1_document *
     mm1_score plain, full;
     mm1_sequence q;
     const int64_t V = m->config.decoder.vocab_size;
-    check_ok(mm1_sequence_build(d, m->tokenizer, FIXTURE_SLOTS, closed, &q, &err), &err);
+    check_ok(mm1_sequence_build(d, m->tokenizer, &m->images, closed, &q, &err), &err);
     float *logits = full_logits(m, d, &q);
     check_ok(mm1_score_document(s, d, closed, false, &plain, &err), &err);
     check_ok(mm1_score_document(s, d, closed, true, &full, &err), &err);
@@ -77,7 +77,7 @@ static void log_probabilities_are_those_of_the_full_forward(void **state)
             add_text(&d, " the cat sat on a red hat seven");
         }
         mm1_sequence q;
-        check_ok(mm1_sequence_build(&d, m.tokenizer, FIXTURE_SLOTS, true, &q, &err), &err);
+        check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, true, &q, &err), &err);
         assert_in_range(q.len, MM1_SESSION_PIECE + 1, FIXTURE_POSITIONS);
         mm1_sequence_deinit(&q);
         check_score(&m, s, &d, true);
@@ -133,7 +133,7 @@ static void a_list_of_tokens_is_read_as_it_stands(void **state)
     fixture_model(&m, &config);
     add_text(&d, "the cat sat on the mat");
     check_ok(mm1_session_create(&m, 64, &s, &err), &err);
-    check_ok(mm1_sequence_build(&d, m.tokenizer, FIXTURE_SLOTS, true, &q, &err), &err);
+    check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, true, &q, &err), &err);
     check_ok(mm1_score_document(s, &d, true, false, &by_text, &err), &err);
     check_ok(mm1_score_tokens(s, q.tokens, q.len, false, &by_ids, &err), &err);
     assert_int_equal(by_ids.n, by_text.n);

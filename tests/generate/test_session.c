@@ -8,13 +8,15 @@
 static void extended(const mm1_model *m, const mm1_document *d, const mm1_ids *more, mm1_sequence *q)
 {
     mm1_error err = {0};
-    check_ok(mm1_sequence_build(d, m->tokenizer, mm1_model_n_visual(m), false, q, &err), &err);
+    check_ok(mm1_sequence_build(d, m->tokenizer, &m->images, false, q, &err), &err);
     const size_t len = (size_t)q->len + more->n;
     q->tokens = mm1_realloc(q->tokens, len, sizeof *q->tokens);
+    q->visual = mm1_realloc(q->visual, len, sizeof *q->visual);
     q->train = mm1_realloc(q->train, len, sizeof *q->train);
     q->part = mm1_realloc(q->part, len, sizeof *q->part);
     for (size_t i = 0; i < more->n; i++, q->len++) {
         q->tokens[q->len] = more->items[i];
+        q->visual[q->len] = MM1_VISUAL_NONE;
         q->train[q->len] = 1;
         q->part[q->len] = 0;
     }
@@ -96,6 +98,23 @@ static void cached_logits_equal_the_full_forward_at_every_position(void **state)
     }
 }
 
+static void pictures_in_several_tiles_are_read_as_in_training(void **state)
+{
+    (void)state;
+    static const int modes[] = {MM1_IMAGE_SUBIMAGES, MM1_IMAGE_ANYRES};
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        mm1_model m;
+        mm1_document d;
+        mm1_model_config config = fixture_config(false);
+        config.image.mode = modes[i];
+        fixture_model(&m, &config);
+        make_document(&d, "titti");
+        check_prompt(&m, &d);
+        mm1_document_deinit(&d);
+        mm1_model_deinit(&m);
+    }
+}
+
 static void prompts_longer_than_a_piece_are_read_in_pieces(void **state)
 {
     (void)state;
@@ -112,7 +131,7 @@ static void prompts_longer_than_a_piece_are_read_in_pieces(void **state)
     }
     mm1_sequence q;
     mm1_error err = {0};
-    check_ok(mm1_sequence_build(&d, m.tokenizer, FIXTURE_SLOTS, false, &q, &err), &err);
+    check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, false, &q, &err), &err);
     assert_in_range(q.len, 2 * MM1_SESSION_PIECE + 1, FIXTURE_POSITIONS - 60);
     mm1_sequence_deinit(&q);
     check_prompt(&m, &d);
@@ -313,6 +332,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(cached_logits_equal_the_full_forward_at_every_position),
+        cmocka_unit_test(pictures_in_several_tiles_are_read_as_in_training),
         cmocka_unit_test(prompts_longer_than_a_piece_are_read_in_pieces),
         cmocka_unit_test(an_image_makes_a_difference_and_so_does_its_place),
         cmocka_unit_test(text_that_names_a_special_token_makes_no_image_slot),

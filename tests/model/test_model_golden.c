@@ -1,5 +1,6 @@
 /* Whole models against PyTorch (tools/golden_model.py): visual tokens, hidden states, logits, losses, all gradients. */
 #include "support/golden.h"
+#include "support/plain_images.h"
 
 #include "base/thread.h"
 #include "model/model.h"
@@ -76,8 +77,9 @@ static void read_batch(fixture *f)
 
     for (int64_t row = 0; row < B; row++) {
         for (int64_t begin = row * T, end; begin < (row + 1) * T && example[begin] >= 0; begin = end) {
-            int32_t tokens[64], part[64] = {0};
+            int32_t tokens[64], rows[64], part[64] = {0};
             uint8_t train[64];
+            mm1_image_layout images[64];
             mm1_sequence s = {.tokens = tokens, .train = train, .part = part};
             int64_t n_slots = 0;
             for (end = begin; end < (row + 1) * T && example[end] == example[begin]; end++) {
@@ -87,7 +89,8 @@ static void read_batch(fixture *f)
                 n_slots += visual[end] >= 0;
             }
             s.n_images = n_slots / k;
-            check_ok(mm1_batch_add(b, row, &s, k, 0, f->name, &err), &err);
+            plain_images(&s, k, rows, images);
+            check_ok(mm1_batch_add(b, row, &s, &f->model.images, 0, f->name, &err), &err);
         }
     }
     assert_int_equal(b->I, I);

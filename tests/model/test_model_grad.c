@@ -1,11 +1,12 @@
 /* Gradients of whole models, every part and every configuration switch, against finite differences. */
 #include "support/check.h"
+#include "support/plain_images.h"
 
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "model/model.h"
 
-enum { ROWS = 2, T = 40, MAX_IMAGES = 4 };
+enum { ROWS = 2, T = 48, MAX_TILES = 16 };
 
 typedef struct fixture {
     mm1_model model;
@@ -42,31 +43,32 @@ static mm1_model_config tiny_config(void)
 /* Rows of random examples: [end] [image] text, text with an image at the end, text alone; some padding. */
 static void fill_batch(fixture *f)
 {
-    const int64_t k = mm1_model_n_visual(&f->model);
     mm1_error err = {0};
     mm1_rng r = mm1_rng_make(5, MM1_RNG_TEST, 1);
-    check_ok(mm1_batch_init(&f->batch, ROWS, T, MAX_IMAGES, f->model.config.vision.image_size, &err), &err);
+    check_ok(mm1_batch_init(&f->batch, ROWS, T, MAX_TILES, f->model.config.vision.image_size, &err), &err);
     mm1_batch_clear(&f->batch);
     for (int64_t row = 0; row < ROWS; row++) {
         for (int e = 0; e < 2; e++) {
-            int32_t tokens[T], part[T];
+            int32_t tokens[T], visual[T], part[T];
             uint8_t train[T];
-            mm1_sequence s = {.tokens = tokens, .train = train, .part = part};
+            mm1_image_layout image;
+            mm1_sequence s = {.tokens = tokens, .visual = visual, .train = train, .part = part, .images = &image};
+            check_ok(mm1_image_layout_make(&f->model.images, 20, 10, &image, &err), &err);
             const int n_text = 4 + (int)mm1_rng_below(&r, 4), with_image = row == 0 || e == 1;
             const int image_at = with_image ? (e == 0 ? 1 : n_text - 1) : -1;
             for (int i = 0; i < n_text; i++) {
                 if (i == image_at) {
-                    for (int64_t j = 0; j < k; j++, s.len++) {
-                        tokens[s.len] = MM1_IMAGE_SLOT;
-                        train[s.len] = 0;
-                    }
+                    mm1_image_layout_write(&f->model.images, &image, 0, tokens + s.len, visual + s.len);
+                    memset(train + s.len, 0, (size_t)image.n_positions);
+                    s.len += image.n_positions;
                     s.n_images = 1;
                 }
+                visual[s.len] = MM1_VISUAL_NONE;
                 tokens[s.len] = (int32_t)mm1_rng_below(&r, 50);
                 train[s.len++] = i > 0;
             }
             memset(part, 0, sizeof part);
-            check_ok(mm1_batch_add(&f->batch, row, &s, k, 0, "test", &err), &err);
+            check_ok(mm1_batch_add(&f->batch, row, &s, &f->model.images, 0, "test", &err), &err);
         }
     }
     check_fill(f->batch.pixels, f->batch.I * 3 * f->batch.image_px * f->batch.image_px, -1, 1, 3);
@@ -180,6 +182,20 @@ static void gradients_with_every_connector(void **state)
         c.connector.n_tokens = kind == MM1_CONNECTOR_PIXEL_SHUFFLE ? 4 : 9;
         check_model(&c, names[kind]);
     }
+}
+
+static void gradients_of_pictures_in_several_tiles(void **state)
+{
+    (void)state;
+    mm1_model_config c = tiny_config();
+    c.connector.kind = MM1_CONNECTOR_AVGPOOL;
+    c.connector.n_tokens = 4;
+    c.image.mode = MM1_IMAGE_ANYRES;
+    (void)snprintf(c.image.grids, sizeof c.image.grids, "1x2");
+    check_model(&c, "anyres");
+    c.connector.n_tokens = 1;
+    c.image.mode = MM1_IMAGE_SUBIMAGES;
+    check_model(&c, "subimages");
 }
 
 static void gradients_with_layer_norm_biases_learned_positions_untied_head(void **state)
@@ -378,11 +394,12 @@ static void check_odd_batches(mm1_activations activations)
     setup(&f, &c);
     f.tape.activations = activations;
     const int64_t k = mm1_model_n_visual(&f.model);
-    int32_t tokens[T] = {1, 2, 3, 4}, part[T] = {0};
+    int32_t tokens[T] = {1, 2, 3, 4}, visual[T], part[T] = {0};
     uint8_t train[T] = {0, 1, 1, 1};
     mm1_sequence text = {.len = 4, .tokens = tokens, .train = train, .part = part};
+    plain_images(&text, k, visual, NULL);
     mm1_batch_clear(&f.batch);
-    check_ok(mm1_batch_add(&f.batch, 0, &text, k, 0, "text", &err), &err);
+    check_ok(mm1_batch_add(&f.batch, 0, &text, &f.model.images, 0, "text", &err), &err);
     assert_true(loss_of(&f, true) > 0);
     for (int64_t i = 0; i < f.model.params.n_items; i++) {
         const mm1_param *p = f.model.params.items[i];
@@ -397,8 +414,10 @@ static void check_odd_batches(mm1_activations activations)
         slots[i] = MM1_IMAGE_SLOT;
     }
     mm1_sequence image = {.len = k, .tokens = slots, .train = untrained, .part = part, .n_images = 1};
+    mm1_image_layout layout;
+    plain_images(&image, k, visual, &layout);
     mm1_batch_clear(&f.batch);
-    check_ok(mm1_batch_add(&f.batch, 0, &image, k, 0, "image", &err), &err);
+    check_ok(mm1_batch_add(&f.batch, 0, &image, &f.model.images, 0, "image", &err), &err);
     assert_true(loss_of(&f, true) == 0);
     for (int64_t i = 0; i < f.model.params.total; i++) {
         assert_true(f.model.params.grad[i] == 0.0f);
@@ -451,6 +470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_with_every_connector),
+        cmocka_unit_test(gradients_of_pictures_in_several_tiles),
         cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
         cmocka_unit_test(gradients_of_a_sparse_decoder),
         cmocka_unit_test(gradients_with_normalised_queries_and_a_sliding_window),

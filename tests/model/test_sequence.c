@@ -6,6 +6,9 @@
 
 enum { N_VISUAL = 3 };
 
+static const mm1_image_spec images_of_3 = {.n_tokens = N_VISUAL}, images_of_2 = {.n_tokens = 2},
+                            no_images = {.n_tokens = 0};
+
 static mm1_tokenizer *tokenizer;
 static int32_t end_id;
 
@@ -119,7 +122,7 @@ static void sequences_of_random_documents_follow_the_rules(void **state)
         mm1_sequence s;
         const bool complete = i % 2 == 0;
         random_document(&d, &r);
-        check_ok(mm1_sequence_build(&d, tokenizer, N_VISUAL, complete, &s, &err), &err);
+        check_ok(mm1_sequence_build(&d, tokenizer, &images_of_3, complete, &s, &err), &err);
         check_sequence(&d, &s, complete);
         mm1_sequence_deinit(&s);
         mm1_document_deinit(&d);
@@ -133,7 +136,7 @@ static void text_that_names_special_tokens_stays_text(void **state)
     mm1_document d = {0};
     mm1_sequence s;
     add_text(&d, "see <|image|> and <|endoftext|>", true);
-    check_ok(mm1_sequence_build(&d, tokenizer, N_VISUAL, false, &s, &err), &err);
+    check_ok(mm1_sequence_build(&d, tokenizer, &images_of_3, false, &s, &err), &err);
     assert_int_equal(s.n_images, 0);
     for (int64_t t = 1; t < s.len; t++) {
         assert_true(s.tokens[t] >= 0);
@@ -207,11 +210,11 @@ static void batches_of_random_documents_follow_the_rules(void **state)
                 mm1_sequence *s = mm1_alloc(1, sizeof *s);
                 assert_non_null(s);
                 random_document(&d, &r);
-                check_ok(mm1_sequence_build(&d, tokenizer, N_VISUAL, true, s, &err), &err);
+                check_ok(mm1_sequence_build(&d, tokenizer, &images_of_3, true, s, &err), &err);
                 mm1_document_deinit(&d);
                 const int64_t len = b.row_len[row], images = b.I;
                 fits = len + s->len <= T;
-                const mm1_status st = mm1_batch_add(&b, row, s, N_VISUAL, (int32_t)(7 + row), "doc", &err);
+                const mm1_status st = mm1_batch_add(&b, row, s, &images_of_3, (int32_t)(7 + row), "doc", &err);
                 assert_int_equal(st, fits ? MM1_OK : MM1_E_SHAPE);
                 if (fits) {
                     seqs[row][n[row]++] = s;
@@ -250,10 +253,10 @@ static void image_first_and_last_get_no_target_but_the_last_slot_predicts_text(v
     add_image(&d);
     add_text(&d, "x", true);
     add_image(&d);
-    check_ok(mm1_sequence_build(&d, tokenizer, 2, true, &s, &err), &err);
+    check_ok(mm1_sequence_build(&d, tokenizer, &images_of_2, true, &s, &err), &err);
     assert_int_equal(s.len, 1 + 2 + 1 + 2 + 1);
     check_ok(mm1_batch_init(&b, 1, 8, 2, 4, &err), &err);
-    check_ok(mm1_batch_add(&b, 0, &s, 2, 0, "doc", &err), &err);
+    check_ok(mm1_batch_add(&b, 0, &s, &images_of_2, 0, "doc", &err), &err);
     /* <end> i i x i i <end> pad: only the second slot has a target; the closing <end> follows an image: untrained. */
     const int32_t target[8] = {-1, -1, s.tokens[3], -1, -1, -1, -1, -1};
     const int32_t visual[8] = {-1, 0, 1, -1, 2, 3, -1, -1};
@@ -273,12 +276,12 @@ static void zero_images_and_empty_documents_are_ordinary(void **state)
     mm1_sequence s;
     mm1_batch b;
     check_ok(mm1_batch_init(&b, 2, 4, 0, 0, &err), &err);
-    check_ok(mm1_sequence_build(&d, tokenizer, 0, true, &s, &err), &err);
+    check_ok(mm1_sequence_build(&d, tokenizer, &no_images, true, &s, &err), &err);
     assert_int_equal(s.len, 2);
-    check_ok(mm1_batch_add(&b, 1, &s, 0, 0, NULL, &err), &err);
+    check_ok(mm1_batch_add(&b, 1, &s, &no_images, 0, NULL, &err), &err);
     assert_int_equal(b.n_targets, 0);
     assert_int_equal(b.n_tokens, 2);
-    check_ok(mm1_batch_add(&b, 0, &s, 0, 0, NULL, &err), &err); /* without images rows may come in any order */
+    check_ok(mm1_batch_add(&b, 0, &s, &no_images, 0, NULL, &err), &err); /* without images rows may come in any order */
     mm1_batch_deinit(&b);
     mm1_sequence_deinit(&s);
 }
@@ -290,23 +293,41 @@ static void wrong_counts_are_refused_and_change_nothing(void **state)
     mm1_document d = {0};
     mm1_sequence s, none;
     mm1_batch b;
+    const mm1_image_spec huge = {.n_tokens = (int64_t)INT32_MAX + 1};
     add_image(&d);
-    assert_int_equal(mm1_sequence_build(&d, tokenizer, 0, true, &none, &err), MM1_E_ARG);
+    assert_int_equal(mm1_sequence_build(&d, tokenizer, &no_images, true, &none, &err), MM1_E_ARG);
     assert_null(none.tokens);
-    assert_int_equal(mm1_sequence_build(&d, tokenizer, (int64_t)INT32_MAX + 1, true, &none, &err), MM1_E_LIMIT);
-    check_ok(mm1_sequence_build(&d, tokenizer, N_VISUAL, true, &s, &err), &err);
+    assert_int_equal(mm1_sequence_build(&d, tokenizer, &huge, true, &none, &err), MM1_E_LIMIT);
+    check_ok(mm1_sequence_build(&d, tokenizer, &images_of_3, true, &s, &err), &err);
     check_ok(mm1_batch_init(&b, 2, 16, 2, 4, &err), &err);
-    assert_int_equal(mm1_batch_add(&b, 0, &s, N_VISUAL + 1, 0, "the doc", &err), MM1_E_SHAPE);
+    /* Every count in turn is a lie. */
+    s.images[0].n_slots++;
+    assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_3, 0, "the doc", &err), MM1_E_SHAPE);
     check_contains(err.message, "the doc: 3 image slots for 1 images of 4");
+    s.images[0].n_slots--;
+    assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_2, 0, "the doc", &err), MM1_E_SHAPE); /* rows of a tile */
+    check_contains(err.message, "the doc: position 3 holds token -1 and row 2 of 2 visual tokens");
+    s.images[0].n_tiles = 3;
+    assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_3, 0, "the doc", &err), MM1_E_SHAPE);
+    check_contains(err.message, "the doc: 1 images of 3 tiles do not fit");
+    s.images[0].n_tiles = 1;
     s.n_images = 0;
-    assert_int_equal(mm1_batch_add(&b, 0, &s, N_VISUAL, 0, "the doc", &err), MM1_E_SHAPE);
-    s.n_images = 3;
-    assert_int_equal(mm1_batch_add(&b, 0, &s, 1, 0, "the doc", &err), MM1_E_SHAPE); /* over the images of the batch */
+    assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_3, 0, "the doc", &err), MM1_E_SHAPE);
     s.n_images = 1;
-    assert_int_equal(mm1_batch_add(&b, 2, &s, N_VISUAL, 0, "the doc", &err), MM1_E_ARG);
+    static const int32_t lies[][2] = {{MM1_IMAGE_SLOT, MM1_VISUAL_NONE}, {5, 0}, {MM1_IMAGE_SLOT, MM1_VISUAL_NEWLINE}};
+    const int32_t token = s.tokens[1], visual = s.visual[1];
+    for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {
+        s.tokens[1] = lies[i][0];
+        s.visual[1] = lies[i][1];
+        assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_3, 0, "the doc", &err), MM1_E_SHAPE);
+        check_contains(err.message, "the doc");
+    }
+    s.tokens[1] = token;
+    s.visual[1] = visual;
+    assert_int_equal(mm1_batch_add(&b, 2, &s, &images_of_3, 0, "the doc", &err), MM1_E_ARG);
     assert_int_equal(b.n_tokens, 0);
-    check_ok(mm1_batch_add(&b, 1, &s, N_VISUAL, 0, "the doc", &err), &err);
-    assert_int_equal(mm1_batch_add(&b, 0, &s, N_VISUAL, 0, "late", &err), MM1_E_STATE);
+    check_ok(mm1_batch_add(&b, 1, &s, &images_of_3, 0, "the doc", &err), &err);
+    assert_int_equal(mm1_batch_add(&b, 0, &s, &images_of_3, 0, "late", &err), MM1_E_STATE);
     assert_int_equal(b.I, 1);
     mm1_batch_deinit(&b);
     assert_int_equal(mm1_batch_init(&b, 0, 4, 1, 4, &err), MM1_E_ARG);
@@ -329,7 +350,7 @@ static void failing_allocations_leak_nothing(void **state)
         mm1_sequence s;
         mm1_batch b = {0};
         mm1_alloc_fail_at(n);
-        mm1_status st = mm1_sequence_build(&d, tokenizer, N_VISUAL, true, &s, &err);
+        mm1_status st = mm1_sequence_build(&d, tokenizer, &images_of_3, true, &s, &err);
         if (st == MM1_OK) {
             st = mm1_batch_init(&b, 2, 16, 1, 4, &err);
         }

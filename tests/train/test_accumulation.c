@@ -1,5 +1,6 @@
 /* How a batch is cut into micro-batches changes memory and speed, not gradients. */
 #include "support/golden.h"
+#include "support/plain_images.h"
 
 #include "base/thread.h"
 #include "model/model.h"
@@ -26,8 +27,9 @@ static void fill_batch(fixture *f)
     mm1_rng r = mm1_rng_make(5, MM1_RNG_TEST, 1);
     check_ok(mm1_batch_init(&f->batch, ROWS, T, MAX_IMAGES, f->model.config.vision.image_size, &err), &err);
     for (size_t i = 0; i < sizeof examples / sizeof *examples; i++) {
-        int32_t tokens[T], part[T] = {0};
+        int32_t tokens[T], visual[T], part[T] = {0};
         uint8_t train[T];
+        mm1_image_layout images[1];
         mm1_sequence s = {.tokens = tokens, .train = train, .part = part, .n_images = examples[i].n_images};
         const int64_t n_slots = s.n_images * k, n = examples[i].n_before + n_slots + examples[i].n_after;
         for (; s.len < n; s.len++) {
@@ -35,7 +37,8 @@ static void fill_batch(fixture *f)
             tokens[s.len] = is_slot ? MM1_IMAGE_SLOT : (int32_t)mm1_rng_below(&r, V);
             train[s.len] = !is_slot && s.len > 0;
         }
-        check_ok(mm1_batch_add(&f->batch, examples[i].row, &s, k, 0, "test", &err), &err);
+        plain_images(&s, k, visual, images);
+        check_ok(mm1_batch_add(&f->batch, examples[i].row, &s, &f->model.images, 0, "test", &err), &err);
     }
     check_fill(f->batch.pixels, f->batch.I * 3 * f->batch.image_px * f->batch.image_px, -1, 1, 3);
 }
