@@ -88,9 +88,16 @@ MM1_API bool mm1_tokenizer_is_eos(const mm1_tokenizer *t, int32_t id);
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len,
                                                       mm1_ids *ids, mm1_error *err);
 
-/* The same for a text that goes on from another: nothing is put before it. */
-MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode_more(const mm1_tokenizer *t, const char *text, size_t len,
-                                                           mm1_ids *ids, mm1_error *err);
+/* Where a text stands.  Some tokenizers put a blank before the first one, others also behind a special token. */
+typedef enum mm1_text_place {
+    MM1_TEXT_FIRST,
+    MM1_TEXT_BEHIND_TOKEN, /* or behind an image */
+    MM1_TEXT_GOES_ON       /* from another text: nothing is put before it */
+} mm1_text_place;
+
+/* mm1_tokenizer_encode() is for MM1_TEXT_FIRST. */
+MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_encode_at(const mm1_tokenizer *t, mm1_text_place place, const char *text,
+                                                         size_t len, mm1_ids *ids, mm1_error *err);
 
 /* The bytes of one token (borrowed; not NUL-terminated; a character may be cut).  NULL for an id out of range; special
  * tokens give length 0. */

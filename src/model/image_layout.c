@@ -64,7 +64,7 @@ static mm1_status find_marker(const mm1_tokenizer *t, const char *name, bool spe
         *out = (mm1_marker){1, {id}};
         return MM1_OK;
     }
-    mm1_status st = mm1_tokenizer_encode(t, name, strlen(name), &ids, err);
+    mm1_status st = mm1_tokenizer_encode_at(t, MM1_TEXT_BEHIND_TOKEN, name, strlen(name), &ids, err);
     if (st == MM1_OK && (ids.n < 1 || ids.n > MM1_MARKER_MAX_IDS)) {
         st = mm1_error_set(err, MM1_E_FORMAT, "tokenizer: \"%s\" takes %zu tokens; markers of images take 1 to %d",
                            name, ids.n, MM1_MARKER_MAX_IDS);

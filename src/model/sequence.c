@@ -62,6 +62,16 @@ static mm1_status append_image(builder *b, size_t i, mm1_error *err)
     return st;
 }
 
+/* A text that begins the document, goes on from another, or stands behind an image. */
+static mm1_status append_text(builder *b, size_t i, const mm1_tokenizer *t, mm1_error *err)
+{
+    const mm1_part *p = &b->d->parts[i];
+    const mm1_text_place place = i == 0                                     ? MM1_TEXT_FIRST
+                                 : b->d->parts[i - 1].kind == MM1_PART_TEXT ? MM1_TEXT_GOES_ON
+                                                                            : MM1_TEXT_BEHIND_TOKEN;
+    return mm1_tokenizer_encode_at(t, place, p->bytes, p->len, &b->ids, err);
+}
+
 /* Appends the tokens of one part, or the positions of its image. */
 static mm1_status append_part(builder *b, size_t i, const mm1_tokenizer *t, mm1_error *err)
 {
@@ -72,9 +82,7 @@ static mm1_status append_part(builder *b, size_t i, const mm1_tokenizer *t, mm1_
     if (t == NULL) {
         return MM1_OK;
     }
-    const bool goes_on = i > 0 && b->d->parts[i - 1].kind == MM1_PART_TEXT;
-    mm1_status st = goes_on ? mm1_tokenizer_encode_more(t, p->bytes, p->len, &b->ids, err)
-                            : mm1_tokenizer_encode(t, p->bytes, p->len, &b->ids, err);
+    mm1_status st = append_text(b, i, t, err);
     if (st == MM1_OK && b->ids.n >= INT32_MAX) { /* one is left for <eos> */
         st = too_many_positions(b, i, (int64_t)b->ids.n, err);
     }

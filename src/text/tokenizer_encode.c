@@ -60,9 +60,8 @@ static mm1_status encode_words(const mm1_tokenizer *t, const char *text, size_t 
     return st;
 }
 
-/* Text without added tokens for a vocabulary of characters: U+2581 and ' ' are the same there.  is_first: it begins the
- * text; follows: an added token is before it. */
-static mm1_status encode_by_char(const mm1_tokenizer *t, const char *text, size_t len, bool is_first, bool follows,
+/* Text without added tokens for a vocabulary of characters: U+2581 and ' ' are the same there. */
+static mm1_status encode_by_char(const mm1_tokenizer *t, const char *text, size_t len, mm1_text_place place,
                                  mm1_ids *ids, mm1_error *err)
 {
     static const char blank[] = MM1__BLANK;
@@ -75,8 +74,8 @@ static mm1_status encode_by_char(const mm1_tokenizer *t, const char *text, size_
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len);
     }
     const bool is_blank = *text == ' ' || (len >= n_blank && memcmp(text, blank, n_blank) == 0);
-    const bool wants =
-        t->prefix == MM1__PREFIX_FIRST ? is_first : t->prefix != MM1__PREFIX_NEVER && (is_first || follows);
+    const bool wants = t->prefix == MM1__PREFIX_FIRST ? place == MM1_TEXT_FIRST
+                                                      : t->prefix != MM1__PREFIX_NEVER && place != MM1_TEXT_GOES_ON;
     size_t n = 0;
     if (wants && (!is_blank || t->prefix == MM1__PREFIX_EACH)) {
         out[n++] = ' ';
@@ -94,13 +93,12 @@ static mm1_status encode_by_char(const mm1_tokenizer *t, const char *text, size_
     return st;
 }
 
-/* Text without added tokens: is_first if it begins the text, follows if an added token is before it. */
-static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t len, bool is_first, bool follows,
-                               mm1_ids *ids, mm1_error *err)
+/* Text without added tokens. */
+static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t len, mm1_text_place place, mm1_ids *ids,
+                               mm1_error *err)
 {
-    const bool prefix = is_first || follows;
     if (t->by_char) {
-        return encode_by_char(t, text, len, is_first, follows, ids, err);
+        return encode_by_char(t, text, len, place, ids, err);
     }
     mm1_status st = MM1_OK;
     char *normal = NULL, *spaced = NULL;
@@ -115,7 +113,7 @@ static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t 
             len = normal_len;
         }
     }
-    if (prefix && t->add_prefix_space && len > 0 && *text != ' ') {
+    if (place != MM1_TEXT_GOES_ON && t->add_prefix_space && len > 0 && *text != ' ') {
         spaced = len == SIZE_MAX ? NULL : mm1_alloc(len + 1, 1);
         if (spaced == NULL) {
             st = mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len);
@@ -153,7 +151,7 @@ static int32_t added_at(const mm1_tokenizer *t, const char *text, size_t len, si
 }
 
 /* Valid UTF-8. */
-static mm1_status encode_valid(const mm1_tokenizer *t, const char *text, size_t len, bool at_start, mm1_ids *ids,
+static mm1_status encode_valid(const mm1_tokenizer *t, const char *text, size_t len, mm1_text_place place, mm1_ids *ids,
                                mm1_error *err)
 {
     mm1_status st = MM1_OK;
@@ -164,28 +162,29 @@ static mm1_status encode_valid(const mm1_tokenizer *t, const char *text, size_t 
             i++;
             continue;
         }
-        st = encode_plain(t, text + begin, i - begin, at_start && begin == 0, begin > 0, ids, err);
+        st = encode_plain(t, text + begin, i - begin, place, ids, err);
         if (st == MM1_OK) {
             st = mm1_ids_add(ids, id, err);
         }
         i += n;
         begin = i;
+        place = MM1_TEXT_BEHIND_TOKEN;
     }
     if (st == MM1_OK) {
-        st = encode_plain(t, text + begin, len - begin, at_start && begin == 0, begin > 0, ids, err);
+        st = encode_plain(t, text + begin, len - begin, place, ids, err);
     }
     return st;
 }
 
-static mm1_status encode(const mm1_tokenizer *t, const char *text, size_t len, bool at_start, mm1_ids *ids,
-                         mm1_error *err)
+mm1_status mm1_tokenizer_encode_at(const mm1_tokenizer *t, mm1_text_place place, const char *text, size_t len,
+                                   mm1_ids *ids, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     const size_t n_before = ids->n;
     for (size_t i = 0; i < len && st == MM1_OK;) {
         const size_t valid = mm1_utf8_valid(text + i, len - i);
         if (valid > 0) {
-            st = encode_valid(t, text + i, valid, at_start && i == 0, ids, err);
+            st = encode_valid(t, text + i, valid, i == 0 ? place : MM1_TEXT_GOES_ON, ids, err);
             i += valid;
         }
         const size_t invalid = mm1_utf8_invalid_prefix(text + i, len - i);
@@ -203,10 +202,5 @@ static mm1_status encode(const mm1_tokenizer *t, const char *text, size_t len, b
 
 mm1_status mm1_tokenizer_encode(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
 {
-    return encode(t, text, len, true, ids, err);
-}
-
-mm1_status mm1_tokenizer_encode_more(const mm1_tokenizer *t, const char *text, size_t len, mm1_ids *ids, mm1_error *err)
-{
-    return encode(t, text, len, false, ids, err);
+    return mm1_tokenizer_encode_at(t, MM1_TEXT_FIRST, text, len, ids, err);
 }

@@ -95,6 +95,7 @@ static void any_bytes_come_back_and_none_becomes_special(void **state)
 {
     (void)state;
     mm1_rng r = mm1_rng_make(3, MM1_RNG_TEST, 0);
+    int n_behind = 0;
     static const char *const pieces[] = {" ",
                                          "  ",
                                          "a",
@@ -135,7 +136,7 @@ static void any_bytes_come_back_and_none_becomes_special(void **state)
             mm1_free(back);
             /* What goes on from a text has nothing put before it: bytes are as they were. */
             ids.n = 0;
-            check_ok(mm1_tokenizer_encode_more(t, text, strlen(text), &ids, &err), &err);
+            check_ok(mm1_tokenizer_encode_at(t, MM1_TEXT_GOES_ON, text, strlen(text), &ids, &err), &err);
             size_t at = 0;
             for (size_t i = 0; i < ids.n && strstr(text, "<tool>") == NULL; i++) {
                 const char *bytes = mm1_tokenizer_token_bytes(t, ids.items[i], &len);
@@ -143,10 +144,25 @@ static void any_bytes_come_back_and_none_becomes_special(void **state)
                 at += len;
             }
             assert_true(strstr(text, "<tool>") != NULL || at == strlen(text));
+            /* Behind a token is the same whether that stands in the text or before it (not all have one). */
+            mm1_ids whole = {0};
+            char with_token[300];
+            (void)snprintf(with_token, sizeof with_token, "<tool>%s", text);
+            check_ok(mm1_tokenizer_encode_at(t, MM1_TEXT_GOES_ON, "<tool>", 6, &whole, &err), &err);
+            if (whole.n == 1) {
+                ids.n = whole.n = 0;
+                check_ok(mm1_tokenizer_encode(t, with_token, strlen(with_token), &whole, &err), &err);
+                check_ok(mm1_tokenizer_encode_at(t, MM1_TEXT_BEHIND_TOKEN, text, strlen(text), &ids, &err), &err);
+                assert_int_equal(whole.n, ids.n + 1);
+                assert_true(ids.n == 0 || memcmp(whole.items + 1, ids.items, ids.n * sizeof *ids.items) == 0);
+                n_behind++;
+            }
+            mm1_ids_free(&whole);
             mm1_ids_free(&ids);
         }
         mm1_tokenizer_destroy(t);
     }
+    assert_true(n_behind > 0);
 }
 
 /* llama2's file with one change. */
