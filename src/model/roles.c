@@ -49,12 +49,15 @@ static int32_t by_name(const mm1_tokenizer *t, const folder *f, const char *key)
     return id;
 }
 
-/* What generation_config.json says, else config.json; NULL if none does. */
+/* What generation_config.json says, else config.json, for its decoder if that is a part of it; NULL if none does. */
 static const json_t *ids_of(const folder *f, const char *key)
 {
     const json_t *v = json_object_get(f->generation, key);
     if (v == NULL || json_is_null(v)) {
         v = json_object_get(f->config, key);
+    }
+    if (v == NULL || json_is_null(v)) {
+        v = json_object_get(json_object_get(f->config, "text_config"), key);
     }
     return json_is_null(v) ? NULL : v;
 }

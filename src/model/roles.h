@@ -4,7 +4,7 @@
  *        2. tokenizer.json: what its TemplateProcessing puts before text, or nothing
  *        3. MM1_TOKEN_END if there is one: such models were trained with it between documents
  *   eos  "eos_token" of tokenizer_config.json, then "eos_token_id" (a number or a list) of generation_config.json, or
- *        of config.json if that says nothing; nowhere: MM1_TOKEN_END
+ *        of config.json (or its text_config) if that says nothing; nowhere: MM1_TOKEN_END
  *   pad  "pad_token", "pad_token_id" in the same order; nowhere: MM1_TOKEN_PAD
  *
  * Every file but tokenizer.json may be missing.  An id that is no special token of the tokenizer is left out with a

@@ -81,6 +81,8 @@ static void files_have_their_precedence(void **state)
         {"{\"bos_token\":\"<|pad|>\"}", NULL, "{\"bos_token_id\":1}", END, PAD, 1, {END}},
         {NULL, "{\"eos_token_id\":[2,1]}", "{\"eos_token_id\":0}", END, PAD, 2, {IMAGE, PAD}},
         {NULL, "{\"eos_token_id\":null}", "{\"eos_token_id\":2,\"pad_token_id\":2}", END, IMAGE, 1, {IMAGE}},
+        {NULL, NULL, "{\"text_config\":{\"eos_token_id\":2,\"pad_token_id\":0}}", END, END, 1, {IMAGE}},
+        {NULL, NULL, "{\"eos_token_id\":1,\"text_config\":{\"eos_token_id\":2}}", END, PAD, 1, {PAD}},
         {"{\"eos_token\":\"<|pad|>\",\"pad_token\":\"<|image|>\"}",
          "{\"eos_token_id\":[0,1]}",
          NULL,
