@@ -60,6 +60,7 @@ typedef struct mm1_generate_params {
     int64_t max_tokens;      /* >= 1; the context may end earlier */
     const char *const *stop; /* [n_stop] UTF-8, not empty: the text ends before the first of them; borrowed */
     size_t n_stop;
+    const char *end_token; /* special token that ends the text too; NULL: only those of the tokenizer; borrowed */
     mm1_sampling sampling;
 } mm1_generate_params;
 

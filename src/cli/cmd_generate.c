@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/thread.h"
 #include "generate/generate.h"
+#include "model/chat_template.h"
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -16,14 +17,18 @@ static const char doc[] =
     "Goes on from a prompt and prints what the model writes as it comes.\v"
     "--prompt and --image may be repeated: in the order given they are the parts that the model reads.  Without either "
     "the prompt is read from standard input.  Special tokens are typed, never text: \"<|image|>\" in a prompt is the "
-    "characters it is made of.";
+    "characters it is made of.  With --chat all of it is one message of a user, and the text ends where the model "
+    "ends its turn.";
 
-enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_IMAGE_SIZE, OPT_THREADS };
+enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_IMAGE_SIZE, OPT_THREADS, OPT_TEMPLATE };
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder (a checkpoint of `mm1 pretrain` is one)", 0},
     {"prompt", 'p', "TEXT", 0, "text that the model reads", 0},
     {"image", 'i', "FILE", 0, "picture that the model reads: JPEG, PNG or WebP", 0},
+    {"chat", 'c', NULL, 0, "the prompt is a message; put it as the model's chat template does", 0},
+    {"chat-template", OPT_TEMPLATE, "NAME", 0,
+     "as this one does: vicuna, inst, chatml, idefics3, smolvlm or llama-3 (default: that of the model folder)", 0},
     {"max-tokens", 'n', "N", 0, "tokens to generate at most (default: 64)", 1},
     {"stop", 's', "TEXT", 0, "end before this text; may be repeated", 1},
     {"temperature", 't', "T", 0, "0: the most likely token always (default)", 2},
@@ -51,7 +56,8 @@ typedef struct args {
     mm1_cli_list stop;
     mm1_generate_params params;
     int64_t context, image_size, threads;
-    bool json;
+    const char *chat_template; /* NULL: that of the folder */
+    bool chat, json;
 } args;
 
 static void add_part(const struct argp_state *state, args *a, bool is_image, const char *arg)
@@ -81,6 +87,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_MIN_P: s->min_p = mm1_cli_number(state, "--min-p", arg, 0, 1); break;
     case OPT_PENALTY: s->repetition_penalty = mm1_cli_number(state, "--repetition-penalty", arg, 1, 1e6); break;
     case 'S': s->seed = (uint64_t)mm1_cli_int(state, "--seed", arg, 0, INT64_MAX); break;
+    case 'c': a->chat = true; break;
+    case OPT_TEMPLATE:
+        a->chat = true;
+        a->chat_template = arg;
+        break;
     case 'j': a->json = true; break;
     case OPT_CONTEXT: a->context = mm1_cli_int(state, "--context", arg, 1, INT32_MAX); break;
     case OPT_IMAGE_SIZE: a->image_size = mm1_cli_image_size(state, arg); break;
@@ -140,6 +151,24 @@ static mm1_status make_prompt(const args *a, mm1_document *d, mm1_error *err)
     return st;
 }
 
+/* The prompt that puts *d as a message, in its place, and how the answer ends. */
+static mm1_status put_as_message(args *a, mm1_document *d, mm1_error *err)
+{
+    mm1_chat_template which = MM1_CHAT_VICUNA;
+    mm1_document prompt = {0};
+    mm1_status st = a->chat_template != NULL ? mm1_chat_template_find(a->chat_template, &which, err)
+                                             : mm1_chat_template_of(a->model, &which, err);
+    st = st != MM1_OK ? st : mm1_chat_render(which, d, &prompt, err);
+    if (st == MM1_OK) {
+        a->params.end_token = mm1_chat_end_token(which);
+        mm1_document_deinit(d);
+        *d = prompt;
+        prompt = (mm1_document){0};
+    }
+    mm1_document_deinit(&prompt);
+    return st;
+}
+
 static bool print_piece(void *ctx, const char *text, size_t len)
 {
     (void)ctx;
@@ -182,6 +211,7 @@ int mm1_cmd_generate(int argc, char **argv)
     a.params.n_stop = a.stop.n;
 
     mm1_status st = make_prompt(&a, &prompt, &err);
+    st = st != MM1_OK || !a.chat ? st : put_as_message(&a, &prompt, &err);
     const double begin = mm1_time_now();
     mm1_threads_set((int)a.threads);
     st = st != MM1_OK ? st : mm1_kernels_init(NULL, &err);

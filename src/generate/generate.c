@@ -43,7 +43,7 @@ static mm1_status go_on(mm1_session *s, mm1_sampler *sampler, const float *logit
         if (st != MM1_OK) {
             break;
         }
-        if (mm1_tokenizer_is_eos(t, token)) {
+        if (mm1_tokenizer_is_eos(t, token) || token == sampler->end_id) {
             g->finish = MM1_FINISH_STOP;
             break;
         }
@@ -88,6 +88,15 @@ mm1_status mm1_generate(mm1_session *s, const mm1_document *prompt, const mm1_ge
                   (prompt->n_parts == 0 || prompt->parts[prompt->n_parts - 1].kind != MM1_PART_TEXT);
     st = st != MM1_OK ? st
                       : mm1_sampler_init(&sampler, &params->sampling, m->tokenizer, m->config.decoder.vocab_size, err);
+    if (st == MM1_OK && params->end_token != NULL) {
+        const int32_t end = mm1_tokenizer_special_id(m->tokenizer, params->end_token);
+        if (end >= 0) {
+            mm1_sampler_end_with(&sampler, end);
+        } else {
+            st = mm1_error_set(err, MM1_E_FORMAT, "the tokenizer has no special token \"%.80s\" to end with",
+                               params->end_token);
+        }
+    }
     st = st != MM1_OK ? st : mm1_session_prefill(s, prompt, &logits, err);
     if (st == MM1_OK) {
         const double start = mm1_time_now();

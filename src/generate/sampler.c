@@ -42,6 +42,7 @@ mm1_status mm1_sampler_init(mm1_sampler *s, const mm1_sampling *config, const mm
     const size_t n = (size_t)n_vocab;
     *s = (mm1_sampler){.config = *config,
                        .n_vocab = n_vocab,
+                       .end_id = -1,
                        .is_banned = mm1_alloc(n, 1),
                        .is_seen = mm1_calloc(n, 1),
                        .candidates = mm1_alloc(n, sizeof *s->candidates),
@@ -56,6 +57,12 @@ mm1_status mm1_sampler_init(mm1_sampler *s, const mm1_sampling *config, const mm
         s->is_banned[id] = id >= n_ids || (mm1_tokenizer_is_special(t, id) && !mm1_tokenizer_is_eos(t, id));
     }
     return MM1_OK;
+}
+
+void mm1_sampler_end_with(mm1_sampler *s, int32_t id)
+{
+    s->end_id = id;
+    s->is_banned[id] = false;
 }
 
 void mm1_sampler_deinit(mm1_sampler *s)

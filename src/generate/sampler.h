@@ -19,6 +19,7 @@ typedef struct mm1_candidate {
 typedef struct mm1_sampler {
     mm1_sampling config;
     int64_t n_vocab;           /* V: length of the logits */
+    int32_t end_id;            /* ends a text beside the tokenizer's own; -1: none */
     uint8_t *is_banned;        /* [V] */
     uint8_t *is_seen;          /* [V] for the repetition penalty */
     mm1_candidate *candidates; /* [V] scratch: a heap, most likely first */
@@ -34,6 +35,8 @@ MM1_NODISCARD mm1_status mm1_sampling_check(const mm1_sampling *config, mm1_erro
 MM1_NODISCARD mm1_status mm1_sampler_init(mm1_sampler *s, const mm1_sampling *config, const mm1_tokenizer *t,
                                           int64_t n_vocab, mm1_error *err);
 void mm1_sampler_deinit(mm1_sampler *s); /* accepts a zeroed one */
+/* Another special token ends the text too. */
+void mm1_sampler_end_with(mm1_sampler *s, int32_t id);
 
 /* The next token for logits [V], remembered for the repetition penalty.  MM1_E_NUMERIC if a logit that counts is no
  * number, or none is above -infinity. */

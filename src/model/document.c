@@ -67,6 +67,11 @@ mm1_status mm1_document_add_text(mm1_document *d, const char *text, size_t len, 
     return add_part(d, MM1_PART_TEXT, train, copy_bytes(text, len), len, NULL, err);
 }
 
+mm1_status mm1_document_add_token(mm1_document *d, const char *name, bool train, mm1_error *err)
+{
+    return add_part(d, MM1_PART_TOKEN, train, copy_bytes(name, strlen(name)), strlen(name), NULL, err);
+}
+
 mm1_status mm1_document_add_image(mm1_document *d, const void *bytes, size_t len, const char *name, mm1_error *err)
 {
     return add_part(d, MM1_PART_IMAGE, false, copy_bytes(bytes, len), len, name, err);

@@ -13,12 +13,16 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum mm1_part_kind { MM1_PART_TEXT, MM1_PART_IMAGE } mm1_part_kind;
+typedef enum mm1_part_kind {
+    MM1_PART_TEXT,
+    MM1_PART_IMAGE,
+    MM1_PART_TOKEN /* a special token by its name: what only a program can say, never a text */
+} mm1_part_kind;
 
 typedef struct mm1_part {
     mm1_part_kind kind;
     bool train;  /* TEXT: the model learns to predict this part; IMAGE: false */
-    char *bytes; /* TEXT: UTF-8, NUL-terminated; IMAGE: the encoded file (JPEG, PNG or WebP) */
+    char *bytes; /* TEXT, TOKEN: UTF-8, NUL-terminated; IMAGE: the encoded file (JPEG, PNG or WebP) */
     size_t len;  /* bytes, without the NUL */
     char *name;  /* IMAGE: path or shard member, for messages; may be NULL */
 } mm1_part;
@@ -27,13 +31,15 @@ typedef struct mm1_document {
     char *name; /* where it came from: "shard.tar:000012"; for messages; may be NULL */
     mm1_part *parts;
     size_t n_parts;
+    bool is_bare; /* for prompts: no <bos> stands before the parts, they bring what the model begins with */
 } mm1_document;
 
 enum { MM1_DOCUMENT_MAX_PARTS = 4096 };
 
-/* Both copy the bytes.  MM1_E_NOMEM; MM1_E_LIMIT over MM1_DOCUMENT_MAX_PARTS.  A zeroed document is the empty one. */
+/* All copy the bytes.  MM1_E_NOMEM; MM1_E_LIMIT over MM1_DOCUMENT_MAX_PARTS.  A zeroed document is the empty one. */
 MM1_NODISCARD mm1_status mm1_document_add_text(mm1_document *d, const char *text, size_t len, bool train,
                                                mm1_error *err);
+MM1_NODISCARD mm1_status mm1_document_add_token(mm1_document *d, const char *name, bool train, mm1_error *err);
 MM1_NODISCARD mm1_status mm1_document_add_image(mm1_document *d, const void *bytes, size_t len, const char *name,
                                                 mm1_error *err);
 /* Reads the file at `path`. */

@@ -62,7 +62,17 @@ static mm1_status append_image(builder *b, size_t i, mm1_error *err)
     return st;
 }
 
-/* A text that begins the document, goes on from another, or stands behind an image. */
+static mm1_status append_token(builder *b, const char *name, const mm1_tokenizer *t, mm1_error *err)
+{
+    const int32_t id = mm1_tokenizer_special_id(t, name);
+    if (id < 0) {
+        return mm1_error_set(err, MM1_E_FORMAT, "%s: the tokenizer has no special token \"%.80s\"", name_of(b->d),
+                             name);
+    }
+    return mm1_ids_add(&b->ids, id, err);
+}
+
+/* A text that begins the document, goes on from another, or stands behind a token or an image. */
 static mm1_status append_text(builder *b, size_t i, const mm1_tokenizer *t, mm1_error *err)
 {
     const mm1_part *p = &b->d->parts[i];
@@ -82,7 +92,7 @@ static mm1_status append_part(builder *b, size_t i, const mm1_tokenizer *t, mm1_
     if (t == NULL) {
         return MM1_OK;
     }
-    mm1_status st = append_text(b, i, t, err);
+    mm1_status st = p->kind == MM1_PART_TOKEN ? append_token(b, p->bytes, t, err) : append_text(b, i, t, err);
     if (st == MM1_OK && b->ids.n >= INT32_MAX) { /* one is left for <eos> */
         st = too_many_positions(b, i, (int64_t)b->ids.n, err);
     }
@@ -126,7 +136,7 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, con
         st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for %zu parts", name_of(d), d->n_parts);
         goto out;
     }
-    st = roles->bos >= 0 ? mm1_ids_add(&b.ids, roles->bos, err) : MM1_OK;
+    st = roles->bos >= 0 && !d->is_bare ? mm1_ids_add(&b.ids, roles->bos, err) : MM1_OK;
     st = st != MM1_OK ? st : follow(&b, err);
     const size_t n_lead = b.ids.n;
     for (size_t i = 0; st == MM1_OK && i < d->n_parts; i++) {
@@ -157,13 +167,13 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, con
     for (size_t i = 0; i < d->n_parts; i++) {
         for (; at < ends[i]; at++) {
             out->part[at] = (int32_t)i;
-            out->train[at] = d->parts[i].kind == MM1_PART_TEXT && d->parts[i].train;
+            out->train[at] = d->parts[i].kind != MM1_PART_IMAGE && d->parts[i].train;
         }
     }
     if (complete) {
         const mm1_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
         out->part[at] = -1;
-        out->train[at] = last != NULL && last->kind == MM1_PART_TEXT && last->train;
+        out->train[at] = last != NULL && last->kind != MM1_PART_IMAGE && last->train;
     }
     if (out->len > 0) {
         out->train[0] = 0; /* there is nothing to predict it from */

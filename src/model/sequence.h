@@ -5,10 +5,10 @@
  *
  *   <bos> part part ... <eos>
  *
- * by the tokenizer's roles: the first one gives the first token something to be predicted from; without a <bos> the
- * first token is not to be predicted.  The last one is learned as the end (it is left out for a prompt).  With our own
- * tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, an image part the positions of its layout
- * (image_layout.h).  Image slots are typed: no text can produce one.
+ * by the tokenizer's roles: the first one gives the first token something to be predicted from; without a <bos> (or in
+ * a bare document) the first token is not to be predicted.  The last one is learned as the end (it is left out for a
+ * prompt).  With our own tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, a token part the one that it
+ * names, an image part the positions of its layout (image_layout.h).  Image slots are typed: no text can produce one.
  *
  * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another. Positions
  * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is

@@ -1,0 +1,41 @@
+/* chat_template.h - how a message is put to a model that was trained on conversations: named templates, each a renderer
+ * of its own.
+ *
+ * A model folder says its template as a program in the Jinja language.  That is not run: it is compared, byte for byte,
+ * with the published texts of the templates that are known here, and any other one is refused with what to do (name a
+ * template that fits).  Control tokens of a template are parts of kind MM1_PART_TOKEN; what a user writes stays text,
+ * so that no message can end its turn or begin another's.
+ *
+ * Threads: all functions are thread-safe. */
+#ifndef MM1_MODEL_CHAT_TEMPLATE_H
+#define MM1_MODEL_CHAT_TEMPLATE_H
+
+#include "model/document.h"
+
+typedef enum mm1_chat_template {
+    MM1_CHAT_VICUNA, /* <bos>USER: message ASSISTANT:                                   LLaVA-1.5, Vicuna 1.1 */
+    MM1_CHAT_INST,   /* <bos>[INST] message [/INST]                                     LLaMA 2, Mistral, LLaVA-NeXT */
+    MM1_CHAT_CHATML, /* <|im_start|>user\n message <|im_end|>\n<|im_start|>assistant\n  Qwen, SmolLM2, LLaVA-NeXT */
+    MM1_CHAT_IDEFICS3, /* <|begin_of_text|>User: message <end_of_utterance>\nAssistant: */
+    MM1_CHAT_SMOLVLM,  /* the same behind <|im_start|> */
+    MM1_CHAT_LLAMA3,   /* <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n message <|eot_id|>... */
+    MM1_CHAT_COUNT
+} mm1_chat_template; /* <bos>: that of the tokenizer, if it has one; the others say what they begin with */
+
+/* "vicuna", "inst", "chatml", "idefics3", "smolvlm", "llama-3"; ended by NULL. */
+extern const char *const mm1_chat_template_names[];
+
+/* MM1_E_ARG names those that are known. */
+MM1_NODISCARD mm1_status mm1_chat_template_find(const char *name, mm1_chat_template *out, mm1_error *err);
+/* That of a model folder: chat_template.jinja, chat_template.json, or tokenizer_config.json.  MM1_E_UNSUPPORTED for
+ * one that is not known, MM1_E_FORMAT for a folder without one; both say what to do. */
+MM1_NODISCARD mm1_status mm1_chat_template_of(const char *dir, mm1_chat_template *out, mm1_error *err);
+
+/* The special token with which the model ends its turn; NULL: what ends a text by the tokenizer's roles. */
+const char *mm1_chat_end_token(mm1_chat_template t);
+/* The prompt for one message of a user, texts and images, up to where the answer begins.  prompt is empty before.
+ * MM1_E_UNSUPPORTED for images in a template that has no place for them. */
+MM1_NODISCARD mm1_status mm1_chat_render(mm1_chat_template t, const mm1_document *message, mm1_document *prompt,
+                                         mm1_error *err);
+
+#endif
