@@ -14,8 +14,8 @@ last bits; earlier ones, with which models were trained, never do, and neither d
 Pictures are made by picture(), as in tests/model/test_image_layout.c.  Rows are those of image_layout.h: features that
 hold their own number go through the model's own packing, with -2 as the newline.
 
-Models: <case>/ holds a tiny model with random weights as save_pretrained() writes it, with tokenizer, image processor and
-chat template, and a picture.  <case>/golden.safetensors holds, for one message with that picture,
+Models: <case>/ holds a tiny model with random weights as save_pretrained() writes it (two of them with the names of other
+versions), with tokenizer, image processor and chat template, and a picture.  <case>/golden.safetensors holds, for one message with that picture,
 
     ids        [T] i32: what apply_chat_template() and the processor give; -1 where a visual token or newline stands
     pixels     [tiles, 3, R, R]
@@ -39,7 +39,7 @@ import PIL
 import torch
 import transformers
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
@@ -239,6 +239,24 @@ def messages(text, image):
     return [{"role": "user", "content": ([{"type": "image"}] if image else []) + [{"type": "text", "text": text}]}]
 
 
+# Names as other versions of transformers have written them; from, to.
+NAMES = {
+    "llava": [("language_model.model.", "model.language_model."), ("language_model.lm_head.", "lm_head."),
+              ("vision_tower.", "model.vision_tower."), ("multi_modal_projector.", "model.multi_modal_projector.")],
+    "llava_next": [("vision_tower.", "vision_tower.vision_model.")],
+}
+
+
+def rename(path, names):
+    tensors = load_file(path)
+    for old in list(tensors):
+        for begin, other in names:
+            if old.startswith(begin):
+                tensors[other + old[len(begin):]] = tensors.pop(old)
+                break
+    save_file(tensors, path, metadata={"format": "pt"})
+
+
 def make_model(out, name, model_class, config, processor_of, template, size):
     folder = out / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -276,6 +294,7 @@ def make_model(out, name, model_class, config, processor_of, template, size):
     assert (shown == -1).sum() == len(features), (shown, features.shape)
     save_file({"ids": shown, "pixels": pixels.contiguous(), "features": features.contiguous(),
                "logits": logits[-LAST:].contiguous()}, folder / "golden.safetensors")
+    rename(folder / "model.safetensors", NAMES.get(name, []))
     for f in list(folder.iterdir()):
         if f.name in ("generation_config.json",):
             f.unlink()

@@ -7,7 +7,8 @@
 #include "model/encoding.h"
 
 static const char doc[] =
-    "Writes what a model makes of a picture: pixels [3, R, R], features [P, C] of the patches, pooled [E] if the "
+    "Writes what a model makes of a picture: pixels [3, R, R] (of each tile, if it reads several), features [P, C] of "
+    "the patches, pooled [E] if the "
     "encoder "
     "has such an output, tokens [k, C] if there is a connector.\vFILE of --output is safetensors, f32. The shapes are "
     "printed.";

@@ -16,7 +16,8 @@ static const mm1_architecture *const architectures[] = {
     &mm1__architecture_qwen2,         &mm1__architecture_qwen3,  &mm1__architecture_mixtral,
     &mm1__architecture_olmoe,         &mm1__architecture_gpt2,   &mm1__architecture_clip_vision,
     &mm1__architecture_siglip_vision, &mm1__architecture_dinov2, &mm1__architecture_clip,
-    &mm1__architecture_siglip};
+    &mm1__architecture_siglip,        &mm1__architecture_llava,  &mm1__architecture_llava_next,
+    &mm1__architecture_idefics3,      &mm1__architecture_smolvlm};
 enum { N_ARCHITECTURES = sizeof architectures / sizeof *architectures, MAX_CONFIG_BYTES = 1 << 20 };
 
 static const char head_name[] = "decoder.head.weight", embed_name[] = "decoder.embed.weight";
@@ -156,15 +157,39 @@ mm1_status mm1__import_rules(const mm1_import_rule *rules, size_t n, mm1_error *
     return MM1_OK;
 }
 
+static const mm1_architecture *find_architecture(const mm1_yaml_node *type)
+{
+    for (int i = 0; type != NULL && type->text != NULL && i < N_ARCHITECTURES; i++) {
+        if (strcmp(architectures[i]->model_type, type->text) == 0) {
+            return architectures[i];
+        }
+    }
+    return NULL;
+}
+
+mm1_status mm1__import_decoder(mm1_import *out, mm1_import_part *part, mm1_yaml_node *map, const char *dir,
+                               mm1_error *err)
+{
+    const mm1_yaml_node *type = mm1_yaml_take(map, "model_type");
+    mm1_import alone = {.architecture = find_architecture(type), .config = out->config};
+    if (alone.architecture == NULL) {
+        return mm1__import_refuse(map, err, "model_type \"%.80s\" of the decoder is not supported",
+                                  type != NULL && type->text != NULL ? type->text : "(none)");
+    }
+    const mm1_status st = alone.architecture->read(&alone, map, dir, err);
+    if (st == MM1_OK && (alone.config.kind != MM1_MODEL_DECODER || alone.n_parts != 1)) {
+        return mm1__import_refuse(map, err, "model_type \"%s\" is no decoder", alone.architecture->model_type);
+    }
+    out->config.decoder = alone.config.decoder;
+    *part = alone.parts[0];
+    return st;
+}
+
 static mm1_status read_root(mm1_import *out, mm1_yaml_node *root, const char *path, const char *dir, mm1_error *err)
 {
     const mm1_yaml_node *type = root->kind == MM1_YAML_MAP ? mm1_yaml_take(root, "model_type") : NULL;
     const char *name = type != NULL && type->text != NULL ? type->text : "(none)";
-    for (int i = 0; i < N_ARCHITECTURES; i++) {
-        if (strcmp(architectures[i]->model_type, name) == 0) {
-            out->architecture = architectures[i];
-        }
-    }
+    out->architecture = find_architecture(type);
     if (out->architecture == NULL) {
         char known[300];
         mm1_import_list(known, sizeof known);

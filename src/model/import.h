@@ -24,7 +24,7 @@
 #include "model/weights.h"
 #include "nn/params.h"
 
-enum { MM1_IMPORT_MAX_PIECES = 3, MM1_IMPORT_MAX_PARTS = 4, MM1_IMPORT_MAX_NAMINGS = 3, MM1_IMPORT_NAME_BYTES = 256 };
+enum { MM1_IMPORT_MAX_PIECES = 3, MM1_IMPORT_MAX_PARTS = 4, MM1_IMPORT_MAX_NAMINGS = 4, MM1_IMPORT_NAME_BYTES = 256 };
 
 /* How a piece lies in its file. */
 typedef enum mm1_layout {
@@ -108,7 +108,8 @@ struct mm1_architecture {
 extern const mm1_architecture mm1__architecture_mm1, mm1__architecture_llama, mm1__architecture_mistral,
     mm1__architecture_qwen2, mm1__architecture_qwen3, mm1__architecture_mixtral, mm1__architecture_olmoe,
     mm1__architecture_gpt2, mm1__architecture_clip_vision, mm1__architecture_siglip_vision, mm1__architecture_dinov2,
-    mm1__architecture_clip, mm1__architecture_siglip;
+    mm1__architecture_clip, mm1__architecture_siglip, mm1__architecture_llava, mm1__architecture_llava_next,
+    mm1__architecture_idefics3, mm1__architecture_smolvlm;
 
 /* Row i, in the order in which they are tried; NULL after the last. */
 const mm1_architecture *mm1_import_architecture(int i);
@@ -185,9 +186,13 @@ MM1_NODISCARD mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_impor
                                                  bool projected, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
                                                    mm1_error *err);
+/* The decoder out of its part of a configuration, whose model_type may be that of any row that is a decoder alone:
+ * out->config.decoder and *part. */
+MM1_NODISCARD mm1_status mm1__import_decoder(mm1_import *out, mm1_import_part *part, mm1_yaml_node *map,
+                                             const char *dir, mm1_error *err);
 /* How pictures become pixels of *image_px x *image_px: <dir>/preprocessor_config.json of the image processors of CLIP,
- * SigLIP, BiT (DINOv2) and ViT, or the same in processor_config.json.  What Pillow's resampling gives is what counts:
- * the processors that are built on torchvision give slightly other pixels. */
+ * SigLIP, BiT (DINOv2), ViT, LLaVA, LLaVA-NeXT, Idefics3 and SmolVLM, or the same in processor_config.json.  What
+ * Pillow's resampling gives is what counts: the processors that are built on torchvision give slightly other pixels. */
 MM1_NODISCARD mm1_status mm1__import_processor(mm1_image_config *out, int64_t *image_px, const char *dir,
                                                mm1_error *err);
 

@@ -1,5 +1,6 @@
 /* import_processor.c - how the image processors of Hugging Face transformers make pixels: CLIP, SigLIP, BiT (which
- * DINOv2 uses) and ViT, which differ in their defaults alone.
+ * DINOv2 uses) and ViT, which differ in their defaults alone; LLaVA and LLaVA-NeXT, which add a padding or grids of
+ * tiles to CLIP's; Idefics3 and SmolVLM, which are another kind.
  *
  *   do_resize -> do_center_crop -> do_rescale -> do_normalize
  *
@@ -9,6 +10,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct processor_class {
@@ -17,6 +19,8 @@ typedef struct processor_class {
     bool takes_number;         /* "size": 224 is understood, as older files have it */
     int64_t resample;          /* Pillow's number */
     mm1_rgb mean, std;
+    bool pads; /* "do_pad" pads to a square with the mean */
+    mm1_image_mode mode;
 } processor_class;
 
 #define CLIP_MEAN                                                                                                      \
@@ -32,10 +36,14 @@ typedef struct processor_class {
         0.5, 0.5, 0.5                                                                                                  \
     }
 static const processor_class classes[] = {
-    {"CLIP", true, true, true, 3, CLIP_MEAN, CLIP_STD},
-    {"Bit", true, true, true, 3, CLIP_MEAN, CLIP_STD},
-    {"Siglip", false, false, false, 3, HALF, HALF},
-    {"ViT", false, false, true, 2, HALF, HALF},
+    {"CLIP", true, true, true, 3, CLIP_MEAN, CLIP_STD, false, MM1_IMAGE_PLAIN},
+    {"Bit", true, true, true, 3, CLIP_MEAN, CLIP_STD, false, MM1_IMAGE_PLAIN},
+    {"Siglip", false, false, false, 3, HALF, HALF, false, MM1_IMAGE_PLAIN},
+    {"ViT", false, false, true, 2, HALF, HALF, false, MM1_IMAGE_PLAIN},
+    {"Llava", true, true, true, 3, CLIP_MEAN, CLIP_STD, .pads = true},
+    {"LlavaNext", true, true, true, 3, CLIP_MEAN, CLIP_STD, .mode = MM1_IMAGE_ANYRES},
+    {"Idefics3", false, false, false, 1, HALF, HALF, .mode = MM1_IMAGE_SPLITS},
+    {"SmolVLM", false, false, false, 1, HALF, HALF, .mode = MM1_IMAGE_SPLITS},
 };
 enum { N_CLASSES = sizeof classes / sizeof *classes, MAX_BYTES = 1 << 20 };
 
@@ -119,6 +127,19 @@ static mm1_status take_size(mm1_yaml_node *map, const char *key, bool number_is_
     return st;
 }
 
+/* A key that some processors have; *value keeps its value if it is not there. */
+static mm1_status take_bool(mm1_yaml_node *map, const char *key, bool *value, mm1_error *err)
+{
+    const mm1_yaml_node *node = mm1_yaml_take(map, key);
+    if (node == NULL) {
+        return MM1_OK;
+    }
+    *value = node->text != NULL && strcmp(node->text, "true") == 0;
+    return *value || (node->text != NULL && strcmp(node->text, "false") == 0)
+               ? MM1_OK
+               : mm1__import_refuse(map, err, "%s: true or false is wanted", key);
+}
+
 /* image_mean or image_std: three numbers, or one for all. */
 static mm1_status take_rgb(mm1_yaml_node *map, const char *key, mm1_rgb *rgb, mm1_error *err)
 {
@@ -170,6 +191,63 @@ static mm1_status read_fit(mm1_image_config *out, int64_t *image_px, const hf_pr
     return MM1_OK;
 }
 
+/* [[336, 672], ...]: heights and widths of whole tiles of px. */
+static mm1_status read_grids(mm1_image_config *out, int64_t px, const mm1_yaml_node *list, const mm1_yaml_node *map,
+                             mm1_error *err)
+{
+    size_t len = 0;
+    if (list == NULL || list->kind != MM1_YAML_LIST || list->n == 0) {
+        return mm1__import_refuse(map, err, "image_grid_pinpoints: a list of heights and widths is wanted");
+    }
+    for (const mm1_yaml_node *item = list->first; item != NULL; item = item->next) {
+        const mm1_yaml_node *h = item->kind == MM1_YAML_LIST && item->n == 2 ? item->first : NULL;
+        int64_t height = 0, width = 0;
+        if (h == NULL || h->text == NULL || h->next->text == NULL || !mm1_parse_i64(h->text, &height) ||
+            !mm1_parse_i64(h->next->text, &width) || height < px || width < px || height % px != 0 || width % px != 0 ||
+            height / px > MM1_IMAGE_MAX_SIDE || width / px > MM1_IMAGE_MAX_SIDE) {
+            return mm1__import_refuse(
+                map, err, "image_grid_pinpoints: a height and a width of 1 to %d tiles of %lld px are wanted",
+                MM1_IMAGE_MAX_SIDE, (long long)px);
+        }
+        len += (size_t)snprintf(out->grids + len, sizeof out->grids - len, "%s%lldx%lld", len > 0 ? " " : "",
+                                (long long)(height / px), (long long)(width / px));
+        if (len >= sizeof out->grids) {
+            return mm1__import_refuse(map, err, "image_grid_pinpoints: more than %zu bytes hold", sizeof out->grids);
+        }
+    }
+    return MM1_OK;
+}
+
+/* {longest_edge: 1456} */
+static mm1_status take_longest(mm1_yaml_node *map, const char *key, int64_t *px, mm1_error *err)
+{
+    const mm1_yaml_node *node = mm1_yaml_take(map, key);
+    const mm1_yaml_node *longest =
+        node != NULL && node->kind == MM1_YAML_MAP ? mm1_yaml_get(node, "longest_edge") : NULL;
+    if (longest == NULL || node->n != 1) {
+        return mm1__import_refuse(map, err, "%s: longest_edge alone is wanted", key);
+    }
+    return read_px(map, key, longest, px, err);
+}
+
+static mm1_status read_splits(mm1_image_config *out, int64_t *image_px, mm1_yaml_node *map, mm1_error *err)
+{
+    /* Padding is that of batches. */
+    static const char *const idle[] = {"return_row_col_info", "video_sampling", "do_pad"};
+    bool splits = true;
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
+        (void)mm1_yaml_take(map, idle[i]);
+    }
+    mm1_status st = take_longest(map, "size", &out->longest_px, err);
+    st = st != MM1_OK ? st : take_longest(map, "max_image_size", image_px, err);
+    st = st != MM1_OK ? st : take_bool(map, "do_image_splitting", &splits, err);
+    if (st == MM1_OK && !splits) {
+        st = mm1__import_refuse(map, err, "do_image_splitting false is not supported");
+    }
+    out->mode = MM1_IMAGE_SPLITS;
+    return st;
+}
+
 static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_node *map, mm1_error *err)
 {
     static const char *const idle[] = {"image_processor_type",
@@ -190,8 +268,8 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
     const processor_class *c = find_class(name);
     if (c == NULL) {
         return mm1__import_refuse(map, err,
-                                  "image_processor_type \"%.80s\" is not supported; those of CLIP, Siglip, Bit and ViT "
-                                  "are",
+                                  "image_processor_type \"%.80s\" is not supported; those of CLIP, Siglip, Bit, ViT, "
+                                  "Llava, LlavaNext, Idefics3 and SmolVLM are",
                                   name);
     }
     for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
@@ -201,10 +279,20 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
     const bool says_crop = mm1_yaml_get(map, "do_center_crop") != NULL;
     hf_size size = {224, c->shortest_edge}, crop = {224, false};
     hf_processor p = {0};
+    bool pads = false;
     out->mean = c->mean;
     out->std = c->std;
-    mm1_status st = take_size(map, "size", c->shortest_edge, &size, err);
-    st = st != MM1_OK ? st : take_size(map, "crop_size", false, &crop, err);
+    const mm1_yaml_node *grids = c->mode == MM1_IMAGE_ANYRES ? mm1_yaml_take(map, "image_grid_pinpoints") : NULL;
+    mm1_status st = MM1_OK;
+    if (c->mode == MM1_IMAGE_SPLITS) {
+        st = read_splits(out, image_px, map, err);
+    } else {
+        if (c->pads || c->mode == MM1_IMAGE_ANYRES) { /* of the latter it is that of batches */
+            st = take_bool(map, "do_pad", &pads, err);
+        }
+        st = st != MM1_OK ? st : take_size(map, "size", c->shortest_edge, &size, err);
+        st = st != MM1_OK ? st : take_size(map, "crop_size", false, &crop, err);
+    }
     st = st != MM1_OK ? st : take_rgb(map, "image_mean", &out->mean, err);
     st = st != MM1_OK ? st : take_rgb(map, "image_std", &out->std, err);
     st = st != MM1_OK ? st : mm1__import_fields(fields, &p, map, err);
@@ -213,19 +301,41 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
     }
     p.do_center_crop = says_crop ? p.do_center_crop : c->crops;
     const int64_t resample = p.resample >= 0 ? p.resample : c->resample;
-    if (resample != 2 && resample != 3) {
-        return mm1__import_refuse(map, err, "resample %lld is not supported; 2 (bilinear) and 3 (bicubic) are",
+    if (resample < 1 || resample > 3) {
+        return mm1__import_refuse(map, err,
+                                  "resample %lld is not supported; 1 (Lanczos), 2 (bilinear) and 3 (bicubic) are",
                                   (long long)resample);
     }
     if (!p.do_rescale || fabs(p.rescale_factor * 255 - 1) > 1e-12) {
         return mm1__import_refuse(map, err, "pixels that are not divided by 255 are not supported");
     }
-    out->filter = resample == 3 ? MM1_FILTER_BICUBIC : MM1_FILTER_BILINEAR;
+    out->filter = resample == 1 ? MM1_FILTER_LANCZOS : resample == 3 ? MM1_FILTER_BICUBIC : MM1_FILTER_BILINEAR;
     if (!p.do_normalize) {
         out->mean = (mm1_rgb){0, 0, 0};
         out->std = (mm1_rgb){1, 1, 1};
     }
-    return read_fit(out, image_px, &p, &size, &crop, map, err);
+    if (c->mode == MM1_IMAGE_SPLITS) {
+        return p.do_resize ? MM1_OK : mm1__import_refuse(map, err, "do_resize false is not supported");
+    }
+    st = read_fit(out, image_px, &p, &size, &crop, map, err);
+    if (st == MM1_OK && c->pads && pads) {
+        out->fit = MM1_FIT_PAD;
+        out->crop_share = 1;
+        out->fill = MM1_FILL_MEAN;
+        if (size.is_shorter && crop.px != size.px) {
+            return mm1__import_refuse(map, err, "do_pad with a cut is not supported");
+        }
+    }
+    if (st == MM1_OK && c->mode == MM1_IMAGE_ANYRES) {
+        out->mode = MM1_IMAGE_ANYRES;
+        out->fit = MM1_FIT_SQUASH;
+        out->fill = MM1_FILL_BLACK;
+        if (out->crop_share != 1) {
+            return mm1__import_refuse(map, err, "a cut of tiles is not supported");
+        }
+        st = read_grids(out, *image_px, grids, map, err);
+    }
+    return st;
 }
 
 mm1_status mm1__import_processor(mm1_image_config *out, int64_t *image_px, const char *dir, mm1_error *err)

@@ -55,9 +55,9 @@ rm bad/config.json
 expect 4 inspect bad
 says err "model folder"
 bad
-sed -i 's/"mm1"/"llava"/' bad/config.json
+sed -i 's/"mm1"/"blip-2"/' bad/config.json
 expect 3 inspect bad
-says err llava
+says err blip-2
 bad
 echo '{"model": {"type": "BPE", "vocab": {}}}' >bad/tokenizer.json
 expect 3 inspect bad

@@ -217,7 +217,7 @@ static void what_is_not_understood_is_named(void **state)
          MM1_E_UNSUPPORTED},
         {"clip", PROCESSOR, "\"shortest_edge\": 30", "\"shortest_edge\": 20", "larger than", MM1_E_UNSUPPORTED},
         {"clip", PROCESSOR, "\"shortest_edge\": 30", "\"shortest_edge\": -30", "size", MM1_E_UNSUPPORTED},
-        {"clip", PROCESSOR, "\"resample\": 3", "\"resample\": 1", "resample 1", MM1_E_UNSUPPORTED},
+        {"clip", PROCESSOR, "\"resample\": 3", "\"resample\": 0", "resample 0", MM1_E_UNSUPPORTED},
         {"clip", PROCESSOR, "\"rescale_factor\": 0.0039", "\"rescale_factor\": 0.0049", "255", MM1_E_UNSUPPORTED},
         {"clip", PROCESSOR, "\"do_rescale\": true", "\"do_rescale\": false", "255", MM1_E_UNSUPPORTED},
         {"clip", PROCESSOR, "\"do_rescale\"", "\"do_pad\": true, \"do_rescale\"", "\"do_pad\"", MM1_E_UNSUPPORTED},
