@@ -98,7 +98,7 @@ typedef bool mm1_text_fn(void *ctx, const char *text, size_t len);
 typedef struct mm1_score {
     int64_t n;      /* positions */
     int32_t *token; /* id, or -1 for a slot of an image */
-    float *logprob; /* NAN at image slots and at the first position, which nothing predicts */
+    float *logprob; /* NAN where an image stands and at the first position, which nothing predicts */
     int32_t *part;  /* index of the part, -1 for the end tokens around the document */
     int64_t n_scored;
     double sum_logprob; /* over the n_scored ones */

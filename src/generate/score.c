@@ -21,10 +21,11 @@ void mm1_score_deinit(mm1_score *s)
 typedef struct job {
     const mm1_session *session;
     mm1_score *score;
-    int64_t block; /* rows of logits at once */
-    float *logits; /* [block, V]; NULL if all of them are kept */
-    float *nll;    /* [2, block] */
-    int32_t *next; /* [block] the token after each row; any id where there is none to predict */
+    const int32_t *visual; /* of the sequence: what belongs to an image is not scored, its marker tokens neither */
+    int64_t block;         /* rows of logits at once */
+    float *logits;         /* [block, V]; NULL if all of them are kept */
+    float *nll;            /* [2, block] */
+    int32_t *next;         /* [block] the token after each row; any id where there is none to predict */
 } job;
 
 /* Rows [begin, begin + n) of the sequence predict the tokens [begin + 1, begin + n + 1). */
@@ -48,7 +49,7 @@ static mm1_status score_rows(void *ctx, const float *hidden, int64_t begin, int6
         }
         for (int64_t i = 0; i < rows; i++) {
             const int64_t t = first + i + 1;
-            if (t >= s->n || s->token[t] < 0) {
+            if (t >= s->n || j->visual[t] != MM1_VISUAL_NONE) {
                 continue;
             }
             if (!isfinite(j->nll[i])) {
@@ -97,7 +98,8 @@ static mm1_status score_sequence(mm1_session *session, const mm1_document *d, co
 {
     const int64_t V = mm1_session_model(session)->config.decoder.vocab_size;
     mm1_score s = {.n = q->len, .n_vocab = V};
-    job j = {.session = session, .score = &s, .block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1};
+    job j = {
+        .session = session, .score = &s, .visual = q->visual, .block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1};
     j.block = j.block < MM1_SESSION_PIECE ? j.block : MM1_SESSION_PIECE;
     mm1_status st = take_memory(&j, q, with_logits, err);
     st = st != MM1_OK ? st : mm1__session_read(session, d, q, score_rows, &j, err);

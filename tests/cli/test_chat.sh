@@ -28,6 +28,15 @@ done
 expect 0 encode -m "$root/tests/data/whole/llava_next" --image "$root/tests/data/whole/llava_next/picture.png" --output a.safetensors
 says out "pixels 5 x 3 x 28 x 28" "features 20 x 16" "tokens 20 x 24"
 
+# Markers of an image are a part of it: they are not scored.
+picture=$root/tests/data/whole/smolvlm/picture.png
+echo '{"parts": [{"type": "text", "text": "A face"}]}' >text.json
+echo "{\"parts\": [{\"type\": \"image\", \"path\": \"$picture\"}, {\"type\": \"text\", \"text\": \"A face\"}]}" >both.json
+expect 0 score -m ours-smolvlm --document text.json --json
+scored=$(grep -o '"n": *[0-9]*' out)
+expect 0 score -m ours-smolvlm --document both.json --json
+says out "$scored"
+
 expect 3 generate -m ours-llava --chat --prompt hi
 says err "ours-llava" "no chat template" "--chat-template"
 expect 2 generate -m ours-llava --chat-template jinja --prompt hi
