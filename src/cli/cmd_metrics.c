@@ -5,7 +5,6 @@
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 static const char doc[] =
     "Scores predictions against references, both in the formats of the benchmarks' own files; no model is needed. NAME "
@@ -27,16 +26,6 @@ typedef struct args {
     bool json;
 } args;
 
-static bool is_metric(const char *name)
-{
-    for (const char *const *m = mm1_metric_names; *m != NULL; m++) {
-        if (strcmp(*m, name) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     args *a = state->input;
@@ -51,7 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         a->name = arg;
         break;
     case ARGP_KEY_END:
-        if (a->name == NULL || !is_metric(a->name)) {
+        if (a->name == NULL || !mm1_metric_exists(a->name)) {
             argp_error(state, "a NAME is wanted: cider, bleu4, rougel, vqa, anls, relaxed, pope or mme");
         }
         if (a->predictions == NULL || a->references == NULL) {

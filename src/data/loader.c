@@ -24,7 +24,7 @@ enum {
     QUEUE_BASE = 8,       /* samples prepared ahead in every source, */
     QUEUE_PER_WORKER = 4, /* and more for each worker */
     MIN_SEEN = 100,       /* samples before the share of bad ones counts */
-    MIN_ROOM = 3,         /* positions in which an example could still stand: <end>, a token, <end> */
+    MIN_ROOM = 3,         /* positions in which an example could still stand: <bos>, a token, <eos> */
 };
 
 /* One sample, read, tokenised, its pictures made into tiles. */

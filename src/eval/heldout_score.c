@@ -26,7 +26,7 @@ static mm1_status list_flush(score_list *l, mm1_error *err)
         double sum = 0;
         int64_t count = 0;
         for (int64_t t = 0; t < q->len; t++) {
-            /* The caption's own tokens: the closing <end> belongs to no part. */
+            /* The caption's own tokens: the closing <eos> belongs to no part. */
             if (q->train[t] && q->part[t] >= 0) {
                 sum += l->items[i].nll[t];
                 count++;
@@ -227,7 +227,7 @@ static mm1_status score_text(mm1_heldout *h, const mm1_document *d, double *bits
     }
     double sum = 0;
     for (int64_t begin = 0; st == MM1_OK && begin + 1 < q.len; begin += row - 1) {
-        /* Each window begins with the token before its first one: <end>, or the last of the window before. */
+        /* Each window begins with the token before its first one: <bos>, or the last of the window before. */
         mm1_sequence window = {.len = q.len - begin < row ? q.len - begin : row,
                                .tokens = q.tokens + begin,
                                .visual = q.visual + begin,

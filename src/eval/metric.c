@@ -8,7 +8,6 @@
 #include "eval/metric_file.h"
 #include "eval/rouge.h"
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 /* One scored item: what was said, and all that people said (of all records of that id). */
@@ -226,8 +225,6 @@ static const metric metrics[] = {
 
 enum { N_METRICS = sizeof metrics / sizeof *metrics };
 
-const char *const mm1_metric_names[] = {"cider", "bleu4", "rougel", "vqa", "anls", "relaxed", "pope", "mme", NULL};
-
 static const metric *find(const char *name)
 {
     for (size_t i = 0; i < N_METRICS; i++) {
@@ -236,6 +233,11 @@ static const metric *find(const char *name)
         }
     }
     return NULL;
+}
+
+bool mm1_metric_exists(const char *name)
+{
+    return find(name) != NULL;
 }
 
 /* ---- joining ---- */

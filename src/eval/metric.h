@@ -21,6 +21,7 @@
 
 #include "eval/bootstrap.h"
 #include <mm1/error.h>
+#include <stdbool.h>
 
 enum { MM1_METRIC_MAX_PARTS = 6 };
 
@@ -38,8 +39,7 @@ typedef struct mm1_metric_result {
     int64_t malformed;  /* records that cannot be read */
 } mm1_metric_result;
 
-/* NULL-terminated. */
-extern const char *const mm1_metric_names[];
+bool mm1_metric_exists(const char *name);
 
 /* MM1_E_ARG for a name that is none, MM1_E_IO, MM1_E_FORMAT for a file that is not of this kind at all, or if nothing
  * is left to be scored; MM1_E_NOMEM. */

@@ -7,7 +7,6 @@
 #include "base/lines.h"
 #include "base/log.h"
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 enum { MAX_LINE_BYTES = 1 << 24, MAX_TEXTS = 4096, MAX_LOGGED = 10 };

@@ -10,7 +10,7 @@
 #include "generate/session.h"
 #include <mm1/generate.h>
 
-/* The session forgets what it had read.  closed: the closing <end> is part of the sequence.  On failure *out is empty.
+/* The session forgets what it had read.  closed: the closing <eos> is part of the sequence.  On failure *out is empty.
  * Errors as mm1_session_prefill(). */
 MM1_NODISCARD mm1_status mm1_score_document(mm1_session *s, const mm1_document *d, bool closed, bool with_logits,
                                             mm1_score *out, mm1_error *err);

@@ -37,13 +37,13 @@ typedef mm1_step_bench bench;
 
 /* ---- a batch out of nothing ---- */
 
-/* One row: <end>, then the images, of one tile each, with text between and after them, up to the last position. */
+/* One row: <bos>, then the images, of one tile each, with text between and after them, up to the last position. */
 static void fill_sequence(mm1_sequence *s, int64_t n_images, int64_t n_visual, int64_t vocab, mm1_rng *rng)
 {
     const int64_t text = s->len - n_images * n_visual;
     int64_t at = 0;
     for (int64_t part = 0; part <= n_images; part++) {
-        /* The first text is <end> alone where there are images. */
+        /* The first text is <bos> alone where there are images. */
         const int64_t begin = part == 0 ? 0 : 1 + (text - 1) * (part - 1) / n_images;
         const int64_t end = n_images == 0 ? text : part == 0 ? 1 : 1 + (text - 1) * part / n_images;
         for (int64_t k = 0; part > 0 && k < n_visual; k++, at++) {

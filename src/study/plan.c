@@ -20,7 +20,7 @@
 enum {
     PROBED_SAMPLES = 32,       /* of a source, for the pictures in them */
     PROBED_BATCHES = 8,        /* of the stream, for the images in a row */
-    MIN_EXAMPLE = 3,           /* positions beside the image: <end>, a token, <end> */
+    MIN_EXAMPLE = 3,           /* positions beside the image: <bos>, a token, <eos> */
     QUEUE_BASE = 8,            /* samples that the loader prepares ahead in every source, */
     QUEUE_PER_WORKER = 4,      /* and more for each worker (loader.c) */
     KEPT_SAMPLE_BYTES = 80,    /* beside the pixels that the loader keeps, for a sample */
