@@ -72,11 +72,11 @@ static const style styles[MM1_CHAT_COUNT] = {
 
 /* ---- which one ---- */
 
-/* SHA-256 of published templates.  tools/golden_whole.py prints them. */
+/* SHA-256 of the texts.  tools/golden_whole.py prints them. */
 static const struct {
     mm1_chat_template which;
     const char *sha256;
-} published[] = {
+} known[] = {
     {MM1_CHAT_VICUNA, "6fef09c05345e88b9f85e80bcb3491003332050750586568bdf91cfa81965d0c"},
     {MM1_CHAT_INST, "ac1751256d0e7c19dcbac63d0feebee11bf81b86015276d08ee8b1f9ba0a42bc"},
     {MM1_CHAT_CHATML, "153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3"},
@@ -103,9 +103,9 @@ static mm1_status recognise(const char *path, const char *text, size_t len, mm1_
 {
     char sha[MM1_SHA256_HEX_BYTES];
     mm1_sha256_hex(sha, text, len);
-    for (size_t i = 0; published[i].sha256 != NULL; i++) {
-        if (strcmp(sha, published[i].sha256) == 0) {
-            *out = published[i].which;
+    for (size_t i = 0; known[i].sha256 != NULL; i++) {
+        if (strcmp(sha, known[i].sha256) == 0) {
+            *out = known[i].which;
             return MM1_OK;
         }
     }

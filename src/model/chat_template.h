@@ -2,9 +2,10 @@
  * of its own.
  *
  * A model folder says its template as a program in the Jinja language.  That is not run: it is compared, byte for byte,
- * with the published texts of the templates that are known here, and any other one is refused with what to do (name a
- * template that fits).  Control tokens of a template are parts of kind MM1_PART_TOKEN; what a user writes stays text,
- * so that no message can end its turn or begin another's.
+ * with the texts that are known here, and any other one is refused with what to do (name a template that fits).  Those
+ * of vicuna and smolvlm were compared with published files; those of the others are as we know them, so that a folder's
+ * may differ by a byte and has to be named.  Control tokens of a template are parts of kind MM1_PART_TOKEN; what a user
+ * writes stays text, so that no message can end its turn or begin another's.
  *
  * Threads: all functions are thread-safe. */
 #ifndef MM1_MODEL_CHAT_TEMPLATE_H
