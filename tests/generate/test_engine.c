@@ -1,0 +1,361 @@
+/* Many requests at once give what each gives alone, bit for bit; what is wrong with one is its own. */
+#include "support/check.h"
+
+#include "generate/engine.h"
+#include "generate/generate.h"
+#include "generate/generate_fixture.h"
+#include "generate/score.h"
+
+enum { N_REQUESTS = 18, MAX_DOCUMENTS = 2 * N_REQUESTS };
+
+/* Requests over documents of its own, and what a session alone makes of each. */
+typedef struct work {
+    size_t n;
+    mm1_engine_request requests[N_REQUESTS];
+    mm1_engine_result wanted[N_REQUESTS];
+    mm1_generate_params params[N_REQUESTS];
+    mm1_document documents[MAX_DOCUMENTS], whole[N_REQUESTS];
+    size_t n_documents;
+} work;
+
+static const mm1_document *plan(work *w, const char *p, const char *more)
+{
+    mm1_document *d = &w->documents[w->n_documents++];
+    make_document(d, p);
+    if (more != NULL) {
+        add_text(d, more);
+    }
+    return d;
+}
+
+/* A text for even n, a score for odd ones; prefix may be NULL. */
+static void add(work *w, const mm1_document *prefix, const mm1_document *document)
+{
+    static const char *const stops[] = {" re", "the", "z"};
+    mm1_error err = {0};
+    const size_t i = w->n++;
+    w->requests[i] = (mm1_engine_request){.prefix = prefix, .document = document, .closed = i % 3 == 0};
+    w->params[i] = mm1_generate_defaults();
+    w->params[i].max_tokens = 1 + (int64_t)(i * 7 % 30);
+    w->params[i].sampling.temperature = i % 4 == 0 ? 0 : 1;
+    w->params[i].sampling.repetition_penalty = i % 5 == 0 ? 1.3 : 1;
+    w->params[i].sampling.index = i;
+    w->params[i].stop = stops;
+    w->params[i].n_stop = i % 6 == 2 ? 3 : 0;
+    if (i % 2 == 0) {
+        w->requests[i].params = &w->params[i];
+    }
+    if (prefix != NULL) {
+        check_ok(mm1_document_append(&w->whole[i], prefix, &err), &err);
+    }
+    check_ok(mm1_document_append(&w->whole[i], document, &err), &err);
+}
+
+/* Demonstrations with several tails, prompts longer than a piece, prompts of a few tokens, scores of all lengths. */
+static void make_work(work *w)
+{
+    *w = (work){0};
+    const mm1_document *demos = plan(w, "itit", NULL), *question = plan(w, "tit", " which one is it? the");
+    mm1_document *page = &w->documents[w->n_documents++];
+    for (int i = 0; i < 12; i++) {
+        add_text(page, " the cat sat on a red hat seven times and 12345678 other ones");
+    }
+    for (int i = 0; i < 4; i++) {
+        static const char *const tails[] = {" cat", " red ball and the hat", " dog", " cats on the mat"};
+        add(w, demos, plan(w, i < 2 ? "i" : "t", tails[i]));
+        add(w, question, plan(w, "", tails[i]));
+    }
+    add(w, NULL, plan(w, "", "the"));
+    add(w, NULL, plan(w, "", "a cat"));
+    add(w, page, plan(w, "i", NULL));
+    add(w, page, plan(w, "t", NULL));
+    add(w, NULL, page);
+    add(w, demos, plan(w, "", " 9"));
+    add(w, NULL, plan(w, "iii", NULL));
+    add(w, NULL, plan(w, "", ""));
+    add(w, page, plan(w, "", " and so on"));
+    add(w, NULL, plan(w, "i", " the red one"));
+}
+
+/* What a session gives, one request after the other. */
+static void want(work *w, const mm1_model *m)
+{
+    mm1_session *s = NULL;
+    mm1_error err = {0};
+    check_ok(mm1_session_create(m, 0, &s, &err), &err);
+    for (size_t i = 0; i < w->n; i++) {
+        const mm1_engine_request *r = &w->requests[i];
+        mm1_engine_result *out = &w->wanted[i];
+        if (r->params != NULL) {
+            check_ok(mm1_generate(s, &w->whole[i], r->params, NULL, NULL, &out->text, &err), &err);
+            continue;
+        }
+        check_ok(mm1_score_document(s, &w->whole[i], r->closed, false, &out->score, &err), &err);
+        const int32_t n_prefix = r->prefix != NULL ? (int32_t)r->prefix->n_parts : 0;
+        mm1_score *score = &out->score;
+        int64_t begin = 0;
+        while (n_prefix > 0 && begin < score->n && score->part[begin] < n_prefix) {
+            score->logprob[begin++] = NAN;
+        }
+        score->n_scored = 0;
+        score->sum_logprob = 0;
+        for (int64_t t = begin; t < score->n; t++) {
+            if (!isnan(score->logprob[t])) {
+                score->n_scored++;
+                score->sum_logprob += (double)score->logprob[t];
+            }
+        }
+    }
+    mm1_session_destroy(s);
+}
+
+static void check_result(const mm1_engine_result *got, const mm1_engine_result *wanted)
+{
+    check_ok(got->status, &got->error);
+    assert_int_equal(got->text.len, wanted->text.len);
+    assert_int_equal(got->text.text == NULL, wanted->text.text == NULL);
+    if (wanted->text.text != NULL) {
+        assert_string_equal(got->text.text, wanted->text.text);
+    }
+    assert_int_equal(got->text.n_prompt_tokens, wanted->text.n_prompt_tokens);
+    assert_int_equal(got->text.n_images, wanted->text.n_images);
+    assert_int_equal(got->text.n_tokens, wanted->text.n_tokens);
+    assert_int_equal(got->text.finish, wanted->text.finish);
+    const mm1_score *a = &got->score, *b = &wanted->score;
+    assert_int_equal(a->n, b->n);
+    assert_int_equal(a->n_scored, b->n_scored);
+    assert_int_equal(a->n_vocab, b->n_vocab);
+    assert_memory_equal(&a->sum_logprob, &b->sum_logprob, sizeof a->sum_logprob);
+    for (int64_t t = 0; t < a->n; t++) {
+        assert_int_equal(a->token[t], b->token[t]);
+        assert_int_equal(a->part[t], b->part[t]);
+        assert_int_equal(isnan(a->logprob[t]), isnan(b->logprob[t]));
+        if (!isnan(b->logprob[t])) {
+            assert_memory_equal(&a->logprob[t], &b->logprob[t], sizeof(float));
+        }
+    }
+}
+
+static void end_work(work *w)
+{
+    for (size_t i = 0; i < w->n; i++) {
+        mm1_engine_result_deinit(&w->wanted[i]);
+        mm1_document_deinit(&w->whole[i]);
+    }
+    for (size_t i = 0; i < w->n_documents; i++) {
+        mm1_document_deinit(&w->documents[i]);
+    }
+}
+
+/* All requests with so many slots, in their order or the other way round. */
+static int64_t check_engine(const work *w, const mm1_model *m, int64_t n_slots, bool backwards, size_t image_bytes)
+{
+    mm1_engine *e = NULL;
+    mm1_error err = {0};
+    mm1_engine_request requests[N_REQUESTS];
+    mm1_engine_result results[N_REQUESTS];
+    int64_t n_shared = 0;
+    check_ok(mm1_engine_create(m, &(mm1_engine_options){.n_slots = n_slots, .image_bytes = image_bytes}, &e, &err),
+             &err);
+    for (size_t i = 0; i < w->n; i++) {
+        requests[i] = w->requests[backwards ? w->n - 1 - i : i];
+    }
+    check_ok(mm1_engine_run(e, requests, w->n, results, &err), &err);
+    for (size_t i = 0; i < w->n; i++) {
+        check_result(&results[i], &w->wanted[backwards ? w->n - 1 - i : i]);
+        n_shared += results[i].n_shared;
+        mm1_engine_result_deinit(&results[i]);
+    }
+    mm1_engine_destroy(e);
+    return n_shared;
+}
+
+static void check_config(const mm1_model_config *c)
+{
+    static const int64_t n_slots[] = {1, 3, 7};
+    mm1_model m;
+    mm1_error err = {0};
+    work w;
+    fixture_model(&m, c);
+    make_work(&w);
+    assert_int_equal(w.n, N_REQUESTS);
+    want(&w, &m);
+    for (int threads = 1; threads <= 2; threads++) {
+        mm1_threads_set(threads);
+        check_ok(mm1_kernels_init(NULL, &err), &err);
+        for (size_t i = 0; i < 3; i++) {
+            check_engine(&w, &m, n_slots[i], i % 2 == 1, i == 0 ? 0 : 1 << 20);
+        }
+    }
+    end_work(&w);
+    mm1_model_deinit(&m);
+}
+
+static void results_do_not_depend_on_what_is_beside_them(void **state)
+{
+    (void)state;
+    for (int gpt2 = 0; gpt2 < 2; gpt2++) {
+        const mm1_model_config c = fixture_config(gpt2 == 1);
+        check_config(&c);
+    }
+}
+
+static void nor_do_they_with_experts(void **state)
+{
+    (void)state;
+    mm1_model_config c = fixture_config(false);
+    c.decoder.moe.n_experts = 5;
+    c.decoder.moe.top_k = 2;
+    c.decoder.moe.every = 2;
+    check_config(&c);
+}
+
+static void nor_with_windows_and_norms_of_queries(void **state)
+{
+    (void)state;
+    mm1_model_config c = fixture_config(false);
+    c.decoder.sliding_window = 50;
+    c.decoder.qk_norm = MM1_QK_NORM_HEAD;
+    check_config(&c);
+}
+
+static void nor_with_pictures_of_several_tiles(void **state)
+{
+    (void)state;
+    mm1_model_config c = fixture_config(false);
+    c.image.mode = MM1_IMAGE_SUBIMAGES;
+    check_config(&c);
+    c.image.mode = MM1_IMAGE_ANYRES;
+    check_config(&c);
+}
+
+static void what_is_wrong_with_a_request_is_its_result(void **state)
+{
+    (void)state;
+    mm1_model m;
+    mm1_engine *e = NULL;
+    mm1_error err = {0};
+    const mm1_model_config c = fixture_config(false);
+    mm1_engine_options options = mm1_engine_defaults();
+    fixture_model(&m, &c);
+    options.n_slots = 0;
+    assert_int_equal(mm1_engine_create(&m, &options, &e, &err), MM1_E_ARG);
+    options.n_slots = MM1_ENGINE_MAX_SLOTS + 1;
+    assert_int_equal(mm1_engine_create(&m, &options, &e, &err), MM1_E_ARG);
+    options.n_slots = 2;
+    options.n_positions = FIXTURE_POSITIONS + 1;
+    assert_int_equal(mm1_engine_create(&m, &options, &e, &err), MM1_E_LIMIT);
+    options.n_positions = 40;
+    check_ok(mm1_engine_create(&m, &options, &e, &err), &err);
+
+    mm1_document good, long_one, broken = {0}, many;
+    make_document(&good, "it");
+    make_document(&long_one, "tttttttttttttttttt");
+    make_document(&many, "iiii");
+    check_ok(mm1_document_add_image(&broken, "no image", 8, "broken.png", &err), &err);
+    mm1_generate_params params = mm1_generate_defaults(), bad = params, no_token = params;
+    bad.sampling.top_p = 2;
+    no_token.end_token = "<|none|>";
+    params.max_tokens = 1000; /* the context ends before */
+    const mm1_engine_request requests[] = {
+        {.document = &good, .params = &params},
+        {.document = &broken, .params = &params},
+        {.document = &long_one},
+        {.document = &many, .params = &params},
+        {.document = &good, .params = &bad},
+        {.document = &good, .params = &no_token},
+        {.document = &good},
+    };
+    enum { N = sizeof requests / sizeof *requests };
+    static const mm1_status statuses[N] = {MM1_OK,    MM1_E_FORMAT, MM1_E_LIMIT, MM1_E_LIMIT,
+                                           MM1_E_ARG, MM1_E_FORMAT, MM1_OK};
+    mm1_engine_result results[N];
+    check_ok(mm1_engine_run(e, requests, N, results, &err), &err);
+    for (size_t i = 0; i < N; i++) {
+        assert_int_equal(results[i].status, statuses[i]);
+        assert_int_equal(results[i].error.message[0] != '\0', statuses[i] != MM1_OK);
+        mm1_engine_result_deinit(&results[i]);
+    }
+    assert_false(mm1_engine_is_busy(e));
+    mm1_engine_destroy(e);
+
+    mm1_document_deinit(&good);
+    mm1_document_deinit(&long_one);
+    mm1_document_deinit(&broken);
+    mm1_document_deinit(&many);
+    mm1_model_deinit(&m);
+}
+
+typedef struct listener {
+    size_t n_bytes, n_most;
+} listener;
+
+static bool listen(void *ctx, const char *text, size_t len)
+{
+    listener *l = ctx;
+    (void)text;
+    l->n_bytes += len;
+    return l->n_bytes <= l->n_most;
+}
+
+/* As a server does: requests come while others run, and one listener goes away. */
+static void requests_may_come_at_any_time(void **state)
+{
+    (void)state;
+    mm1_model m;
+    mm1_engine *e = NULL;
+    mm1_error err = {0};
+    const mm1_model_config c = fixture_config(true);
+    mm1_engine_options options = mm1_engine_defaults();
+    enum { N = 6 };
+    mm1_document d;
+    listener listeners[N];
+    bool is_done[N] = {false};
+    size_t n_added = 0, n_done = 0;
+    fixture_model(&m, &c);
+    make_document(&d, "it");
+    options.n_slots = 2;
+    check_ok(mm1_engine_create(&m, &options, &e, &err), &err);
+    mm1_generate_params params = mm1_generate_defaults();
+    params.max_tokens = 12;
+    for (int step = 0; n_done < N; step++) {
+        assert_true(step < 1000);
+        if (step % 3 == 0 && n_added < N) {
+            int64_t id = -1;
+            listeners[n_added] = (listener){.n_most = n_added == 1 ? 2 : SIZE_MAX};
+            const mm1_engine_request r = {
+                .document = &d, .params = &params, .on_text = listen, .ctx = &listeners[n_added]};
+            check_ok(mm1_engine_add(e, &r, &id, &err), &err);
+            assert_int_equal(id, n_added++);
+        }
+        check_ok(mm1_engine_step(e, &err), &err);
+        mm1_engine_result r;
+        while (mm1_engine_collect(e, &r)) {
+            assert_true(r.id >= 0 && r.id < N && !is_done[r.id]);
+            is_done[r.id] = true;
+            n_done++;
+            assert_int_equal(r.status, r.id == 1 ? MM1_E_CANCELLED : MM1_OK);
+            if (r.status == MM1_OK) {
+                assert_int_equal(r.text.len, listeners[r.id].n_bytes);
+            }
+            mm1_engine_result_deinit(&r);
+        }
+        assert_int_equal(mm1_engine_is_busy(e), n_done < n_added);
+    }
+    mm1_engine_destroy(e);
+    mm1_document_deinit(&d);
+    mm1_model_deinit(&m);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(results_do_not_depend_on_what_is_beside_them),
+        cmocka_unit_test(nor_do_they_with_experts),
+        cmocka_unit_test(nor_with_windows_and_norms_of_queries),
+        cmocka_unit_test(nor_with_pictures_of_several_tiles),
+        cmocka_unit_test(what_is_wrong_with_a_request_is_its_result),
+        cmocka_unit_test(requests_may_come_at_any_time),
+    };
+    return cmocka_run_group_tests(tests, fixture_group_setup, NULL);
+}
