@@ -22,6 +22,7 @@ typedef enum mm1__metric {
     MM1__METRIC_TOKENS_PER_SECOND,
     MM1__METRIC_MFU,
     MM1__METRIC_WAIT,
+    MM1__METRIC_PEAK,
     MM1__METRIC_SOURCES, /* the losses of sources follow */
     MM1__METRIC_MAX = MM1__METRIC_SOURCES + MM1__REPORT_MAX_LOSSES
 } mm1__metric;

@@ -20,7 +20,12 @@ enum {
 };
 
 static const char *const metric_keys[MM1__METRIC_SOURCES] = {
-    "step", "loss", "lr", "grad_norm", "tokens", "images", "seconds", "tokens_per_second", "mfu", "loader_wait_seconds",
+    "step",       "loss",
+    "lr",         "grad_norm",
+    "tokens",     "images",
+    "seconds",    "tokens_per_second",
+    "mfu",        "loader_wait_seconds",
+    "peak_flops",
 };
 
 static void add_problem(mm1__report *r, const char *text)
@@ -157,6 +162,27 @@ static double median(const mm1__metrics *m, mm1__metric column)
     return value;
 }
 
+/* Shares of the highest rate that any step knew of or reached: what a step was compared with may have been probed while
+ * the machine did other work.  Older files do not say the rate, which was one for all their steps. */
+static void settle_mfu(mm1__metrics *m)
+{
+    double *share = m->columns[MM1__METRIC_MFU];
+    const double *peak = m->columns[MM1__METRIC_PEAK];
+    bool is_said = false;
+    double top = 0;
+    for (size_t i = 0; i < m->n; i++) {
+        is_said = is_said || peak[i] > 0;
+    }
+    for (size_t i = 0; i < m->n; i++) {
+        const double of = is_said ? peak[i] : 1;
+        top = of > 0 && isfinite(share[i]) ? fmax(top, of * fmax(share[i], 1)) : top;
+    }
+    for (size_t i = 0; i < m->n; i++) {
+        const double of = is_said ? peak[i] : 1;
+        share[i] = of > 0 ? share[i] * of / top : share[i] > 1 ? 1 : share[i];
+    }
+}
+
 /* Calls fn for every line of a JSON-lines file; a line that is no object is counted in *n_bad. */
 static mm1_status each_line(const char *path, bool (*fn)(void *, json_t *), void *ctx, size_t *n_bad, mm1_error *err)
 {
@@ -224,6 +250,7 @@ static mm1_status load_metrics(mm1__report *r, const char *path, mm1_error *err)
         m->seconds = total(m, MM1__METRIC_SECONDS);
         m->tokens_per_second =
             m->seconds > 0 && isfinite(m->tokens) ? m->tokens / m->seconds : median(m, MM1__METRIC_TOKENS_PER_SECOND);
+        settle_mfu(m);
         m->mfu = median(m, MM1__METRIC_MFU);
     }
     st = forgive(r, st, &local);

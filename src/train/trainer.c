@@ -8,6 +8,7 @@
 #include "kernels/probe.h"
 #include "model/roles.h"
 #include "tensor/rows.h"
+#include "train/flop_rate.h"
 #include "train/metrics_log.h"
 #include "train/part_init.h"
 #include "train/recipe_loader.h"
@@ -34,6 +35,7 @@ typedef struct trainer {
     mm1_tensorboard *board;
     mm1_train_progress progress;
     mm1_train_result result;
+    mm1_flop_rate rate;
     double lr_peak;
 } trainer;
 
@@ -214,7 +216,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
                                              0, NULL, err);
     st = st != MM1_OK ? st : start_loader(t, err);
     if (st == MM1_OK) {
-        t->result.gemm_flops = mm1_gemm_probe();
+        mm1_flop_rate_probe(&t->rate, mm1_gemm_probe());
         t->progress.n_sources = (int64_t)t->recipe.data.n_sources;
         for (size_t i = 0; i < t->recipe.data.n_sources; i++) {
             t->progress.source_names[i] = t->recipe.data.sources[i].name;
@@ -314,10 +316,10 @@ static mm1_status add_scalar(trainer *t, const char *group, const char *name, do
     return mm1_tensorboard_add_scalar(t->board, tag, t->progress.step, value, 0, err);
 }
 
-static mm1_status log_step(trainer *t, int64_t tokens, int64_t images, mm1_error *err)
+/* mfu: of this step. */
+static mm1_status log_step(trainer *t, int64_t tokens, int64_t images, double mfu, mm1_error *err)
 {
     const mm1_train_progress *p = &t->progress;
-    const double rate = t->result.gemm_flops > 0 ? p->report->flops / p->step_seconds / t->result.gemm_flops : 0;
     const struct {
         const char *name;
         double value;
@@ -329,7 +331,8 @@ static mm1_status log_step(trainer *t, int64_t tokens, int64_t images, mm1_error
                   {"loader_wait_seconds", p->wait_seconds},
                   {"tokens_per_second", (double)tokens / p->step_seconds},
                   {"images_per_second", (double)images / p->step_seconds},
-                  {"mfu", rate}};
+                  {"mfu", mfu},
+                  {"peak_flops", t->rate.peak}};
     mm1_status st = MM1_OK;
     mm1_metrics_log_begin(t->metrics, p->step);
     mm1_metrics_log_i64(t->metrics, "tokens", p->tokens);
@@ -395,7 +398,7 @@ static void probe_again(trainer *t)
     const mm1_arena_mark mark = mm1_arena_mark_get(&t->arena);
     float *memory = mm1_arena_alloc(&t->arena, MM1_GEMM_PROBE_FLOATS, sizeof *memory);
     if (memory != NULL) {
-        t->result.gemm_flops = fmax(t->result.gemm_flops, mm1_gemm_probe_in(memory));
+        mm1_flop_rate_probe(&t->rate, mm1_gemm_probe_in(memory));
     }
     mm1_arena_reset_to(&t->arena, mark);
 }
@@ -405,7 +408,7 @@ static mm1_status loop(trainer *t, mm1_error *err)
     mm1_train_config *c = &t->recipe.train;
     mm1_train_progress *p = &t->progress;
     const int64_t first_step = t->state.step;
-    double clock_start = 0, flops_total = 0, seconds_total = 0, step_seconds = 0;
+    double clock_start = 0, step_seconds = 0;
     mm1_status st = MM1_OK;
 
     while (st == MM1_OK && t->state.step < c->n_steps && !stop_asked(t)) {
@@ -428,12 +431,11 @@ static mm1_status loop(trainer *t, mm1_error *err)
         t->result.wait_seconds += p->wait_seconds;
 
         const bool first = t->state.step == first_step + 1;
-        flops_total += p->report->flops;
-        seconds_total += p->step_seconds;
+        const double mfu = mm1_flop_rate_step(&t->rate, p->report->flops, p->step_seconds);
         smooth(&step_seconds, p->step_seconds, first);
         smooth(&p->tokens_per_second, (double)tokens / p->step_seconds, first);
         smooth(&p->images_per_second, (double)images / p->step_seconds, first);
-        p->mfu = t->result.gemm_flops > 0 ? flops_total / seconds_total / t->result.gemm_flops : 0;
+        p->mfu = mm1_flop_rate_share(&t->rate);
         if (c->max_minutes > 0 && t->state.step == CLOCK_FROM) {
             clock_start = t->state.seconds;
         } else if (c->max_minutes > 0 && t->state.step == CLOCK_AT) {
@@ -447,19 +449,20 @@ static mm1_status loop(trainer *t, mm1_error *err)
         p->images = t->state.images;
         p->seconds = t->state.seconds;
         p->eta_seconds = step_seconds * (double)(c->n_steps - t->state.step);
-        st = st != MM1_OK ? st : log_step(t, tokens, images, err);
+        st = st != MM1_OK ? st : log_step(t, tokens, images, mfu, err);
         if (st == MM1_OK && t->options->on_step != NULL) {
             t->options->on_step(t->options->ctx, p);
         }
         if (st == MM1_OK && (t->state.step % c->checkpoint_every == 0 || t->state.step == c->n_steps)) {
             st = save(t, err);
-            if (p->mfu > 1) {
-                probe_again(t);
-            }
+        }
+        if (t->rate.is_low) {
+            probe_again(t);
         }
     }
-    t->result.mfu = p->mfu;
-    t->result.tokens_per_second = seconds_total > 0 ? (double)(t->state.tokens) / t->state.seconds : 0;
+    t->result.mfu = mm1_flop_rate_share(&t->rate);
+    t->result.gemm_flops = t->rate.peak;
+    t->result.tokens_per_second = t->rate.seconds > 0 ? (double)(t->state.tokens) / t->state.seconds : 0;
     if (st == MM1_OK && t->state.step < c->n_steps) {
         st = save(t, err);
         st = st != MM1_OK ? st

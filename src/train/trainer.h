@@ -20,7 +20,7 @@ typedef struct mm1_train_progress {
     double seconds;                    /* of training so far */
     double step_seconds, wait_seconds; /* of this step, and how much of it the loader was waited for */
     double tokens_per_second, images_per_second,
-        mfu; /* smoothed; mfu: share of the matrix product rate probed at the start */
+        mfu; /* rates smoothed; mfu of all steps of this session (flop_rate.h) */
     double eta_seconds;
     int64_t n_sources;
     const char *source_names[MM1_DATA_MAX_SOURCES];
@@ -42,7 +42,7 @@ typedef struct mm1_train_options {
 typedef struct mm1_train_result {
     int64_t steps, tokens, images;
     double seconds, wait_seconds, mfu, tokens_per_second; /* wait and rates: of this session */
-    double gemm_flops;                                    /* probed rate of the matrix product, operations a second */
+    double gemm_flops;                                    /* rate of the matrix product, operations a second */
     size_t arena_peak_bytes;
 } mm1_train_result;
 

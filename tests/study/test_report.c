@@ -303,6 +303,36 @@ static void a_report_of_nothing_says_so_in_every_section(void **state)
     assert_int_equal(mm1_report_write(&nowhere, &err), MM1_E_ARG);
 }
 
+static void check_mfu(const char *metrics, double want)
+{
+    mm1_error err = {0};
+    const mm1_report_input in = {.run_dir = at("run"), .out_dir = at("rates")};
+    put("run/metrics.jsonl", metrics);
+    check_ok(mm1_report_write(&in, &err), &err);
+    json_t *root = json_load_file(at("rates/report.json"), 0, NULL), *train = json_object_get(root, "train");
+    const double got = json_number_value(json_object_get(train, "mfu"));
+    if (fabs(got - want) > 1e-12) {
+        print_error("mfu %.9g, want %.9g\n", got, want);
+        fail();
+    }
+    json_decref(root);
+}
+
+/* The first probe found a busy machine; steps before the next one are compared with that one all the same. */
+static void every_step_is_compared_with_the_highest_rate(void **state)
+{
+    (void)state;
+    check_mfu("{\"step\":1,\"mfu\":0.8,\"peak_flops\":100}\n{\"step\":2,\"mfu\":1,\"peak_flops\":120}\n"
+              "{\"step\":3,\"mfu\":0.5,\"peak_flops\":200}\n",
+              0.5);
+    check_mfu("{\"step\":1,\"mfu\":0.8,\"peak_flops\":100}\n{\"step\":2,\"mfu\":0.5,\"peak_flops\":200}\n", 0.45);
+    /* Files that do not say the rate, and shares that cannot be. */
+    check_mfu("{\"step\":1,\"mfu\":0.6}\n{\"step\":2,\"mfu\":1.2}\n{\"step\":3,\"mfu\":0.9}\n", 0.75);
+    /* A run that an older program began. */
+    check_mfu("{\"step\":1,\"mfu\":1.2}\n{\"step\":2,\"mfu\":0.5,\"peak_flops\":200}\n", 0.75);
+    check_mfu("{\"step\":1,\"mfu\":null,\"peak_flops\":null}\n{\"step\":2,\"mfu\":0.5,\"peak_flops\":200}\n", 0.5);
+}
+
 static void malformed_inputs_are_problems_not_failures(void **state)
 {
     (void)state;
@@ -425,6 +455,7 @@ int main(void)
         cmocka_unit_test(pictures_are_embedded_and_large_ones_are_made_small),
         cmocka_unit_test(the_page_shows_curves_intervals_and_gaps),
         cmocka_unit_test(a_report_of_nothing_says_so_in_every_section),
+        cmocka_unit_test(every_step_is_compared_with_the_highest_rate),
         cmocka_unit_test(malformed_inputs_are_problems_not_failures),
         cmocka_unit_test(the_same_inputs_give_the_same_bytes),
         cmocka_unit_test(running_out_of_memory_is_an_error_or_a_noted_gap),
