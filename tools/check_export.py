@@ -1,12 +1,17 @@
 #!/usr/bin/env python3
-"""Compares what `mm1 convert --to hf` writes with what mm1 computes: transformers loads the folder, and its logits must
-be those of `mm1 score --logits`.
+"""Compares what `mm1 convert --to hf` writes with what mm1 computes: transformers loads the folder, and
 
-    check_export.py build/release/mm1 [MODEL...]        MODEL: folders that mm1 loads (default: tests/data/model/hf/*)
+    a decoder       has the logits of `mm1 score --logits` of random ids
+    an encoder      has the features and the pooled output of `mm1 encode` of a picture
+    a whole model   has the logits of `mm1 score --logits` of a document with a picture
 
-Prints, for each model, the architecture and the largest difference of a logit, of the converted model to mm1's; and
-whether the converted tokenizer gives the ids of the original one.  Exits with 1 if a difference is over 1e-4 of the
-largest logit.  Needs torch, transformers and safetensors; building, running and testing mm1 does not.
+    check_export.py build/release/mm1 [MODEL...]        MODEL: folders that mm1 loads (default: those of tests/data)
+
+Prints, for each model, the architecture and the largest differences, of the converted model to mm1's; whether the
+converted tokenizer gives the ids of the original one; and the largest difference of a pixel of the converted image
+processor, which is 0 before Pillow 13 (that one resizes some pictures in another order).  Exits with 1 if a difference
+is over 1e-4 of the largest value.  Needs torch, transformers, Pillow and safetensors; building, running and testing mm1
+does not.
 """
 import json
 import pathlib
@@ -16,6 +21,7 @@ import tempfile
 
 import torch
 import transformers
+from PIL import Image
 from safetensors.torch import load_file
 
 torch.set_num_threads(1)
@@ -24,39 +30,113 @@ transformers.utils.logging.disable_progress_bar()
 
 TEXT = "The quick brown fox, 365 days;  two spaces\nand a line.  naïve 漢字 🙂"
 T = 24
+PICTURE = pathlib.Path(__file__).resolve().parent.parent / "tests/data/vision/pictures/wide.png"
 
 
-def check(mm1, source, tmp):
-    out, ids_file, logits_file = tmp / "hf", tmp / "ids.json", tmp / "logits.safetensors"
-    subprocess.run([mm1, "convert", source, out, "--to", "hf", "--force"], check=True, stdout=subprocess.DEVNULL)
-    config = json.loads((out / "config.json").read_text())
-    n = min(T, config.get("max_position_embeddings", config.get("n_positions")))
-    ids = torch.randint(0, config["vocab_size"], (n,), generator=torch.Generator().manual_seed(11))
-    ids_file.write_text(json.dumps({"tokens": ids.tolist()}))
-    subprocess.run([mm1, "score", "-m", source, "-d", ids_file, "--logits", logits_file], check=True,
-                   stdout=subprocess.DEVNULL)
-    ours = load_file(logits_file)["logits"]
-    model, info = transformers.AutoModelForCausalLM.from_pretrained(out, dtype=torch.float32,
-                                                                    attn_implementation="eager",
-                                                                    output_loading_info=True)
-    with torch.no_grad():
-        theirs = model.eval()(ids[None]).logits[0]
-    off, most = (ours - theirs).abs().max().item(), theirs.abs().max().item()
-    complete = not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+def run(*command):
+    subprocess.run([str(c) for c in command], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def load(auto, out):
+    model, info = auto.from_pretrained(out, dtype=torch.float32, attn_implementation="eager", output_loading_info=True)
+    return model.eval(), not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+
+
+def difference(ours, theirs):
+    """Of values, and as a share of the largest."""
+    assert ours.shape == theirs.shape, (ours.shape, theirs.shape)
+    return (ours - theirs).abs().max().item(), theirs.abs().max().item()
+
+
+def same_ids(source, out):
     # Not AutoTokenizer: transformers 5 gives every model of type qwen2 the splits of Qwen's own tokenizer.
     tokens = transformers.PreTrainedTokenizerFast.from_pretrained(out)(TEXT, add_special_tokens=False)["input_ids"]
     want = transformers.PreTrainedTokenizerFast(tokenizer_file=str(source / "tokenizer.json"))
-    same_ids = tokens == want(TEXT, add_special_tokens=False)["input_ids"]
-    print(f"{source.name:16} {type(model).__name__:20} largest logit {most:6.2f}, difference {off:.1e}, "
-          f"{'all tensors' if complete else 'TENSORS DIFFER'}, {'same ids' if same_ids else 'OTHER IDS'}")
-    return off <= 1e-4 * most and complete and same_ids
+    return tokens == want(TEXT, add_special_tokens=False)["input_ids"]
+
+
+def pixel_difference(out, picture, ours):
+    """The processor that the folder asks for, on Pillow."""
+    try:
+        processor = transformers.AutoImageProcessor.from_pretrained(out, backend="pil")
+    except TypeError:
+        processor = transformers.AutoImageProcessor.from_pretrained(out, use_fast=False)
+    pixels = processor(Image.open(picture).convert("RGB"), return_tensors="pt")["pixel_values"]
+    return difference(ours.reshape(-1), pixels.reshape(-1).float())[0]
+
+
+def check_decoder(mm1, source, out, tmp, config):
+    ids_file, logits_file = tmp / "ids.json", tmp / "logits.safetensors"
+    n = min(T, config.get("max_position_embeddings", config.get("n_positions")))
+    ids = torch.randint(0, config["vocab_size"], (n,), generator=torch.Generator().manual_seed(11))
+    ids_file.write_text(json.dumps({"tokens": ids.tolist()}))
+    run(mm1, "score", "-m", source, "-d", ids_file, "--logits", logits_file)
+    model, complete = load(transformers.AutoModelForCausalLM, out)
+    with torch.no_grad():
+        pairs = [difference(load_file(logits_file)["logits"], model(ids[None]).logits[0])]
+    return model, complete, pairs, ""
+
+
+def encode(mm1, source, picture, tmp):
+    run(mm1, "encode", "-m", source, "--image", picture, "--output", tmp / "encoded.safetensors")
+    return load_file(tmp / "encoded.safetensors")
+
+
+def check_encoder(mm1, source, out, tmp, config):
+    ours = encode(mm1, source, PICTURE, tmp)
+    name = config["architectures"][0]
+    model, complete = load(getattr(transformers, name), out)
+    with torch.no_grad():
+        y = model(ours["pixels"][None])
+    features = y.last_hidden_state[0]
+    tower = getattr(model, "vision_model", model)
+    if name.startswith("CLIP"):  # transformers leaves the norm to those who pool
+        features = tower.post_layernorm(features)
+    if not name.startswith("Siglip"):
+        features = features[1:]
+    pooled = y.image_embeds if name.endswith("WithProjection") else y.pooler_output
+    pairs = [difference(ours["features"], features.detach()), difference(ours["pooled"], pooled[0].detach())]
+    return model, complete, pairs, f", pixels {pixel_difference(out, PICTURE, ours['pixels']):.1e}"
+
+
+def check_whole(mm1, source, out, tmp, config):
+    picture = source / "picture.png" if (source / "picture.png").exists() else PICTURE
+    document, logits_file = tmp / "document.json", tmp / "logits.safetensors"
+    document.write_text(json.dumps({"parts": [{"type": "text", "text": "What is "}, {"type": "image", "path": str(
+        picture.resolve())}, {"type": "text", "text": " this? A picture."}]}))
+    run(mm1, "score", "-m", source, "-d", document, "--logits", logits_file)
+    ours, pixels = load_file(logits_file), encode(mm1, source, picture, tmp)["pixels"]
+    model, complete = load(transformers.AutoModelForImageTextToText, out)
+    image_id = config.get("image_token_index", config.get("image_token_id"))
+    inputs = {"input_ids": torch.where(ours["tokens"] < 0, image_id, ours["tokens"]).long()[None],
+              "pixel_values": pixels[None]}
+    if config["model_type"] == "llava_next":
+        inputs["image_sizes"] = torch.tensor([Image.open(picture).size[::-1]])
+    with torch.no_grad():
+        pairs = [difference(ours["logits"], model(**inputs).logits[0])]
+    return model, complete, pairs, f", pixels {pixel_difference(out, picture, pixels):.1e}"
+
+
+def check(mm1, source, tmp):
+    out = tmp / "hf"
+    run(mm1, "convert", source, out, "--to", "hf", "--force")
+    config = json.loads((out / "config.json").read_text())
+    how = check_whole if "text_config" in config else check_encoder if "patch_size" in config else check_decoder
+    model, complete, pairs, more = how(mm1, source, out, tmp, config)
+    has_text = (source / "tokenizer.json").exists()
+    ids = same_ids(source, out) if has_text else True
+    print(f"{source.name:16} {type(model).__name__:31} largest value {max(m for _, m in pairs):6.2f}, "
+          f"difference {max(d for d, _ in pairs):.1e}, {'all tensors' if complete else 'TENSORS DIFFER'}"
+          f"{'' if not has_text else ', same ids' if ids else ', OTHER IDS'}{more}", flush=True)
+    return all(d <= 1e-4 * m for d, m in pairs) and complete and ids
 
 
 def main():
     mm1 = pathlib.Path(sys.argv[1])
     here = pathlib.Path(__file__).resolve().parent.parent
     models = [pathlib.Path(m) for m in sys.argv[2:]]
-    models = models or sorted(p.parent for p in (here / "tests/data/model/hf").glob("*/config.json"))
+    for part in ("model/hf", "vision", "whole") if not models else ():
+        models += sorted(p.parent for p in (here / "tests/data" / part).glob("*/config.json"))
     ok = True
     with tempfile.TemporaryDirectory() as tmp:
         for m in models:

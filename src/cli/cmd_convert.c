@@ -2,6 +2,7 @@
 #include "cli/cli.h"
 
 #include "base/thread.h"
+#include "model/carry_over.h"
 #include "model/export.h"
 #include "model/export_gguf.h"
 #include "model/import_gguf.h"
@@ -10,8 +11,9 @@
 
 static const char doc[] =
     "Loads the model in the folder SOURCE (a checkpoint is one, and so is a model of another maker that mm1 "
-    "understands) or in the GGUF file SOURCE, and writes it to the folder or file DEST: configuration, tokenizer and "
-    "weights, without the state of a training.\vSOURCE is not changed. DEST appears only when it is complete. As f32 "
+    "understands) or in the GGUF file SOURCE, and writes it to the folder or file DEST: configuration, tokenizer, chat "
+    "template and weights, without the state of a training.\vSOURCE is not changed. DEST appears only when it is "
+    "complete. As f32 "
     "it "
     "holds the same numbers; bf16 and f16 halve it and round; q8_0 and q4_0, for GGUF alone, take 8.5 and 4.5 bits a "
     "weight.";
@@ -30,20 +32,29 @@ typedef struct args {
 /* What fills a folder. */
 typedef struct call {
     const mm1_model *model;
+    const char *source;
     mm1_dtype dtype;
     const char *model_type; /* what it became; NULL: ours */
 } call;
 
+/* How one speaks to the model stays with it. */
+static mm1_status carry_over(const call *c, const char *dir, mm1_error *err)
+{
+    return c->model->tokenizer != NULL ? mm1_carry_chat_template(c->source, dir, err) : MM1_OK;
+}
+
 static mm1_status fill_mm1(void *ctx, const char *dir, mm1_error *err)
 {
     const call *c = ctx;
-    return mm1_model_save(c->model, dir, c->dtype, err);
+    const mm1_status st = mm1_model_save(c->model, dir, c->dtype, err);
+    return st != MM1_OK ? st : carry_over(c, dir, err);
 }
 
 static mm1_status fill_hf(void *ctx, const char *dir, mm1_error *err)
 {
     call *c = ctx;
-    return mm1_export_hf(c->model, dir, c->dtype, &c->model_type, err);
+    const mm1_status st = mm1_export_hf(c->model, c->source, dir, c->dtype, &c->model_type, err);
+    return st != MM1_OK ? st : carry_over(c, dir, err);
 }
 
 static const struct form {
@@ -56,8 +67,8 @@ enum { N_FORMS = sizeof forms / sizeof *forms };
 
 static const struct argp_option options[] = {
     {"to", 'T', "mm1|hf|gguf", 0,
-     "form: mm1's own (default); that of Hugging Face transformers, in the architecture that SOURCE has or that can "
-     "hold its decoder; a GGUF file for llama.cpp, whose name ends with .gguf",
+     "form: mm1's own (default); that of Hugging Face transformers, in the architecture that SOURCE has or else the "
+     "first that can hold it; a GGUF file for llama.cpp, whose name ends with .gguf",
      0},
     {"dtype", 'd', "f32|bf16|f16|q8_0|q4_0", 0, "element type of the weights (default: f32)", 0},
     {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 0},
@@ -140,7 +151,7 @@ int mm1_cmd_convert(int argc, char **argv)
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
 
     mm1_threads_set(0);
-    call c = {.model = &model, .dtype = a.dtype};
+    call c = {.model = &model, .source = a.source, .dtype = a.dtype};
     mm1_status st = mm1_model_folder_check(a.output, a.force, &err);
     st = st != MM1_OK ? st : mm1_model_load_at(&model, a.source, a.image_size, false, &err);
     if (st == MM1_OK && a.encoder) {

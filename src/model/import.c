@@ -7,6 +7,7 @@
 #include "nn/position_grid.h"
 #include <ctype.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -185,6 +186,45 @@ mm1_status mm1__import_decoder(mm1_import *out, mm1_import_part *part, mm1_yaml_
     return st;
 }
 
+mm1_status mm1__import_add_keys(json_t *map, json_t *from, mm1_error *err)
+{
+    const int failed = from == NULL ? -1 : json_object_update(map, from);
+    json_decref(from);
+    return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
+}
+
+mm1_status mm1__import_write_decoder(const mm1_import *i, mm1_import_part *part, json_t *map, mm1_error *err)
+{
+    mm1_status st = MM1_E_UNSUPPORTED;
+    bool first = true;
+    for (int k = 0; st == MM1_E_UNSUPPORTED && k < N_ARCHITECTURES; k++) {
+        mm1_import alone = {.architecture = architectures[k], .config = i->config};
+        mm1_error reason = {0};
+        if (architectures[k]->write == NULL) {
+            continue;
+        }
+        alone.config.kind = MM1_MODEL_DECODER;
+        json_t *keys = json_object();
+        st = keys == NULL ? mm1_error_set(&reason, MM1_E_NOMEM, "no memory for config.json")
+                          : architectures[k]->write(&alone, keys, &reason);
+        /* As in mm1__import_decoder(); and names of a whole model go on from those that begin so. */
+        if (st == MM1_OK && (alone.n_parts != 1 || strncmp(alone.parts[0].maps->theirs[0], "model.", 6) != 0)) {
+            st = mm1_error_set(&reason, MM1_E_UNSUPPORTED, "model.decoder");
+        }
+        if (st == MM1_OK) {
+            *part = alone.parts[0];
+            (void)json_object_set_new(keys, "model_type", json_string(architectures[k]->model_type));
+            return mm1__import_add_keys(map, keys, err);
+        }
+        json_decref(keys);
+        if ((first || st != MM1_E_UNSUPPORTED) && err != NULL) {
+            *err = reason; /* of what holds most decoders */
+        }
+        first = false;
+    }
+    return st;
+}
+
 static mm1_status read_root(mm1_import *out, mm1_yaml_node *root, const char *path, const char *dir, mm1_error *err)
 {
     const mm1_yaml_node *type = root->kind == MM1_YAML_MAP ? mm1_yaml_take(root, "model_type") : NULL;
@@ -303,6 +343,22 @@ static void choose_naming(mm1_import_part *part, const mm1_weights *w)
 
 /* ---- pieces ---- */
 
+static bool is_folded(mm1_layout layout)
+{
+    return layout == MM1_LAYOUT_VECTOR || layout == MM1_LAYOUT_BATCH || layout == MM1_LAYOUT_PATCHES;
+}
+
+/* The shape of a matrix [rows, cols] in other dimensions. */
+static void fold_shape(mm1_import_piece *x)
+{
+    const int64_t side = x->layout == MM1_LAYOUT_PATCHES ? llround(sqrt((double)x->cols / 3)) : 0;
+    const int64_t shapes[][MM1_MAX_DIMS] = {{x->cols}, {1, x->rows, x->cols}, {x->rows, 3, side, side}};
+    static const int n_dims[] = {1, 3, 4};
+    const int k = (int)x->layout - (int)MM1_LAYOUT_VECTOR;
+    x->n_dims = n_dims[k];
+    memcpy(x->shape, shapes[k], sizeof x->shape);
+}
+
 static int64_t piece_rows(const mm1_import *i, const mm1_import_map *m, int k, int n, int64_t all)
 {
     const mm1_decoder_config *c = &i->config.decoder;
@@ -357,6 +413,9 @@ mm1_status mm1_import_pieces(const mm1_import *i, const mm1_param *p, mm1_import
             if (m->layout == MM1_LAYOUT_COLUMNS && y.n_dims > shape_row + 1) {
                 y.shape[shape_row] = y.shape[shape_row + 1];
                 y.shape[shape_row + 1] = y.rows;
+            }
+            if (is_folded(m->layout)) {
+                fold_shape(&y);
             }
             fill(y.name, m->theirs[k], &part->namings[part->naming], star, hash);
             st = fn(ctx, p, &y, err);
@@ -422,13 +481,13 @@ static mm1_status get_piece(const source *s, const mm1_param *p, const mm1_impor
     *side = 0;
     if (found != NULL && s->import->resizes && p->grid > 0) {
         const int64_t *shape = found->shape;
-        const int n_dims = x->layout == MM1_LAYOUT_FOLDED ? without_ones(&shape, found->n_dims) : found->n_dims;
+        const int n_dims = is_folded(x->layout) ? without_ones(&shape, found->n_dims) : found->n_dims;
         const int64_t its =
             n_dims == 2 && shape[1] == mm1_tensor_cols(&p->tensor) ? mm1_position_grid_side(p, shape[0]) : 0;
         *side = its != p->grid ? its : 0;
     }
     if (found != NULL &&
-        (*side > 0 || (x->layout == MM1_LAYOUT_FOLDED && folds(found->shape, found->n_dims, x->shape, x->n_dims)))) {
+        (*side > 0 || (is_folded(x->layout) && folds(found->shape, found->n_dims, x->shape, x->n_dims)))) {
         return mm1_weights_get(s->weights, x->name, found->n_dims, found->shape, out, err);
     }
     return mm1_weights_get(s->weights, x->name, x->n_dims, x->shape, out, err);
@@ -535,11 +594,16 @@ static mm1_status read_piece(void *ctx, const mm1_param *p, const mm1_import_pie
     return st;
 }
 
+mm1_status mm1_import_parameter(const mm1_import *i, const mm1_param *p, const mm1_weights *w, mm1_error *err)
+{
+    return mm1_import_pieces(i, p, read_piece, &(source){i, w}, err);
+}
+
 mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     for (int64_t k = 0; st == MM1_OK && k < p->n_items; k++) {
-        st = mm1_import_pieces(i, p->items[k], read_piece, &(source){i, w}, err);
+        st = mm1_import_parameter(i, p->items[k], w, err);
     }
     const mm1_weight *spare = spare_head(i, w);
     if (st == MM1_OK && spare != NULL) {

@@ -30,7 +30,10 @@ enum { MM1_IMPORT_MAX_PIECES = 3, MM1_IMPORT_MAX_PARTS = 4, MM1_IMPORT_MAX_NAMIN
 typedef enum mm1_layout {
     MM1_LAYOUT_ROWS,    /* as ours: [rows, cols], or [n] */
     MM1_LAYOUT_COLUMNS, /* transposed: [cols, rows] */
-    MM1_LAYOUT_FOLDED   /* the same order, but ones before or cols in several dimensions: [1, rows, a, b] */
+    /* The same order in other dimensions; read, ones before it and how columns are cut make no difference. */
+    MM1_LAYOUT_VECTOR, /* [cols], of one row */
+    MM1_LAYOUT_BATCH,  /* [1, rows, cols] */
+    MM1_LAYOUT_PATCHES /* [rows, 3, p, p] */
 } mm1_layout;
 
 /* How many rows of our parameter each of several pieces has. */
@@ -60,10 +63,9 @@ typedef struct mm1_import_map {
     {                                                                                                                  \
         .ours = (name), .theirs = {__VA_ARGS__}, .layout = MM1_LAYOUT_COLUMNS                                          \
     }
-
-#define MM1_MAP_FOLDED(name, ...)                                                                                      \
+#define MM1_MAP_FOLDED(name, how, ...)                                                                                 \
     {                                                                                                                  \
-        .ours = (name), .theirs = {__VA_ARGS__}, .layout = MM1_LAYOUT_FOLDED                                           \
+        .ours = (name), .theirs = {__VA_ARGS__}, .layout = (how)                                                       \
     }
 
 /* Names that begin with `from` in a map begin with `to` in the file. */
@@ -99,7 +101,10 @@ struct mm1_architecture {
      * parts of i, from i->config.  MM1_E_UNSUPPORTED naming what this architecture does not have.  NULL: is not
      * written. */
     mm1_status (*write)(mm1_import *i, json_t *map, mm1_error *err);
-    const char *class_name; /* of transformers, for "architectures" */
+    const char *class_name; /* of transformers, for "architectures", where write() does not say another */
+    /* Of what takes pictures: the class of its image processor without "ImageProcessor"; of a whole model also the
+     * class of its processor and the key under which its configuration has the id of "<image>".  NULLs else. */
+    const char *image_class, *processor_class, *image_token_key;
     /* Tensors that may be in a file and say nothing, as patterns with "*"; ended by NULL, or NULL. */
     const char *const *idle;
 };
@@ -123,6 +128,9 @@ MM1_NODISCARD mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, co
 /* The values, after mm1_import_check() and mm1_params_alloc(). */
 MM1_NODISCARD mm1_status mm1_import_weights(const mm1_import *i, const mm1_params *p, const mm1_weights *w,
                                             mm1_error *err);
+/* One of them alone, which the model need not have had among those that were checked. */
+MM1_NODISCARD mm1_status mm1_import_parameter(const mm1_import *i, const mm1_param *p, const mm1_weights *w,
+                                              mm1_error *err);
 /* Calls fn for each tensor that a parameter is made of, in the order of its rows; after mm1_import_check(). */
 typedef mm1_status mm1_import_visit(void *ctx, const mm1_weight *from, mm1_error *err);
 MM1_NODISCARD mm1_status mm1_import_sources(const mm1_import *i, const mm1_param *p, const mm1_weights *w,
@@ -190,6 +198,17 @@ MM1_NODISCARD mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_imp
  * out->config.decoder and *part. */
 MM1_NODISCARD mm1_status mm1__import_decoder(mm1_import *out, mm1_import_part *part, mm1_yaml_node *map,
                                              const char *dir, mm1_error *err);
+/* The ways back: keys into map, and *part.  The tower is CLIP's if it has a class token, else SigLIP's; its model_type
+ * and pooled output are for the caller to say.  The decoder is of the first row that holds it, whose type is in map. */
+MM1_NODISCARD mm1_status mm1__import_write_tower(const mm1_vision_config *c, mm1_import_part *part, json_t *map,
+                                                 mm1_error *err);
+MM1_NODISCARD mm1_status mm1__import_write_decoder(const mm1_import *i, mm1_import_part *part, json_t *map,
+                                                   mm1_error *err);
+/* Adds the keys of `from`, which is owned, to map; MM1_E_NOMEM also if from is NULL. */
+MM1_NODISCARD mm1_status mm1__import_add_keys(json_t *map, json_t *from, mm1_error *err);
+/* preprocessor_config.json of a row for pictures of c->vision.image_size px.  MM1_E_UNSUPPORTED. */
+MM1_NODISCARD mm1_status mm1__import_write_processor(const mm1_model_config *c, const char *image_class, json_t *map,
+                                                     mm1_error *err);
 /* How pictures become pixels of *image_px x *image_px: <dir>/preprocessor_config.json of the image processors of CLIP,
  * SigLIP, BiT (DINOv2), ViT, LLaVA, LLaVA-NeXT, Idefics3 and SmolVLM, or the same in processor_config.json.  What
  * Pillow's resampling gives is what counts: the processors that are built on torchvision give slightly other pixels. */

@@ -126,9 +126,7 @@ static mm1_status write_gpt2(mm1_import *i, json_t *map, mm1_error *err)
                              "tie_word_embeddings", (int)c->tie_embeddings);
     i->n_parts = 1;
     i->parts[0] = (mm1_import_part){.maps = gpt2_maps};
-    const int failed = keys == NULL ? -1 : json_object_update(map, keys);
-    json_decref(keys);
-    return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
+    return mm1__import_add_keys(map, keys, err);
 }
 
 const mm1_architecture mm1__architecture_gpt2 = {

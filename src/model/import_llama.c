@@ -363,9 +363,7 @@ static mm1_status write_family(mm1_import *i, const family *f, json_t *map, mm1_
         }
     }
     set_parts(i, f);
-    const int failed = keys == NULL ? -1 : json_object_update(map, keys);
-    json_decref(keys);
-    return failed == 0 ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
+    return mm1__import_add_keys(map, keys, err);
 }
 
 /* ---- the rows ---- */

@@ -338,6 +338,88 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
     return st;
 }
 
+/* ---- and back ---- */
+
+static json_t *square(int64_t px)
+{
+    return json_pack("{s:I, s:I}", "height", (json_int_t)px, "width", (json_int_t)px);
+}
+
+static json_t *one_edge(const char *which, int64_t px)
+{
+    return json_pack("{s:I}", which, (json_int_t)px);
+}
+
+static json_t *grids_to_json(const char *grids, int64_t px)
+{
+    mm1_image_spec spec = {0};
+    json_t *list = json_array();
+    if (mm1_image_grids_parse(grids, &spec, NULL) != MM1_OK) { /* it was parsed when the model was made */
+        json_decref(list);
+        return NULL;
+    }
+    for (int32_t i = 0; i < spec.n_grids; i++) {
+        (void)json_array_append_new(
+            list, json_pack("[I, I]", (json_int_t)(spec.grids[i].rows * px), (json_int_t)(spec.grids[i].cols * px)));
+    }
+    return list;
+}
+
+/* Steps before the pixels are numbers. */
+static json_t *steps_to_json(const mm1_model_config *c)
+{
+    const mm1_image_config *i = &c->image;
+    const int64_t px = c->vision.image_size;
+    if (i->mode == MM1_IMAGE_SPLITS) {
+        const int64_t longest = i->longest_px != 0 ? i->longest_px : 4 * px;
+        return json_pack("{s:o, s:o, s:b, s:b}", "size", one_edge("longest_edge", longest), "max_image_size",
+                         one_edge("longest_edge", px), "do_image_splitting", 1, "do_pad", 1);
+    }
+    if (i->mode == MM1_IMAGE_ANYRES) {
+        return json_pack("{s:o, s:o, s:b, s:b, s:o}", "size", one_edge("shortest_edge", px), "crop_size", square(px),
+                         "do_center_crop", 1, "do_pad", 1, "image_grid_pinpoints", grids_to_json(i->grids, px));
+    }
+    if (i->fit == MM1_FIT_CROP) {
+        return json_pack("{s:o, s:o, s:b}", "size", one_edge("shortest_edge", mm1_model_config_shorter_px(c)),
+                         "crop_size", square(px), "do_center_crop", 1);
+    }
+    /* Where a picture is padded, the cut takes nothing. */
+    return i->fit == MM1_FIT_PAD ? json_pack("{s:o, s:o, s:b, s:b}", "size", one_edge("shortest_edge", px), "crop_size",
+                                             square(px), "do_center_crop", 1, "do_pad", 1)
+                                 : json_pack("{s:o}", "size", square(px));
+}
+
+mm1_status mm1__import_write_processor(const mm1_model_config *c, const char *image_class, json_t *map, mm1_error *err)
+{
+    const mm1_image_config *i = &c->image;
+    const bool is_plain = i->mode == MM1_IMAGE_PLAIN, pads = is_plain && i->fit == MM1_FIT_PAD;
+    const mm1_import_rule rules[] = {{i->mode != MM1_IMAGE_SUBIMAGES, "model.image.mode"},
+                                     {!pads || i->fill == MM1_FILL_MEAN, "model.image.fill"},
+                                     {i->mode != MM1_IMAGE_ANYRES || i->fill == MM1_FILL_BLACK, "model.image.fill"}};
+    mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    char name[40];
+    const char *kind = pads                                                                       ? "Llava"
+                       : is_plain && i->fit == MM1_FIT_CROP && strcmp(image_class, "Siglip") == 0 ? "CLIP"
+                       : is_plain && i->fit == MM1_FIT_SQUASH                                     ? "Siglip"
+                                                                                                  : image_class;
+    (void)snprintf(name, sizeof name, "%sImageProcessor", kind);
+    st = mm1__import_add_keys(map, steps_to_json(c), err);
+    return st != MM1_OK ? st
+                        : mm1__import_add_keys(
+                              map,
+                              json_pack("{s:s, s:b, s:b, s:b, s:f, s:b, s:[f,f,f], s:[f,f,f], s:i}",
+                                        "image_processor_type", name, "do_convert_rgb", 1, "do_resize", 1, "do_rescale",
+                                        1, "rescale_factor", 1.0 / 255, "do_normalize", 1, "image_mean", i->mean.r,
+                                        i->mean.g, i->mean.b, "image_std", i->std.r, i->std.g, i->std.b, "resample",
+                                        i->filter == MM1_FILTER_LANCZOS    ? 1
+                                        : i->filter == MM1_FILTER_BILINEAR ? 2
+                                                                           : 3),
+                              err);
+}
+
 mm1_status mm1__import_processor(mm1_image_config *out, int64_t *image_px, const char *dir, mm1_error *err)
 {
     mm1_yaml doc = {0};

@@ -4,6 +4,7 @@
  * Where a key is absent, the default is that of transformers' class. */
 #include "model/import.h"
 
+#include <math.h>
 #include <string.h>
 
 typedef struct hf_vision {
@@ -50,9 +51,9 @@ static const mm1_field dinov2_fields[] = {
 #define HEAD  "vision_model.head."
 /* Of CLIP and SigLIP alike: what one of them has not is not asked for. */
 static const mm1_import_map tower_maps[] = {
-    MM1_MAP_FOLDED("vision.patch.weight", "vision_model.embeddings.patch_embedding.weight"),
+    MM1_MAP_FOLDED("vision.patch.weight", MM1_LAYOUT_PATCHES, "vision_model.embeddings.patch_embedding.weight"),
     MM1_MAP("vision.patch.bias", "vision_model.embeddings.patch_embedding.bias"),
-    MM1_MAP_FOLDED("vision.class_token", "vision_model.embeddings.class_embedding"),
+    MM1_MAP_FOLDED("vision.class_token", MM1_LAYOUT_VECTOR, "vision_model.embeddings.class_embedding"),
     MM1_MAP("vision.pos", "vision_model.embeddings.position_embedding.weight"),
     MM1_MAP("vision.pre_norm.weight", "vision_model.pre_layrnorm.weight"),
     MM1_MAP("vision.pre_norm.bias", "vision_model.pre_layrnorm.bias"),
@@ -72,7 +73,7 @@ static const mm1_import_map tower_maps[] = {
     MM1_MAP("vision.layers.*.mlp.down.bias", LAYER "mlp.fc2.bias"),
     MM1_MAP("vision.norm.weight", "vision_model.post_layernorm.weight"),
     MM1_MAP("vision.norm.bias", "vision_model.post_layernorm.bias"),
-    MM1_MAP_FOLDED("vision.head.query", HEAD "probe"),
+    MM1_MAP_FOLDED("vision.head.query", MM1_LAYOUT_BATCH, HEAD "probe"),
     MM1_MAP("vision.head.qkv.weight", HEAD "attention.in_proj_weight"),
     MM1_MAP("vision.head.qkv.bias", HEAD "attention.in_proj_bias"),
     MM1_MAP("vision.head.out.weight", HEAD "attention.out_proj.weight"),
@@ -124,10 +125,10 @@ static const char *const whole_idle[] = {"vision_model.embeddings.position_ids",
 
 #define LAYER "encoder.layer.*."
 #define DINOV2_COMMON                                                                                                  \
-    MM1_MAP_FOLDED("vision.patch.weight", "embeddings.patch_embeddings.projection.weight"),                            \
+    MM1_MAP_FOLDED("vision.patch.weight", MM1_LAYOUT_PATCHES, "embeddings.patch_embeddings.projection.weight"),        \
         MM1_MAP("vision.patch.bias", "embeddings.patch_embeddings.projection.bias"),                                   \
-        MM1_MAP_FOLDED("vision.class_token", "embeddings.cls_token"),                                                  \
-        MM1_MAP_FOLDED("vision.pos", "embeddings.position_embeddings"),                                                \
+        MM1_MAP_FOLDED("vision.class_token", MM1_LAYOUT_BATCH, "embeddings.cls_token"),                                \
+        MM1_MAP_FOLDED("vision.pos", MM1_LAYOUT_BATCH, "embeddings.position_embeddings"),                              \
         MM1_MAP("vision.layers.*.norm1.weight", LAYER "norm1.weight"),                                                 \
         MM1_MAP("vision.layers.*.norm1.bias", LAYER "norm1.bias"),                                                     \
         MM1_MAP("vision.layers.*.attn.qkv.weight", LAYER "attention.attention.query.weight",                           \
@@ -214,6 +215,14 @@ mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part
     return st;
 }
 
+/* The width of an MLP as DINOv2 has it. */
+static int64_t dinov2_width(int64_t width, double ratio, bool gated)
+{
+    const int64_t hidden = (int64_t)((double)width * ratio);
+    /* Gated, two thirds of it, up to a multiple of 8. */
+    return gated ? ((int64_t)((double)(hidden * 2) / 3.0) + 7) / 8 * 8 : hidden;
+}
+
 static mm1_status read_dinov2_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, mm1_error *err)
 {
     /* Of training, of hidden patches, and of those who use it as a backbone. */
@@ -235,19 +244,120 @@ static mm1_status read_dinov2_vision(mm1_vision_config *c, mm1_import_part *part
         st = mm1__import_refuse(map, err, "qkv_bias false is not supported");
     }
     st = st != MM1_OK ? st : to_vision(c, &v, map, err);
-    const int64_t hidden = (int64_t)((double)v.hidden_size * v.mlp_ratio);
     c->class_token = c->layer_scale = true;
     c->pool = MM1_VISION_POOL_CLASS;
-    c->mlp_width = hidden;
+    c->mlp_width = dinov2_width(v.hidden_size, v.mlp_ratio, v.use_swiglu_ffn);
     *part = (mm1_import_part){.maps = dinov2_maps};
-    if (v.use_swiglu_ffn) { /* two thirds of it, up to a multiple of 8; hidden_act is not used then */
+    if (v.use_swiglu_ffn) { /* hidden_act is not used then */
         c->gated = true;
         c->act = MM1_ACT_SILU;
-        c->mlp_width = ((int64_t)((double)(hidden * 2) / 3.0) + 7) / 8 * 8;
         part->maps = dinov2_gated_maps;
     }
     mm1_fields_deinit(dinov2_fields, &v);
     return st;
+}
+
+/* ---- and back ---- */
+
+/* What all of them have in common; act: of DINOv2 with a gated MLP another name. */
+static mm1_status put_common(json_t *map, const mm1_vision_config *c, mm1_error *err)
+{
+    const char *act = c->gated ? "gelu" : mm1__import_act_name(c->act);
+    return mm1__import_add_keys(map,
+                                json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:f}", "hidden_size",
+                                          (json_int_t)c->width, "num_hidden_layers", (json_int_t)c->n_layers,
+                                          "num_attention_heads", (json_int_t)c->n_heads, "num_channels", (json_int_t)3,
+                                          "image_size", (json_int_t)c->image_size, "patch_size",
+                                          (json_int_t)c->patch_size, "hidden_act", act, "layer_norm_eps", c->norm_eps),
+                                err);
+}
+
+mm1_status mm1__import_write_tower(const mm1_vision_config *c, mm1_import_part *part, json_t *map, mm1_error *err)
+{
+    const mm1_import_rule rules[] = {{mm1__import_act_name(c->act) != NULL, "model.vision.act"},
+                                     {!c->gated, "model.vision.gated"},
+                                     {!c->layer_scale, "model.vision.layer_scale"},
+                                     {c->pre_norm == c->class_token, "model.vision.pre_norm"},
+                                     {c->patch_bias != c->class_token, "model.vision.patch_bias"}};
+    mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    st = st != MM1_OK ? st : put_common(map, c, err);
+    *part = (mm1_import_part){.maps = tower_maps};
+    return st != MM1_OK
+               ? st
+               : mm1__import_add_keys(map, json_pack("{s:I}", "intermediate_size", (json_int_t)c->mlp_width), err);
+}
+
+/* An encoder alone whose features are the last ones, and what its pooled output is made of. */
+static mm1_status check_encoder(const mm1_import *i, bool class_token, bool pool_holds, mm1_error *err)
+{
+    const mm1_vision_config *c = &i->config.vision;
+    const mm1_import_rule rules[] = {{i->config.kind == MM1_MODEL_ENCODER, "model.kind"},
+                                     {c->class_token == class_token, "model.vision.class_token"},
+                                     {c->feature_layer == -1, "model.vision.feature_layer"},
+                                     {pool_holds, "model.vision.pool"}};
+    return mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+}
+
+static mm1_status write_clip(mm1_import *i, json_t *map, mm1_error *err)
+{
+    const mm1_vision_config *c = &i->config.vision;
+    mm1_status st = check_encoder(i, true, c->pool == MM1_VISION_POOL_CLASS, err);
+    st = st != MM1_OK ? st : mm1__import_write_tower(c, &i->parts[0], map, err);
+    i->n_parts = 1;
+    return st != MM1_OK || c->projection == 0
+               ? st
+               : mm1__import_add_keys(map,
+                                      json_pack("{s:I, s:[s]}", "projection_dim", (json_int_t)c->projection,
+                                                "architectures", "CLIPVisionModelWithProjection"),
+                                      err);
+}
+
+static mm1_status write_siglip(mm1_import *i, json_t *map, mm1_error *err)
+{
+    const mm1_vision_config *c = &i->config.vision;
+    const bool has_head = c->pool == MM1_VISION_POOL_ATTENTION;
+    mm1_status st = check_encoder(i, false, (has_head || c->pool == MM1_VISION_POOL_NONE) && c->projection == 0, err);
+    st = st != MM1_OK ? st : mm1__import_write_tower(c, &i->parts[0], map, err);
+    i->n_parts = 1;
+    return st != MM1_OK ? st : mm1__import_add_keys(map, json_pack("{s:b}", "vision_use_head", (int)has_head), err);
+}
+
+/* The whole number that gives this width, which is what transformers expects; else a fraction; 0: there is none. */
+static double dinov2_ratio(const mm1_vision_config *c)
+{
+    for (int ratio = 1; ratio <= 64; ratio++) {
+        if (dinov2_width(c->width, ratio, c->gated) == c->mlp_width) {
+            return ratio;
+        }
+    }
+    const double ratio = (double)c->mlp_width / (double)c->width * (c->gated ? 1.5 : 1);
+    return ratio < 64 && dinov2_width(c->width, ratio, c->gated) == c->mlp_width ? ratio : 0;
+}
+
+static mm1_status write_dinov2(mm1_import *i, json_t *map, mm1_error *err)
+{
+    const mm1_vision_config *c = &i->config.vision;
+    const double ratio = dinov2_ratio(c);
+    const mm1_import_rule rules[] = {
+        {c->gated ? c->act == MM1_ACT_SILU : mm1__import_act_name(c->act) != NULL, "model.vision.act"},
+        {c->layer_scale, "model.vision.layer_scale"},
+        {!c->pre_norm, "model.vision.pre_norm"},
+        {c->patch_bias, "model.vision.patch_bias"},
+        {c->projection == 0, "model.vision.projection"},
+        {ratio > 0, "model.vision.mlp_width"}};
+    mm1_status st = check_encoder(i, true, c->pool == MM1_VISION_POOL_CLASS, err);
+    st = st != MM1_OK ? st : mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    st = st != MM1_OK ? st : put_common(map, c, err);
+    i->n_parts = 1;
+    i->parts[0] = (mm1_import_part){.maps = c->gated ? dinov2_gated_maps : dinov2_maps};
+    if (st != MM1_OK) {
+        return st;
+    }
+    json_t *number = ratio == floor(ratio) ? json_integer((json_int_t)ratio) : json_real(ratio);
+    return mm1__import_add_keys(map,
+                                json_pack("{s:o, s:b, s:b, s:b}", "mlp_ratio", number, "qkv_bias", 1, "use_swiglu_ffn",
+                                          (int)c->gated, "use_mask_token", 0),
+                                err);
 }
 
 /* ---- folders ---- */
@@ -369,11 +479,24 @@ static mm1_status read_dinov2(mm1_import *out, mm1_yaml_node *map, const char *d
     return st != MM1_OK ? st : read_pictures(out, map, dir, true, err);
 }
 
-const mm1_architecture mm1__architecture_clip_vision = {
-    .model_type = "clip_vision_model", .read = read_clip, .idle = tower_idle};
-const mm1_architecture mm1__architecture_siglip_vision = {
-    .model_type = "siglip_vision_model", .read = read_siglip, .idle = tower_idle};
+const mm1_architecture mm1__architecture_clip_vision = {.model_type = "clip_vision_model",
+                                                        .class_name = "CLIPVisionModel",
+                                                        .image_class = "CLIP",
+                                                        .read = read_clip,
+                                                        .write = write_clip,
+                                                        .idle = tower_idle};
+const mm1_architecture mm1__architecture_siglip_vision = {.model_type = "siglip_vision_model",
+                                                          .class_name = "SiglipVisionModel",
+                                                          .image_class = "Siglip",
+                                                          .read = read_siglip,
+                                                          .write = write_siglip,
+                                                          .idle = tower_idle};
 const mm1_architecture mm1__architecture_clip = {.model_type = "clip", .read = read_whole_clip, .idle = whole_idle};
 const mm1_architecture mm1__architecture_siglip = {
     .model_type = "siglip", .read = read_whole_siglip, .idle = whole_idle};
-const mm1_architecture mm1__architecture_dinov2 = {.model_type = "dinov2", .read = read_dinov2, .idle = dinov2_idle};
+const mm1_architecture mm1__architecture_dinov2 = {.model_type = "dinov2",
+                                                   .class_name = "Dinov2Model",
+                                                   .image_class = "Bit",
+                                                   .read = read_dinov2,
+                                                   .write = write_dinov2,
+                                                   .idle = dinov2_idle};

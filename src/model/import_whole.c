@@ -46,6 +46,30 @@ static const mm1_import_map idefics3_maps[] = {
     {0},
 };
 
+/* Decoder and tower have their maps already.  The first naming is the one that is written: every version of
+ * transformers reads it. */
+static void set_llava_parts(mm1_import *i)
+{
+    mm1_import_part *text = &i->parts[0], *vision = &i->parts[1];
+    text->namings[0] = (mm1_import_naming){"", "language_model."};
+    text->namings[1] = (mm1_import_naming){"model.", "model.language_model."};
+    vision->namings[0] = (mm1_import_naming){"", "vision_tower."};
+    vision->namings[1] = (mm1_import_naming){"", "model.vision_tower."};
+    vision->namings[2] = (mm1_import_naming){"vision_model.", "model.vision_tower."};
+    vision->namings[3] = (mm1_import_naming){"vision_model.", "vision_tower."};
+    i->parts[2] = (mm1_import_part){.maps = llava_maps};
+    i->parts[2].namings[1] = (mm1_import_naming){"", "model."};
+    i->n_parts = 3;
+}
+
+static void set_idefics3_parts(mm1_import *i)
+{
+    i->parts[0].namings[0] = (mm1_import_naming){"model.", "model.text_model."};
+    i->parts[1].namings[0] = (mm1_import_naming){"", "model."};
+    i->parts[2] = (mm1_import_part){.maps = idefics3_maps};
+    i->n_parts = 3;
+}
+
 /* Blocks of the encoder behind the one whose features are read, its last norm, and what llama's files may hold. */
 #define LAYER "vision_model.encoder.layers.*."
 static const char *const idle[] = {"vision_model.embeddings.position_ids",
@@ -185,15 +209,7 @@ static mm1_status read_llava_kind(mm1_import *out, mm1_yaml_node *map, const cha
     st = st != MM1_OK ? st : to_llava(out, &w, map, err);
     st = st != MM1_OK ? st : read_pictures(out, dir, map, next ? MM1_IMAGE_ANYRES : MM1_IMAGE_PLAIN, err);
     out->config.decoder.tie_embeddings = tie_said ? out->config.decoder.tie_embeddings : w.tie_word_embeddings;
-    out->n_parts = 3;
-    out->parts[0].namings[0] = (mm1_import_naming){"", "language_model."};
-    out->parts[0].namings[1] = (mm1_import_naming){"model.", "model.language_model."};
-    out->parts[1].namings[0] = (mm1_import_naming){"", "vision_tower."};
-    out->parts[1].namings[1] = (mm1_import_naming){"", "model.vision_tower."};
-    out->parts[1].namings[2] = (mm1_import_naming){"vision_model.", "model.vision_tower."};
-    out->parts[1].namings[3] = (mm1_import_naming){"vision_model.", "vision_tower."};
-    out->parts[2] = (mm1_import_part){.maps = llava_maps};
-    out->parts[2].namings[1] = (mm1_import_naming){"", "model."};
+    set_llava_parts(out);
     mm1_fields_deinit(llava_fields, &w);
     return st;
 }
@@ -276,18 +292,137 @@ static mm1_status read_idefics3(mm1_import *out, mm1_yaml_node *map, const char 
     out->config.connector.kind = MM1_CONNECTOR_PIXEL_SHUFFLE;
     out->config.connector.n_tokens = st == MM1_OK ? (grid / w.scale_factor) * (grid / w.scale_factor) : 1;
     out->config.decoder.tie_embeddings = tie_said ? out->config.decoder.tie_embeddings : w.tie_word_embeddings;
-    out->n_parts = 3;
-    out->parts[0].namings[0] = (mm1_import_naming){"model.", "model.text_model."};
-    out->parts[1].namings[0] = (mm1_import_naming){"", "model."};
-    out->parts[2] = (mm1_import_part){.maps = idefics3_maps};
+    set_idefics3_parts(out);
     mm1_fields_deinit(idefics3_fields, &w);
     return st;
 }
 
-const mm1_architecture mm1__architecture_llava = {.model_type = "llava", .read = read_llava, .idle = idle};
-const mm1_architecture mm1__architecture_llava_next = {
-    .model_type = "llava_next", .read = read_llava_next, .idle = idle};
-const mm1_architecture mm1__architecture_idefics3 = {
-    .model_type = "idefics3", .read = read_idefics3, .idle = idefics3_idle};
-const mm1_architecture mm1__architecture_smolvlm = {
-    .model_type = "smolvlm", .read = read_idefics3, .idle = idefics3_idle};
+/* ---- and back ---- */
+
+/* What all of them ask for, and the parts' keys.  vision: what is known of the tower already; owned. */
+static mm1_status write_parts(mm1_import *i, mm1_connector_kind connector, mm1_image_mode mode, json_t *vision,
+                              json_t *map, mm1_error *err)
+{
+    const mm1_model_config *c = &i->config;
+    const mm1_import_rule rules[] = {{c->kind == MM1_MODEL_MM1, "model.kind"},
+                                     {c->connector.kind == (int)connector, "model.connector.kind"},
+                                     {c->image.mode == (int)mode, "model.image.mode"}};
+    json_t *text = json_object();
+    mm1_status st = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    if (st == MM1_OK && (text == NULL || vision == NULL)) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for config.json");
+    }
+    st = st != MM1_OK ? st : mm1__import_write_decoder(i, &i->parts[0], text, err);
+    st = st != MM1_OK ? st : mm1__import_write_tower(&c->vision, &i->parts[1], vision, err);
+    st = st != MM1_OK ? st
+                      : mm1__import_add_keys(map,
+                                             json_pack("{s:O, s:O, s:b}", "text_config", text, "vision_config", vision,
+                                                       "tie_word_embeddings", (int)c->decoder.tie_embeddings),
+                                             err);
+    json_decref(text);
+    json_decref(vision);
+    return st;
+}
+
+static mm1_status write_llava_kind(mm1_import *i, json_t *map, bool next, mm1_error *err)
+{
+    const mm1_vision_config *v = &i->config.vision;
+    json_t *vision = v->class_token
+                         ? json_pack("{s:s}", "model_type", "clip_vision_model")
+                         : json_pack("{s:s, s:b}", "model_type", "siglip_vision_model", "vision_use_head", 0);
+    mm1_status st = write_parts(i, MM1_CONNECTOR_MLP, next ? MM1_IMAGE_ANYRES : MM1_IMAGE_PLAIN, vision, map, err);
+    if (st == MM1_OK && v->feature_layer == -1) { /* is without the norm there */
+        st = mm1_error_set(err, MM1_E_UNSUPPORTED, "model.vision.feature_layer");
+    }
+    if (st != MM1_OK) {
+        return st;
+    }
+    set_llava_parts(i);
+    return mm1__import_add_keys(
+        map,
+        json_pack("{s:s, s:s, s:I, s:b, s:I}", "projector_hidden_act", "gelu", "vision_feature_select_strategy",
+                  v->class_token ? "default" : "full", "vision_feature_layer", (json_int_t)v->feature_layer,
+                  "multimodal_projector_bias", 1, "image_seq_length", (json_int_t)i->config.connector.n_tokens),
+        err);
+}
+
+static mm1_status write_llava(mm1_import *i, json_t *map, mm1_error *err)
+{
+    return write_llava_kind(i, map, false, err);
+}
+
+static mm1_status write_llava_next(mm1_import *i, json_t *map, mm1_error *err)
+{
+    mm1_status st = write_llava_kind(i, map, true, err);
+    json_t *processor = json_object();
+    st = st != MM1_OK ? st : mm1__import_write_processor(&i->config, "LlavaNext", processor, err);
+    if (st == MM1_OK) { /* the model has them too */
+        (void)json_object_set(map, "image_grid_pinpoints", json_object_get(processor, "image_grid_pinpoints"));
+    }
+    json_decref(processor);
+    return st;
+}
+
+static mm1_status write_idefics3_kind(mm1_import *i, const char *vision_type, json_t *map, mm1_error *err)
+{
+    const mm1_vision_config *v = &i->config.vision;
+    const int64_t grid = mm1_vision_grid(v);
+    const mm1_status st = write_parts(i, MM1_CONNECTOR_PIXEL_SHUFFLE, MM1_IMAGE_SPLITS,
+                                      json_pack("{s:s}", "model_type", vision_type), map, err);
+    const mm1_import_rule rules[] = {{!v->class_token, "model.vision.class_token"},
+                                     {v->feature_layer == -1, "model.vision.feature_layer"},
+                                     {!v->cut_edge && has_plain_positions(grid), "model.vision.image_size"}};
+    if (st != MM1_OK) {
+        return st;
+    }
+    const mm1_status held = mm1__import_rules(rules, sizeof rules / sizeof *rules, err);
+    if (held != MM1_OK) {
+        return held;
+    }
+    set_idefics3_parts(i);
+    const int64_t side = llround(sqrt((double)i->config.connector.n_tokens));
+    return mm1__import_add_keys(map, json_pack("{s:I}", "scale_factor", (json_int_t)(grid / side)), err);
+}
+
+static mm1_status write_idefics3(mm1_import *i, json_t *map, mm1_error *err)
+{
+    return write_idefics3_kind(i, "idefics3_vision", map, err);
+}
+
+static mm1_status write_smolvlm(mm1_import *i, json_t *map, mm1_error *err)
+{
+    return write_idefics3_kind(i, "smolvlm_vision", map, err);
+}
+
+const mm1_architecture mm1__architecture_llava = {.model_type = "llava",
+                                                  .class_name = "LlavaForConditionalGeneration",
+                                                  .image_class = "CLIP",
+                                                  .processor_class = "LlavaProcessor",
+                                                  .image_token_key = "image_token_index",
+                                                  .read = read_llava,
+                                                  .write = write_llava,
+                                                  .idle = idle};
+const mm1_architecture mm1__architecture_llava_next = {.model_type = "llava_next",
+                                                       .class_name = "LlavaNextForConditionalGeneration",
+                                                       .image_class = "LlavaNext",
+                                                       .processor_class = "LlavaNextProcessor",
+                                                       .image_token_key = "image_token_index",
+                                                       .read = read_llava_next,
+                                                       .write = write_llava_next,
+                                                       .idle = idle};
+const mm1_architecture mm1__architecture_idefics3 = {.model_type = "idefics3",
+                                                     .class_name = "Idefics3ForConditionalGeneration",
+                                                     .image_class = "Idefics3",
+                                                     .processor_class = "Idefics3Processor",
+                                                     .image_token_key = "image_token_id",
+                                                     .read = read_idefics3,
+                                                     .write = write_idefics3,
+                                                     .idle = idefics3_idle};
+const mm1_architecture mm1__architecture_smolvlm = {.model_type = "smolvlm",
+                                                    .class_name = "SmolVLMForConditionalGeneration",
+                                                    .image_class = "SmolVLM",
+                                                    .processor_class = "SmolVLMProcessor",
+                                                    .image_token_key = "image_token_id",
+                                                    .read = read_idefics3,
+                                                    .write = write_smolvlm,
+                                                    .idle = idefics3_idle};

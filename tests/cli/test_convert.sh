@@ -72,5 +72,30 @@ for file in config.json model.safetensors tokenizer.json; do
     cmp -s ours/$file back/$file || fail "$file changes on the way to hf and back"
 done
 expect 3 convert bf16 nothing --to hf
-says err "llama (model.kind)"
+says err "llava (model.connector.kind)"
 [ ! -e nothing ] && [ ! -e nothing.tmp ] || fail "something was written"
+
+# A whole model keeps its chat template, its processor and the parts of the encoder that mm1 does not compute.
+whole=$root/tests/data/whole
+expect 0 convert "$whole/llava" llava --to hf --dtype bf16
+says out llava/preprocessor_config.json llava/processor_config.json llava/chat_template.json "model_type llava"
+cmp -s "$whole/llava/chat_template.json" llava/chat_template.json || fail "the chat template changed"
+says llava/processor_config.json LlavaProcessor '"num_additional_image_tokens": 1'
+says llava/config.json '"image_token_index": 3' clip_vision_model
+expect 0 convert llava ours.llava --dtype bf16
+expect 0 convert ours.llava llava.again --to hf --dtype bf16
+for file in config.json tokenizer.json chat_template.json preprocessor_config.json processor_config.json; do
+    cmp -s llava/$file llava.again/$file || fail "$file changes by way of mm1's own form"
+done
+
+# A template in tokenizer_config.json stays there; one of a text tower's or decoder's folder too.
+cp -r "$hf/llama" templated
+printf '{"chat_template": [{"name": "default", "template": "{{ \\u00e4 }}"}]}\n' >templated/tokenizer_config.json
+expect 0 convert templated templated.ours
+says templated.ours/tokenizer_config.json '{{ ä }}' '"name": "default"'
+expect 0 convert templated templated.hf --to hf
+says templated.hf/tokenizer_config.json '{{ ä }}' PreTrainedTokenizerFast
+printf '[]' >templated/tokenizer_config.json
+expect 3 convert templated templated.bad
+says err templated/tokenizer_config.json
+[ ! -e templated.bad ] || fail "a folder was written although its chat template could not be read"

@@ -8,8 +8,6 @@
 #include "model/export.h"
 #include "model/import.h"
 
-#define HF MM1_TEST_DATA "/model/hf/"
-
 static char tmp[200];
 
 static int make_tmp(void **state)
@@ -38,17 +36,31 @@ static void check_same_model(const mm1_model *a, const mm1_model *b)
     assert_memory_equal(&a->config, &b->config, sizeof a->config);
 }
 
-/* Names, shapes and values in one folder and in another, but for a beginning that one of them may leave out. */
-static void check_same_tensors(const char *dir, const char *other, const char *prefix)
+/* A name of ours as another folder may have it: the beginning is replaced by the first renaming that fits. */
+static void rename_tensor(char *out, size_t cap, const char *name, const mm1_import_naming *renames)
+{
+    for (; renames->from != NULL; renames++) {
+        const size_t n = strlen(renames->from);
+        if (strncmp(name, renames->from, n) == 0) {
+            (void)snprintf(out, cap, "%s%s", renames->to, name + n);
+            return;
+        }
+    }
+    (void)snprintf(out, cap, "%s", name);
+}
+
+/* Names, shapes and values in one folder and in another, which may begin names otherwise and holds `more` tensors. */
+static void check_same_tensors(const char *dir, const char *other, const mm1_import_naming *renames, size_t more)
 {
     mm1_error err = {0};
     mm1_weights a, b;
     check_ok(mm1_weights_open(&a, dir, &err), &err);
     check_ok(mm1_weights_open(&b, other, &err), &err);
-    assert_int_equal(a.n, b.n);
+    assert_int_equal(a.n + more, b.n);
     for (size_t i = 0; i < a.n; i++) {
         const mm1_weight *x = &a.items[i], *y;
-        const char *name = strncmp(x->name, prefix, strlen(prefix)) == 0 ? x->name + strlen(prefix) : x->name;
+        char name[300];
+        rename_tensor(name, sizeof name, x->name, renames);
         check_ok(mm1_weights_get(&b, name, x->n_dims, x->shape, &y, &err), &err);
         size_t n = 1;
         for (int d = 0; d < x->n_dims; d++) {
@@ -68,13 +80,39 @@ static void check_same_tensors(const char *dir, const char *other, const char *p
 static void what_was_read_is_written_as_it_was(void **state)
 {
     static const struct {
-        const char *name, *model_type, *prefix;
+        const char *name, *model_type;
         mm1_dtype dtype;
-    } cases[] = {{"llama", "llama", "", MM1_DTYPE_F32},        {"llama_scaled", "llama", "", MM1_DTYPE_BF16},
-                 {"llama_biased", "llama", "", MM1_DTYPE_F16}, {"mistral", "mistral", "", MM1_DTYPE_BF16},
-                 {"qwen2", "qwen2", "", MM1_DTYPE_BF16},       {"qwen3", "qwen3", "", MM1_DTYPE_BF16},
-                 {"mixtral", "mixtral", "", MM1_DTYPE_BF16},   {"olmoe", "olmoe", "", MM1_DTYPE_BF16},
-                 {"gpt2", "gpt2", "", MM1_DTYPE_F16},          {"gpt2_bare", "gpt2", "transformer.", MM1_DTYPE_F16}};
+        mm1_import_naming renames[5];
+        size_t more; /* tensors that have no place in what is written */
+    } cases[] = {
+        {"model/hf/llama", "llama", MM1_DTYPE_F32, .more = 0},
+        {"model/hf/llama_scaled", "llama", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/llama_biased", "llama", MM1_DTYPE_F16, .more = 0},
+        {"model/hf/mistral", "mistral", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/qwen2", "qwen2", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/qwen3", "qwen3", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/mixtral", "mixtral", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/olmoe", "olmoe", MM1_DTYPE_BF16, .more = 0},
+        {"model/hf/gpt2", "gpt2", MM1_DTYPE_F16, .more = 0},
+        {"model/hf/gpt2_bare", "gpt2", MM1_DTYPE_F16, {{"transformer.", ""}}, .more = 0},
+        {"vision/clip", "clip_vision_model", MM1_DTYPE_F32, {{"vision_model.", ""}}, .more = 0},
+        {"vision/clip_projection", "clip_vision_model", MM1_DTYPE_F32, .more = 0},
+        {"vision/siglip", "siglip_vision_model", MM1_DTYPE_F32, {{"vision_model.", ""}}, .more = 0},
+        {"vision/siglip2", "siglip_vision_model", MM1_DTYPE_F32, {{"vision_model.", ""}}, .more = 0},
+        {"vision/siglip_whole", "siglip_vision_model", MM1_DTYPE_F32, .more = 24}, /* the text tower */
+        {"vision/resolution", "dinov2", MM1_DTYPE_F32, .more = 1},                 /* the token of hidden patches */
+        {"whole/llava",
+         "llava",
+         MM1_DTYPE_BF16,
+         {{"language_model.model.", "model.language_model."},
+          {"language_model.lm_head.", "lm_head."},
+          {"vision_tower.vision_model.", "model.vision_tower."},
+          {"multi_modal_projector.", "model.multi_modal_projector."}},
+         .more = 0},
+        {"whole/llava_next", "llava_next", MM1_DTYPE_BF16, .more = 0},
+        {"whole/idefics3", "idefics3", MM1_DTYPE_BF16, .more = 0},
+        {"whole/smolvlm", "smolvlm", MM1_DTYPE_BF16, .more = 0},
+    };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         for (int exact = 0; exact < 2; exact++) {
@@ -82,14 +120,16 @@ static void what_was_read_is_written_as_it_was(void **state)
             mm1_model before, after;
             char source[300];
             const char *model_type = NULL;
-            (void)snprintf(source, sizeof source, HF "%s", cases[i].name);
+            (void)snprintf(source, sizeof source, MM1_TEST_DATA "/%s", cases[i].name);
             check_ok(mm1_model_load(&before, source, false, &err), &err);
-            check_ok(mm1_export_hf(&before, tmp, exact == 1 ? MM1_DTYPE_F32 : cases[i].dtype, &model_type, &err), &err);
+            check_ok(
+                mm1_export_hf(&before, source, tmp, exact == 1 ? MM1_DTYPE_F32 : cases[i].dtype, &model_type, &err),
+                &err);
             assert_string_equal(model_type, cases[i].model_type);
             check_ok(mm1_model_load(&after, tmp, false, &err), &err);
             check_same_model(&before, &after);
             if (exact == 0) {
-                check_same_tensors(tmp, source, cases[i].prefix);
+                check_same_tensors(tmp, source, cases[i].renames, cases[i].more);
             }
             mm1_model_deinit(&before);
             mm1_model_deinit(&after);
@@ -124,10 +164,21 @@ static void check_chosen(const mm1_model_config *c, const char *want)
     check_ok(mm1_model_init(&m, c, &err), &err);
     check_ok(mm1_params_alloc(&m.params, false, &err), &err);
     mm1_params_init(&m.params, 3);
-    check_ok(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, &got, &err), &err);
+    check_ok(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, &got, &err), &err);
     assert_string_equal(got, want);
     check_ok(mm1_import_read(&import, tmp, &err), &err);
-    assert_memory_equal(&import.config.decoder, &m.config.decoder, sizeof m.config.decoder);
+    if (c->kind == MM1_MODEL_DECODER) {
+        assert_memory_equal(&import.config.decoder, &m.config.decoder, sizeof m.config.decoder);
+    } else {
+        assert_memory_equal(&import.config.vision, &m.config.vision, sizeof m.config.vision);
+        mm1_image_spec x;
+        check_ok(mm1_model_config_images(&import.config, NULL, &x, &err), &err);
+        assert_int_equal(x.fit, m.images.fit);
+        assert_int_equal(x.filter, m.images.filter);
+        assert_true(x.fit != MM1_FIT_CROP || x.shorter_px == m.images.shorter_px);
+        assert_memory_equal(x.mean, m.images.mean, sizeof x.mean);
+        assert_memory_equal(x.std, m.images.std, sizeof x.std);
+    }
     check_ok(mm1_weights_open(&w, tmp, &err), &err);
     check_ok(mm1_import_check(&import, &m.params, &w, &err), &err);
     mm1_weights_close(&w);
@@ -175,6 +226,86 @@ static void what_was_made_here_finds_its_architecture(void **state)
     check_chosen(&c, "gpt2");
 }
 
+static void encoders_made_here_find_theirs(void **state)
+{
+    (void)state;
+    mm1_model_config c = tiny_config();
+    c.kind = MM1_MODEL_ENCODER;
+    c.vision = (mm1_vision_config){.image_size = 26, /* no multiple of the patches */
+                                   .patch_size = 6,
+                                   .width = 16,
+                                   .n_layers = 2,
+                                   .n_heads = 2,
+                                   .mlp_width = 20,
+                                   .act = MM1_ACT_RELU,
+                                   .norm_eps = 1e-4,
+                                   .patch_bias = true,
+                                   .cut_edge = true,
+                                   .feature_layer = -1};
+    c.image.filter = MM1_FILTER_LANCZOS;
+    c.image.mean.g = 0.25;
+    check_chosen(&c, "siglip_vision_model");
+    c.image.fit = MM1_FIT_CROP;
+    c.image.crop_share = 26.0 / 31;
+    check_chosen(&c, "siglip_vision_model");
+    c.image.fit = MM1_FIT_PAD;
+    c.image.fill = MM1_FILL_MEAN;
+    check_chosen(&c, "siglip_vision_model");
+    c.vision.class_token = true;
+    c.vision.pool = MM1_VISION_POOL_CLASS;
+    c.vision.layer_scale = true;
+    check_chosen(&c, "dinov2"); /* 20 is 1.25 times 16 */
+    c.vision.gated = true;
+    c.vision.act = MM1_ACT_SILU;
+    c.vision.mlp_width = 24;
+    check_chosen(&c, "dinov2");
+    c.vision.layer_scale = c.vision.gated = c.vision.patch_bias = false;
+    c.vision.pre_norm = true;
+    check_chosen(&c, "clip_vision_model");
+    c.vision.projection = 5;
+    check_chosen(&c, "clip_vision_model");
+
+    mm1_error err = {0};
+    mm1_model m;
+    c.image.fill = MM1_FILL_WHITE; /* padding is of the mean there */
+    check_ok(mm1_model_init(&m, &c, &err), &err);
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    check_contains(err.message, "clip_vision_model: model.image.fill");
+    mm1_model_deinit(&m);
+    c.vision.pool = MM1_VISION_POOL_MEAN;
+    check_ok(mm1_model_init(&m, &c, &err), &err);
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    check_contains(err.message, "clip_vision_model (model.vision.pool)");
+    mm1_model_deinit(&m);
+}
+
+/* Tokenizer and image token are those of transformers' own processors. */
+static void a_whole_model_needs_a_token_for_pictures(void **state)
+{
+    mm1_error err = {0};
+    mm1_model m;
+    mm1_model_config c = tiny_config();
+    (void)state;
+    c.kind = MM1_MODEL_MM1;
+    c.vision = (mm1_vision_config){.image_size = 24,
+                                   .patch_size = 6,
+                                   .width = 16,
+                                   .n_layers = 2,
+                                   .n_heads = 2,
+                                   .mlp_width = 20,
+                                   .act = MM1_ACT_GELU_TANH,
+                                   .norm_eps = 1e-4,
+                                   .patch_bias = true,
+                                   .feature_layer = -1};
+    c.connector.kind = MM1_CONNECTOR_PIXEL_SHUFFLE;
+    c.connector.n_tokens = 4;
+    c.image.mode = MM1_IMAGE_SPLITS;
+    check_ok(mm1_model_init(&m, &c, &err), &err);
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    check_contains(err.message, "idefics3 needs a tokenizer with the special token \"<image>\"");
+    mm1_model_deinit(&m);
+}
+
 static void what_no_architecture_holds_is_refused_with_the_reasons(void **state)
 {
     mm1_error err = {0};
@@ -185,7 +316,7 @@ static void what_no_architecture_holds_is_refused_with_the_reasons(void **state)
     c.decoder.moe.n_experts = 4;
     c.decoder.moe.every = 2;
     check_ok(mm1_model_init(&m, &c, &err), &err);
-    assert_int_equal(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
     check_contains(err.message, "llama (model.decoder.qk_norm)");
     check_contains(err.message, "olmoe (model.decoder.moe.every)");
     check_contains(err.message, "gpt2 (model.decoder.positions)");
@@ -194,15 +325,16 @@ static void what_no_architecture_holds_is_refused_with_the_reasons(void **state)
     c.decoder.moe.every = 1;
     c.decoder.head_dim = 6;
     check_ok(mm1_model_init(&m, &c, &err), &err);
-    assert_int_equal(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
     check_contains(err.message, "mixtral (model.decoder.qk_norm), olmoe (model.decoder.head_dim)");
     mm1_model_deinit(&m);
 
     c = tiny_config();
     c.kind = MM1_MODEL_MM1;
     check_ok(mm1_model_init(&m, &c, &err), &err);
-    assert_int_equal(mm1_export_hf(&m, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
-    check_contains(err.message, "llama (model.kind)");
+    assert_int_equal(mm1_export_hf(&m, NULL, tmp, MM1_DTYPE_F32, NULL, &err), MM1_E_UNSUPPORTED);
+    check_contains(err.message, "idefics3 (model.connector.kind)");
+    assert_null(strstr(err.message, "llama")); /* of another kind */
     mm1_model_deinit(&m);
 }
 
@@ -211,6 +343,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_read_is_written_as_it_was),
         cmocka_unit_test(what_was_made_here_finds_its_architecture),
+        cmocka_unit_test(encoders_made_here_find_theirs),
+        cmocka_unit_test(a_whole_model_needs_a_token_for_pictures),
         cmocka_unit_test(what_no_architecture_holds_is_refused_with_the_reasons),
     };
     mm1_threads_set(2);
