@@ -34,6 +34,7 @@ int mm1_cmd_probe(int argc, char **argv);
 int mm1_cmd_recipe(int argc, char **argv);
 int mm1_cmd_report(int argc, char **argv);
 int mm1_cmd_score(int argc, char **argv);
+int mm1_cmd_sft(int argc, char **argv);
 int mm1_cmd_tokenizer(int argc, char **argv);
 int mm1_cmd_upcycle(int argc, char **argv);
 

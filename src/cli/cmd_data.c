@@ -5,7 +5,6 @@
 #include "base/thread.h"
 #include "data/build.h"
 #include "data/inspect.h"
-#include "model/roles.h"
 #include "train/recipe_loader.h"
 #include "train/trainer.h"
 #include <string.h>
@@ -120,10 +119,7 @@ static int inspect(int argc, char **argv)
     mm1_status st = mm1_recipe_load(&recipe, a.recipe, a.set.items, a.set.n, &err);
     if (st == MM1_OK) {
         mm1_threads_set((int)recipe.train.threads);
-        if (recipe.tokenizer == NULL) {
-            st = mm1_error_set(&err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
-        }
-        st = st != MM1_OK ? st : mm1_roles_load(recipe.tokenizer, &tokenizer, &err);
+        st = mm1_recipe_tokenizer(&recipe, &tokenizer, &err);
         st = st != MM1_OK ? st : mm1_recipe_model_config(&recipe, tokenizer, &config, &err);
         st = st != MM1_OK ? st : mm1_recipe_loader_create(&recipe, &config, tokenizer, NULL, &loader, &err);
         st = st != MM1_OK ? st : mm1_data_inspect(loader, a.n, &text, a.html != NULL ? &html : NULL, &err);

@@ -28,7 +28,8 @@ static const struct argp_option options[] = {
     {"image", 'i', "FILE", 0, "picture that the model reads: JPEG, PNG or WebP", 0},
     {"chat", 'c', NULL, 0, "the prompt is a message; put it as the model's chat template does", 0},
     {"chat-template", OPT_TEMPLATE, "NAME", 0,
-     "as this one does: vicuna, inst, chatml, idefics3, smolvlm or llama-3 (default: that of the model folder)", 0},
+     "as this one does: plain, vicuna, inst, chatml, idefics3, smolvlm or llama-3 (default: that of the model folder)",
+     0},
     {"max-tokens", 'n', "N", 0, "tokens to generate at most (default: 64)", 1},
     {"stop", 's', "TEXT", 0, "end before this text; may be repeated", 1},
     {"temperature", 't', "T", 0, "0: the most likely token always (default)", 2},
@@ -58,6 +59,7 @@ typedef struct args {
     int64_t context, image_size, threads;
     const char *chat_template; /* NULL: that of the folder */
     bool chat, json;
+    bool blank; /* the answer has one in front, which is not shown */
 } args;
 
 static void add_part(const struct argp_state *state, args *a, bool is_image, const char *arg)
@@ -154,13 +156,14 @@ static mm1_status make_prompt(const args *a, mm1_document *d, mm1_error *err)
 /* The prompt that puts *d as a message, in its place, and how the answer ends. */
 static mm1_status put_as_message(args *a, mm1_document *d, mm1_error *err)
 {
-    mm1_chat_template which = MM1_CHAT_VICUNA;
+    mm1_chat_template which = MM1_CHAT_AUTO;
     mm1_document prompt = {0};
     mm1_status st = a->chat_template != NULL ? mm1_chat_template_find(a->chat_template, &which, err)
                                              : mm1_chat_template_of(a->model, &which, err);
     st = st != MM1_OK ? st : mm1_chat_render(which, d, &prompt, err);
     if (st == MM1_OK) {
         a->params.end_token = mm1_chat_end_token(which);
+        a->blank = mm1_chat_answer_has_blank(which);
         mm1_document_deinit(d);
         *d = prompt;
         prompt = (mm1_document){0};
@@ -169,20 +172,28 @@ static mm1_status put_as_message(args *a, mm1_document *d, mm1_error *err)
     return st;
 }
 
+/* ctx: whether a blank may come first that is to be left out. */
 static bool print_piece(void *ctx, const char *text, size_t len)
 {
-    (void)ctx;
+    bool *blank = ctx;
+    if (len > 0 && *blank) {
+        *blank = false;
+        const size_t n = text[0] == ' ';
+        text += n;
+        len -= n;
+    }
     return fwrite(text, 1, len, stdout) == len && fflush(stdout) == 0;
 }
 
-static mm1_status print_json(const mm1_generated *g, double load_seconds, mm1_error *err)
+static mm1_status print_json(const mm1_generated *g, bool blank, double load_seconds, mm1_error *err)
 {
+    const size_t skip = blank && g->len > 0 && g->text[0] == ' ';
     json_t *root =
-        json_pack("{s:s%, s:s, s:I, s:I, s:I, s:{s:f, s:f, s:f, s:f}}", "text", g->text, g->len, "finish_reason",
-                  mm1_finish_name(g->finish), "n_prompt_tokens", (json_int_t)g->n_prompt_tokens, "n_images",
-                  (json_int_t)g->n_images, "n_tokens", (json_int_t)g->n_tokens, "timings", "load_seconds", load_seconds,
-                  "prompt_seconds", g->prompt_seconds, "generate_seconds", g->generate_seconds, "tokens_per_second",
-                  g->generate_seconds > 0 ? (double)g->n_tokens / g->generate_seconds : 0.0);
+        json_pack("{s:s%, s:s, s:I, s:I, s:I, s:{s:f, s:f, s:f, s:f}}", "text", g->text + skip, g->len - skip,
+                  "finish_reason", mm1_finish_name(g->finish), "n_prompt_tokens", (json_int_t)g->n_prompt_tokens,
+                  "n_images", (json_int_t)g->n_images, "n_tokens", (json_int_t)g->n_tokens, "timings", "load_seconds",
+                  load_seconds, "prompt_seconds", g->prompt_seconds, "generate_seconds", g->generate_seconds,
+                  "tokens_per_second", g->generate_seconds > 0 ? (double)g->n_tokens / g->generate_seconds : 0.0);
     const bool ok = root != NULL && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && puts("") >= 0;
     json_decref(root);
     return ok ? MM1_OK : mm1_error_set(err, MM1_E_IO, "cannot write the JSON object to standard output");
@@ -218,9 +229,10 @@ int mm1_cmd_generate(int argc, char **argv)
     st = st != MM1_OK ? st : mm1_model_load_at(&model, a.model, a.image_size, false, &err);
     st = st != MM1_OK ? st : mm1_session_create(&model, a.context, &session, &err);
     const double load_seconds = mm1_time_now() - begin;
-    st = st != MM1_OK ? st : mm1_generate(session, &prompt, &a.params, a.json ? NULL : print_piece, NULL, &g, &err);
+    bool blank = a.blank;
+    st = st != MM1_OK ? st : mm1_generate(session, &prompt, &a.params, a.json ? NULL : print_piece, &blank, &g, &err);
     if (st == MM1_OK && a.json) {
-        st = print_json(&g, load_seconds, &err);
+        st = print_json(&g, a.blank, load_seconds, &err);
     } else if (st == MM1_OK) {
         (void)putchar('\n');
         (void)fflush(stdout); /* before the figures, also where both go to one file */

@@ -1,4 +1,4 @@
-/* cmd_pretrain.c - mm1 pretrain: options, one call, a progress line. */
+/* cmd_pretrain.c - mm1 pretrain and mm1 sft: options, one call, a progress line. */
 #include "cli/cli.h"
 
 #include "train/trainer.h"
@@ -10,6 +10,12 @@ static const char doc[] =
     "Trains a model from RECIPE and writes checkpoints, metrics and TensorBoard events into the run folder.\v"
     "Interrupting once (Ctrl-C) saves a checkpoint and stops; a second time stops at once.  The same command "
     "goes on where the run stopped.";
+
+static const char sft_doc[] =
+    "Fine-tunes the model that init.model of RECIPE names on conversations: what is learned are the answers.  Writes "
+    "checkpoints, metrics and TensorBoard events into the run folder.\v"
+    "Interrupting once (Ctrl-C) saves a checkpoint and stops; a second time stops at once.  The same command "
+    "goes on where the run stopped.  `mm1 generate --chat` talks to a checkpoint by the template it was trained with.";
 
 static const struct argp_option options[] = {
     {"run", 'r', "DIR", 0, "run folder (default: runs/<name of the recipe>)", 0},
@@ -96,9 +102,29 @@ static char *default_run(const char *name)
     return dir;
 }
 
-int mm1_cmd_pretrain(int argc, char **argv)
+/* What fine-tuning cannot do without. */
+static mm1_status check_sft(const mm1_recipe *r, mm1_error *err)
 {
-    const struct argp argp = {options, parse, "RECIPE", doc, NULL, NULL, NULL};
+    if (r->init.model == NULL) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "init.model: not set; name the model to fine-tune, a folder or a GGUF file");
+    }
+    if (!mm1_recipe_has_conversations(r)) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "data.sources: none is of kind conversations; `mm1 pretrain` trains on "
+                             "other kinds alone");
+    }
+    if (isnan(r->train.lr_peak)) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "train.lr_peak: the law is one of pre-training; set a rate, as 1e-5, which MM1 was "
+                             "fine-tuned with");
+    }
+    return MM1_OK;
+}
+
+static int train_from(int argc, char **argv, bool is_sft)
+{
+    const struct argp argp = {options, parse, "RECIPE", is_sft ? sft_doc : doc, NULL, NULL, NULL};
     args a = {.resume = "auto"};
     mm1_error err = {0};
     mm1_recipe recipe;
@@ -119,7 +145,8 @@ int mm1_cmd_pretrain(int argc, char **argv)
                                      .ctx = &to};
         (void)signal(SIGINT, on_interrupt);
         (void)signal(SIGTERM, on_interrupt);
-        st = mm1_train(&recipe, &o, &result, &err);
+        st = is_sft ? check_sft(&recipe, &err) : MM1_OK;
+        st = st != MM1_OK ? st : mm1_train(&recipe, &o, &result, &err);
         if (st == MM1_OK) {
             char time[32], tokens[32], rate[32];
             mm1_cli_duration(time, sizeof time, result.seconds);
@@ -139,5 +166,15 @@ int mm1_cmd_pretrain(int argc, char **argv)
         mm1_recipe_deinit(&recipe);
     }
     mm1_cli_list_free(&a.set);
-    return mm1_cli_finish("pretrain", st, &err);
+    return mm1_cli_finish(is_sft ? "sft" : "pretrain", st, &err);
+}
+
+int mm1_cmd_pretrain(int argc, char **argv)
+{
+    return train_from(argc, argv, false);
+}
+
+int mm1_cmd_sft(int argc, char **argv)
+{
+    return train_from(argc, argv, true);
 }

@@ -1,21 +1,25 @@
 /* data_config.c - see data_config.h. */
 #include "data/data_config.h"
 
+#include <math.h>
 #include <string.h>
 
-const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", "images", NULL};
-const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4", "jsonl", "text", "idx", NULL};
+const char *const mm1__data_kind_names[] = {"captions", "interleaved", "text", "images", "conversations", NULL};
+const char *const mm1__data_format_names[] = {"auto", "webdataset", "obelics", "mmc4",     "jsonl",
+                                              "text", "idx",        "llava",   "messages", NULL};
 const char *const mm1__data_jpeg_names[] = {"exact", "scaled", NULL};
 
 const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, name, STR, .is_required = true, .help = "shown in logs and metrics"),
     MM1_FIELD(mm1_data_source, kind, ENUM, .names = mm1__data_kind_names,
               .help =
-                  "captions: a picture and its text; interleaved: pages; text; images: pictures alone, for encoders"),
+                  "captions: a picture and its text; interleaved: pages; text; images: pictures alone, for encoders; "
+                  "conversations: of which the answers are learned"),
     MM1_FIELD(
         mm1_data_source, format, ENUM, .names = mm1__data_format_names,
         .help =
-            "auto: webdataset for captions, obelics for interleaved, jsonl or text by the file's name, idx for images"),
+            "auto: webdataset for captions, obelics for interleaved, jsonl or text by the file's name, idx for images, "
+            "llava for conversations in *.json, else messages"),
     MM1_FIELD(
         mm1_data_source, path, STR, .is_required = true,
         .help = "files; *, ?, [..], {a,b}, {0000..0031}; \"package:\" in front: below the folder of unpacked packages"),
@@ -27,6 +31,11 @@ const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, flip, BOOL, .help = "pictures are mirrored, left for right, half of the time"),
     MM1_FIELD(mm1_data_source, jitter, F64, .max.f = 0.95,
               .help = "brightness and contrast change by factors drawn from 1 - jitter to 1 + jitter"),
+    MM1_FIELD(mm1_data_source, images, STR,
+              .help =
+                  "conversations: folder of their pictures, or tar files that hold them; unset: beside the first file"),
+    MM1_FIELD(mm1_data_source, sampling_strategy, STR,
+              .help = "which samples are used: all (unset), first:N, last:N, random:N; N may be a share, as in 25%"),
     {0},
 };
 
@@ -40,6 +49,9 @@ const mm1_field mm1__data_fields[] = {
     MM1_FIELD(mm1_data_config, max_images, I64, .def.i = 16, .min.i = 1, .max.i = 256, .help = "images of a row"),
     MM1_FIELD(mm1_data_config, crop_min, F64, .def.f = 1, .min.f = 0.1, .max.f = 1,
               .help = "least share of each side that a random cut keeps of a training picture; 1: pictures are whole"),
+    MM1_FIELD(mm1_data_config, chat, ENUM, .names = mm1_chat_template_names,
+              .help = "template by which conversations are put to the model; auto: that of init.model, or plain, which "
+                      "needs no special tokens"),
     MM1_FIELD(mm1_data_config, token_drop, F64, .def.f = 0, .min.f = 0, .max.f = 1,
               .help =
                   "of a caption's tokens, a share drawn from [0, token_drop] is hidden from the decoder in training, "
@@ -59,6 +71,13 @@ const mm1_field mm1__data_fields[] = {
     {0},
 };
 
+/* *.json and *.json.zst, not *.jsonl. */
+static bool is_json(const char *path)
+{
+    const char *at = path != NULL ? strstr(path, ".json") : NULL;
+    return at != NULL && at[strlen(".json")] != 'l';
+}
+
 mm1_data_format mm1_data_source_format(const mm1_data_source *source)
 {
     if (source->format != MM1_DATA_AUTO) {
@@ -68,6 +87,7 @@ mm1_data_format mm1_data_source_format(const mm1_data_source *source)
     case MM1_DATA_CAPTIONS: return MM1_DATA_WEBDATASET;
     case MM1_DATA_INTERLEAVED: return MM1_DATA_OBELICS;
     case MM1_DATA_IMAGES: return MM1_DATA_IDX;
+    case MM1_DATA_CONVERSATIONS: return is_json(source->path) ? MM1_DATA_LLAVA : MM1_DATA_MESSAGES;
     default: return source->path != NULL && strstr(source->path, ".jsonl") != NULL ? MM1_DATA_JSONL : MM1_DATA_PLAIN;
     }
 }
@@ -83,6 +103,53 @@ bool mm1_data_changes_pictures(const mm1_data_config *config, size_t i)
     return mm1_data_crop_min(config, i) < 1 || config->sources[i].flip || config->sources[i].jitter > 0;
 }
 
+mm1_status mm1_data_sampling_parse(const char *text, mm1_sampling_strategy *out, mm1_error *err)
+{
+    static const struct {
+        const char *word;
+        int kind;
+    } words[] = {{"first:", MM1_SAMPLING_FIRST},
+                 {"last:", MM1_SAMPLING_LAST},
+                 {"end:", MM1_SAMPLING_LAST},
+                 {"random:", MM1_SAMPLING_RANDOM}};
+    *out = (mm1_sampling_strategy){.kind = MM1_SAMPLING_ALL, .share = 1};
+    if (text == NULL || strcmp(text, "all") == 0) {
+        return MM1_OK;
+    }
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        const size_t len = strlen(words[i].word);
+        if (strncmp(text, words[i].word, len) != 0) {
+            continue;
+        }
+        const char *number = text + len;
+        const size_t n_digits = strlen(number);
+        char share[32];
+        double percent = 0;
+        out->kind = words[i].kind;
+        if (n_digits > 1 && n_digits < sizeof share && number[n_digits - 1] == '%') {
+            memcpy(share, number, n_digits - 1);
+            share[n_digits - 1] = '\0';
+            if (mm1_parse_f64(share, &percent) && percent > 0 && percent <= 100) {
+                out->share = percent / 100;
+                return MM1_OK;
+            }
+        } else if (mm1_parse_i64(number, &out->n) && out->n > 0) {
+            return MM1_OK;
+        }
+    }
+    return mm1_error_set(
+        err, MM1_E_CONFIG,
+        "\"%.60s\" says nothing; write all, first:N, last:N or random:N, N a number above 0 or a share "
+        "as 25%%",
+        text);
+}
+
+int64_t mm1_data_sampling_count(const mm1_sampling_strategy *s, int64_t n_all)
+{
+    const int64_t n = s->n > 0 ? s->n : (int64_t)ceil(s->share * (double)n_all);
+    return n < n_all ? n : n_all;
+}
+
 static bool belongs(mm1_data_kind kind, mm1_data_format format)
 {
     switch (format) {
@@ -90,6 +157,8 @@ static bool belongs(mm1_data_kind kind, mm1_data_format format)
     case MM1_DATA_OBELICS:
     case MM1_DATA_MMC4: return kind == MM1_DATA_INTERLEAVED;
     case MM1_DATA_IDX: return kind == MM1_DATA_IMAGES;
+    case MM1_DATA_LLAVA:
+    case MM1_DATA_MESSAGES: return kind == MM1_DATA_CONVERSATIONS;
     case MM1_DATA_JSONL:
     case MM1_DATA_PLAIN: return kind == MM1_DATA_TEXT;
     default: return false;
@@ -110,6 +179,15 @@ mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err)
         if (!belongs(s->kind, format)) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s: format %s does not hold %s", s->name,
                                  mm1__data_format_names[format], mm1__data_kind_names[s->kind]);
+        }
+        if (s->images != NULL && s->kind != MM1_DATA_CONVERSATIONS) {
+            return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s.images: the pictures of %s are in its files",
+                                 s->name, mm1__data_kind_names[s->kind]);
+        }
+        mm1_sampling_strategy strategy;
+        st = mm1_data_sampling_parse(s->sampling_strategy, &strategy, err);
+        if (st != MM1_OK) {
+            return mm1_error_wrap(err, st, "data.sources.%s.sampling_strategy", s->name);
         }
         if (s->crop_min > 0 && s->crop_min < 0.1) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s.crop_min: %g is below 0.1", s->name, s->crop_min);

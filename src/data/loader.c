@@ -467,8 +467,10 @@ static mm1_status place_sample(mm1_loader *l, mm1_batch *batch, int64_t row, siz
     const mm1_data_config *config = l->options.config;
     mm1_source_state *at = &l->state.sources[source];
     const int64_t most = most_images(l, source);
-    const mm1_pack_limits limits = {
-        .seq_len = config->seq_len, .max_images = most, .for_pictures = l->options.one_example};
+    const mm1_pack_limits limits = {.seq_len = config->seq_len,
+                                    .max_images = most,
+                                    .for_pictures = l->options.one_example,
+                                    .whole_turns = config->sources[source].kind == MM1_DATA_CONVERSATIONS};
     for (;;) {
         if (at->offset >= s->sequence.len - 1) {
             return mm1_error_set(err, MM1_E_STATE,
@@ -488,6 +490,7 @@ static mm1_status place_sample(mm1_loader *l, mm1_batch *batch, int64_t row, siz
             st = check_bad_share(l, err);
         }
         at->stats.cut_texts += piece.cuts_text;
+        at->stats.short_conversations += piece.drops_turns;
         at->stats.dropped_no_target += piece.verdict == MM1_PACK_DROP_NO_TARGET;
         at->stats.dropped_too_large += piece.verdict == MM1_PACK_DROP_TOO_LARGE;
         if (st == MM1_OK && piece.verdict == MM1_PACK_TAKE) {
@@ -649,7 +652,7 @@ static mm1_status open_source(mm1_loader *l, size_t i, mm1_error *err)
     if (s->weight <= 0) {
         return MM1_OK;
     }
-    mm1_status st = mm1_reader_open(mm1_data_source_format(s), s->path, &q->reader, err);
+    mm1_status st = mm1_reader_open_source(s, l->options.config->chat, l->options.seed, &q->reader, err);
     if (st != MM1_OK) {
         return mm1_error_wrap(err, st, "data.sources.%s", s->name);
     }

@@ -62,6 +62,27 @@ static void cut(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequ
     }
 }
 
+/* n: positions without <bos>.  Fills end, is_last and drops_turns: up to the last answer that ends in a row; end stays
+ * where it begins if none does. */
+static void cut_turns(mm1_pack_piece *p, const mm1_pack_limits *limits, const mm1_sequence *s, int64_t n)
+{
+    const int64_t lead = mm1_sequence_lead(s);
+    int64_t n_images = 0;
+    p->end = p->begin;
+    p->is_last = true;
+    for (int64_t i = 0; i < n && i < limits->seq_len - lead; i++) {
+        const bool learned = s->train[lead + i], ends = i + 1 == n || !s->train[lead + i + 1];
+        n_images += is_image_at(s, i) && (i == 0 || part_at(s, i) != part_at(s, i - 1));
+        if (n_images > limits->max_images) {
+            break;
+        }
+        if (learned && ends) {
+            p->end = i + 1;
+        }
+    }
+    p->drops_turns = p->end > p->begin;
+}
+
 static bool has_target(const mm1_sequence *s, const mm1_pack_piece *p)
 {
     for (int64_t i = p->begin + (p->begin > 0); i < p->end; i++) {
@@ -83,6 +104,8 @@ mm1_pack_piece mm1_pack_next(const mm1_pack_limits *limits, const mm1_sequence *
     if (fits_a_row) {
         p.end = n;
         p.is_last = true;
+    } else if (limits->whole_turns) {
+        cut_turns(&p, limits, s, n);
     } else if (is_one_text) {
         if (room < limits->seq_len && room < MIN_TEXT_PIECE) {
             p.verdict = MM1_PACK_FULL;
@@ -198,9 +221,14 @@ static mm1_status parse_source(mm1_source_state *s, json_t *object, mm1_error *e
     if (st == MM1_OK) {
         st = get_count(object, "offset", &s->offset, err);
     }
+    if (st == MM1_OK && !json_is_object(stats)) {
+        st = mm1_error_set(err, MM1_E_FORMAT, "data state: \"stats\" is missing or no object");
+    }
     for (size_t k = 0; st == MM1_OK && k < N_STATS; k++) {
         int64_t v = 0;
-        st = get_count(stats, stat_rows[k].name, &v, err);
+        if (json_object_get(stats, stat_rows[k].name) != NULL) {
+            st = get_count(stats, stat_rows[k].name, &v, err);
+        }
         memcpy((char *)&s->stats + stat_rows[k].offset, &v, sizeof v);
     }
     return st;

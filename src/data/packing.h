@@ -11,6 +11,8 @@
  * text only if that text and the images before it are longer than a row. Every example begins with <bos>, so that its
  * first token sees something; the first token of a continuation is not learned, because what it follows is not there.
  * Only the piece with the end of the document has the <eos>.
+ *   - a conversation is never cut into several: it loses its last messages, up to the last answer with which it fits.
+ *     One whose first answer does not fit is dropped.
  *
  * Everything here is a pure function of its arguments.  Sizes: positions unless said otherwise. */
 #ifndef MM1_DATA_PACKING_H
@@ -28,6 +30,7 @@
     X(dropped_no_target, "pieces dropped: nothing in them is learned")                                                 \
     X(cut_documents, "documents longer than a row, cut into several examples")                                         \
     X(cut_texts, "cuts inside a text")                                                                                 \
+    X(short_conversations, "conversations longer than a row, without their last messages")                             \
     X(examples, "examples")                                                                                            \
     X(images, "images")                                                                                                \
     X(targets, "tokens learned")                                                                                       \
@@ -55,7 +58,8 @@ typedef struct mm1_data_state {
 
 /* {"row":..,"sources":[{"sample":..,"offset":..,"stats":{"samples":..,..}},..]} */
 void mm1_data_state_write(const mm1_data_state *state, mm1_buf *out);
-/* MM1_E_FORMAT names the member; *state is unchanged then. */
+/* Counts that are not there are 0: a run may go on that began before they were counted.  MM1_E_FORMAT names the member;
+ * *state is unchanged then. */
 MM1_NODISCARD mm1_status mm1_data_state_parse(mm1_data_state *state, const char *json, size_t len, mm1_error *err);
 
 /* For data_stats.json: counts, epochs and the share of positions that is not padding, by the sources' names.
@@ -70,6 +74,7 @@ typedef struct mm1_pack_limits {
     int64_t seq_len;    /* T */
     int64_t max_images; /* of an example: the smaller of what the row and the source allow */
     bool for_pictures;  /* a piece is taken if it has a picture, not if something in it is learned */
+    bool whole_turns;   /* the sample is a conversation: what is learned are its answers */
 } mm1_pack_limits;
 
 typedef enum mm1_pack_verdict {
@@ -85,6 +90,7 @@ typedef struct mm1_pack_piece {
     int64_t begin, end;  /* of the sequence without its <bos>; its last is <eos> */
     bool is_last;        /* the sample is finished with this piece */
     bool cuts_text;      /* the cut behind it is inside a text */
+    bool drops_turns;    /* messages come behind it, which are not used */
     int64_t len;         /* positions of the example: its own <bos> and [begin, end) */
     int64_t first_image; /* of the document's images, the first in the piece */
     int64_t n_images;

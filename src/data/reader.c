@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "data/mixture.h"
 #include "data/packages.h"
 #include <string.h>
 
@@ -30,6 +31,13 @@ static mm1_status open_lines(mm1_reader *r, mm1_error *err)
     return st;
 }
 
+static mm1_status open_json(mm1_reader *r, mm1_error *err)
+{
+    const mm1_status st = mm1_line_index_open_json(&r->lines, &r->paths, err);
+    r->n_samples = (int64_t)r->lines.n_lines;
+    return st;
+}
+
 /* Text files are only read when their turn comes, so a missing one is looked for here. */
 static mm1_status open_plain(mm1_reader *r, mm1_error *err)
 {
@@ -49,6 +57,9 @@ static mm1_status open_format(mm1_reader *r, mm1_error *err)
     case MM1_DATA_WEBDATASET:
     case MM1_DATA_OBELICS: return open_shards(r, err);
     case MM1_DATA_MMC4: return r->paths.n > 0 && is_tar(r->paths.items[0]) ? open_shards(r, err) : open_lines(r, err);
+    case MM1_DATA_LLAVA:
+    case MM1_DATA_MESSAGES:
+        return r->paths.n > 0 && is_tar(r->paths.items[0]) ? open_shards(r, err) : open_json(r, err);
     case MM1_DATA_JSONL: return open_lines(r, err);
     case MM1_DATA_PLAIN: return open_plain(r, err);
     case MM1_DATA_IDX: return mm1__idx_open(r, err);
@@ -79,9 +90,51 @@ mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_read
     return MM1_OK;
 }
 
+/* Pictures of conversations lie where the source says, or beside its first file. */
+static mm1_status open_pictures(mm1_reader *r, const char *images, mm1_error *err)
+{
+    char *where = images != NULL ? mm1_packages_path(images) : mm1_path_dirname(r->paths.items[0]);
+    const mm1_status st = where != NULL ? mm1_picture_store_open(&r->pictures, where, err)
+                                        : mm1_error_set(err, MM1_E_NOMEM, "no memory for the folder of pictures");
+    mm1_free(where);
+    return st;
+}
+
+mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_template chat, uint64_t seed,
+                                  mm1_reader **out, mm1_error *err)
+{
+    mm1_reader *r = NULL;
+    mm1_sampling_strategy strategy;
+    mm1_status st = mm1_reader_open(mm1_data_source_format(source), source->path, &r, err);
+    *out = NULL;
+    if (st == MM1_OK && source->kind == MM1_DATA_CONVERSATIONS) {
+        r->chat = chat == MM1_CHAT_AUTO ? MM1_CHAT_PLAIN : chat;
+        st = r->shards.n_tars == 0 ? open_pictures(r, source->images, err) : MM1_OK;
+    }
+    st = st != MM1_OK ? st : mm1_data_sampling_parse(source->sampling_strategy, &strategy, err);
+    if (st != MM1_OK) {
+        mm1_reader_destroy(r);
+        return st;
+    }
+    r->n_all = r->n_samples;
+    r->seed = seed;
+    r->is_random = strategy.kind == MM1_SAMPLING_RANDOM;
+    r->n_samples = mm1_data_sampling_count(&strategy, r->n_all);
+    r->first = strategy.kind == MM1_SAMPLING_LAST ? r->n_all - r->n_samples : 0;
+    *out = r;
+    return MM1_OK;
+}
+
+/* Where sample i of those that are used is among all. */
+static int64_t place_of(const mm1_reader *r, int64_t i)
+{
+    return r->is_random ? mm1_mixture_sample(r->seed, 0, r->n_all, i) : r->first + i;
+}
+
 void mm1_reader_destroy(mm1_reader *r)
 {
     if (r != NULL) {
+        mm1_picture_store_close(r->pictures);
         mm1__idx_close(r);
         mm1_shards_close(&r->shards);
         mm1_line_index_close(&r->lines);
@@ -95,7 +148,7 @@ int64_t mm1_reader_len(const mm1_reader *r)
     return r->n_samples;
 }
 
-/* "shard.tar:key", "file.jsonl:12", "images-idx3-ubyte.gz:12" or "file.txt". */
+/* "shard.tar:key", "file.jsonl:12", "file.json[12]", "images-idx3-ubyte.gz:12" or "file.txt". */
 static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
 {
     mm1_buf name;
@@ -106,7 +159,8 @@ static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out,
         mm1_buf_printf(&name, "%s:%.*s", r->paths.items[s->shard], (int)mm1_shards_key_len(member), member);
     } else if (r->lines.n_files > 0) {
         const mm1_line *line = &r->lines.lines[i];
-        mm1_buf_printf(&name, "%s:%u", r->paths.items[line->file], (unsigned)line->number);
+        mm1_buf_printf(&name, r->lines.files[line->file].is_list ? "%s[%u]" : "%s:%u", r->paths.items[line->file],
+                       (unsigned)line->number);
     } else if (r->idx != NULL) {
         int64_t item = 0;
         const size_t file = mm1__idx_find(r, i, &item);
@@ -126,11 +180,14 @@ mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1
     if (i < 0 || i >= r->n_samples) {
         return mm1_error_set(err, MM1_E_ARG, "sample %lld of %lld", (long long)i, (long long)r->n_samples);
     }
+    i = place_of(r, i);
     mm1_status st = name_sample(r, i, out, err);
     if (st != MM1_OK) {
         return st;
     }
     switch (r->format) {
+    case MM1_DATA_LLAVA:
+    case MM1_DATA_MESSAGES: st = mm1__conversation_get(r, i, out, err); break;
     case MM1_DATA_WEBDATASET: st = mm1__webdataset_get(r, i, out, err); break;
     case MM1_DATA_OBELICS: st = mm1__obelics_get(r, i, out, err); break;
     case MM1_DATA_MMC4: st = mm1__mmc4_get(r, i, out, err); break;
@@ -164,6 +221,37 @@ mm1_status mm1__reader_json(const void *bytes, size_t len, json_t **out, mm1_err
     }
     *out = root;
     return MM1_OK;
+}
+
+mm1_status mm1__reader_load(const mm1_reader *r, int64_t i, const mm1_shard_sample **sample, json_t **root,
+                            mm1_error *err)
+{
+    *sample = NULL;
+    if (r->lines.n_files > 0) {
+        const mm1_line *line = &r->lines.lines[i];
+        return mm1__reader_json(r->lines.files[line->file].bytes + line->offset, line->len, root, err);
+    }
+    *sample = &r->shards.samples[i];
+    for (uint32_t k = 0; k < (*sample)->n; k++) {
+        const mm1_shard_member m = mm1_shards_member(&r->shards, *sample, k);
+        if (strcmp(m.extension, "json") == 0) {
+            const mm1_status st = mm1__reader_json(m.bytes, m.len, root, err);
+            return st != MM1_OK ? mm1_error_wrap(err, st, "%s", m.name) : st;
+        }
+    }
+    return mm1_error_set(err, MM1_E_FORMAT, "there is no .json member");
+}
+
+mm1_status mm1__reader_member_image(const mm1_reader *r, const mm1_shard_sample *sample, const char *name,
+                                    mm1_document *out, mm1_error *err)
+{
+    for (uint32_t k = 0; sample != NULL && k < sample->n; k++) {
+        const mm1_shard_member m = mm1_shards_member(&r->shards, sample, k);
+        if (strcmp(m.name, name) == 0 || strcmp(mm1_path_basename(m.name), name) == 0) {
+            return mm1_document_add_image(out, m.bytes, m.len, m.name, err);
+        }
+    }
+    return mm1_error_set(err, MM1_E_FORMAT, "its picture \"%.100s\" is not among its members", name);
 }
 
 static bool is_space(char c)

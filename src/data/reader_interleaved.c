@@ -9,10 +9,9 @@
 #include "data/reader_impl.h"
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/buf.h"
 #include <string.h>
-
-enum { MAX_IMAGES = 256 }; /* of one document */
 
 /* Adds text behind the separator if a text comes before it.  Blank text adds nothing. */
 static mm1_status add_text(mm1_document *out, const json_t *text, const char *separator, mm1_error *err)
@@ -37,49 +36,17 @@ static mm1_status add_text(mm1_document *out, const json_t *text, const char *se
     return st;
 }
 
-/* The member of the sample that is called `name`, with or without its folder. */
-static mm1_status add_member_image(const mm1_reader *r, const mm1_shard_sample *sample, const char *name,
-                                   mm1_document *out, mm1_error *err)
-{
-    for (uint32_t k = 0; sample != NULL && k < sample->n; k++) {
-        const mm1_shard_member m = mm1_shards_member(&r->shards, sample, k);
-        if (strcmp(m.name, name) == 0 || strcmp(mm1_path_basename(m.name), name) == 0) {
-            return mm1_document_add_image(out, m.bytes, m.len, m.name, err);
-        }
-    }
-    return mm1_error_set(err, MM1_E_FORMAT, "its picture \"%.100s\" is not among its members", name);
-}
-
 static mm1_status check_document(const mm1_document *out, mm1_error *err)
 {
     const size_t n_images = mm1_document_n_images(out);
     if (n_images == out->n_parts) {
         return mm1_error_set(err, MM1_E_FORMAT, "there is no text");
     }
-    if (n_images > MAX_IMAGES) {
-        return mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_images, MAX_IMAGES);
+    if (n_images > MM1_READER_MAX_IMAGES) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_images,
+                             MM1_READER_MAX_IMAGES);
     }
     return MM1_OK;
-}
-
-/* The JSON of sample i, from its .json member or its line. */
-static mm1_status load_json(const mm1_reader *r, int64_t i, const mm1_shard_sample **sample, json_t **root,
-                            mm1_error *err)
-{
-    *sample = NULL;
-    if (r->lines.n_files > 0) {
-        const mm1_line *line = &r->lines.lines[i];
-        return mm1__reader_json(r->lines.files[line->file].bytes + line->offset, line->len, root, err);
-    }
-    *sample = &r->shards.samples[i];
-    for (uint32_t k = 0; k < (*sample)->n; k++) {
-        const mm1_shard_member m = mm1_shards_member(&r->shards, *sample, k);
-        if (strcmp(m.extension, "json") == 0) {
-            const mm1_status st = mm1__reader_json(m.bytes, m.len, root, err);
-            return st != MM1_OK ? mm1_error_wrap(err, st, "%s", m.name) : st;
-        }
-    }
-    return mm1_error_set(err, MM1_E_FORMAT, "there is no .json member");
 }
 
 static mm1_status fill_obelics(const mm1_reader *r, const mm1_shard_sample *sample, const json_t *root,
@@ -95,7 +62,7 @@ static mm1_status fill_obelics(const mm1_reader *r, const mm1_shard_sample *samp
         if (json_is_string(text) && json_is_null(image)) {
             st = add_text(out, text, "\n\n", err);
         } else if (json_is_null(text) && json_is_string(image)) {
-            st = add_member_image(r, sample, json_string_value(image), out, err);
+            st = mm1__reader_member_image(r, sample, json_string_value(image), out, err);
         } else if (!json_is_null(text) || !json_is_null(image)) {
             st = mm1_error_set(err, MM1_E_FORMAT, "neither a text nor the name of a picture, or both");
         }
@@ -110,7 +77,7 @@ mm1_status mm1__obelics_get(const mm1_reader *r, int64_t i, mm1_document *out, m
 {
     const mm1_shard_sample *sample = NULL;
     json_t *root = NULL;
-    mm1_status st = load_json(r, i, &sample, &root, err);
+    mm1_status st = mm1__reader_load(r, i, &sample, &root, err);
     if (st == MM1_OK) {
         st = fill_obelics(r, sample, root, out, err);
     }
@@ -118,51 +85,13 @@ mm1_status mm1__obelics_get(const mm1_reader *r, int64_t i, mm1_document *out, m
     return st;
 }
 
-/* Value of a base64 digit, -1 for other characters. */
-static int digit_of(char c)
-{
-    if (c >= 'A' && c <= 'Z') {
-        return c - 'A';
-    }
-    if (c >= 'a' && c <= 'z') {
-        return c - 'a' + 26;
-    }
-    if (c >= '0' && c <= '9') {
-        return c - '0' + 52;
-    }
-    return c == '+' ? 62 : c == '/' ? 63 : -1;
-}
-
 static mm1_status add_base64_image(const json_t *text, const char *name, mm1_document *out, mm1_error *err)
 {
-    const char *digits = json_string_value(text);
-    size_t n = json_string_length(text), n_bytes = 0;
-    uint32_t bits = 0;
-    int n_bits = 0;
-    while (n > 0 && digits[n - 1] == '=') {
-        n--;
-    }
-    uint8_t *bytes = mm1_alloc(n / 4 * 3 + 3, 1);
-    if (bytes == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a picture of %zu digits", n);
-    }
-    mm1_status st = MM1_OK;
-    for (size_t k = 0; st == MM1_OK && k < n; k++) {
-        const int digit = digit_of(digits[k]);
-        if (digit < 0) {
-            st = mm1_error_set(err, MM1_E_FORMAT, "\"image_base64\": character %zu is no base64", k);
-            break;
-        }
-        bits = bits << 6 | (uint32_t)digit;
-        n_bits += 6;
-        if (n_bits >= 8) {
-            n_bits -= 8;
-            bytes[n_bytes++] = (uint8_t)(bits >> n_bits);
-        }
-    }
-    if (st == MM1_OK) {
-        st = mm1_document_add_image(out, bytes, n_bytes, name, err);
-    }
+    uint8_t *bytes = NULL;
+    size_t len = 0;
+    mm1_status st = mm1_base64_decode(json_string_value(text), json_string_length(text), &bytes, &len, err);
+    st =
+        st == MM1_OK ? mm1_document_add_image(out, bytes, len, name, err) : mm1_error_wrap(err, st, "\"image_base64\"");
     mm1_free(bytes);
     return st;
 }
@@ -178,7 +107,7 @@ static mm1_status add_mmc4_image(const mm1_reader *r, const mm1_shard_sample *sa
     if (name == NULL) {
         return mm1_error_set(err, MM1_E_FORMAT, "neither \"image_base64\" nor \"image_name\"");
     }
-    return add_member_image(r, sample, name, out, err);
+    return mm1__reader_member_image(r, sample, name, out, err);
 }
 
 static mm1_status fill_mmc4(const mm1_reader *r, const mm1_shard_sample *sample, const json_t *root, mm1_document *out,
@@ -189,8 +118,8 @@ static mm1_status fill_mmc4(const mm1_reader *r, const mm1_shard_sample *sample,
         return mm1_error_set(err, MM1_E_FORMAT, "\"text_list\" and \"image_info\" are not two lists");
     }
     const size_t n_texts = json_array_size(texts), n_infos = json_array_size(infos);
-    if (n_infos > MAX_IMAGES) {
-        return mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_infos, MAX_IMAGES);
+    if (n_infos > MM1_READER_MAX_IMAGES) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_infos, MM1_READER_MAX_IMAGES);
     }
     for (size_t k = 0; k < n_infos; k++) {
         const json_t *at = json_object_get(json_array_get(infos, k), "matched_text_index");
@@ -223,7 +152,7 @@ mm1_status mm1__mmc4_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_
 {
     const mm1_shard_sample *sample = NULL;
     json_t *root = NULL;
-    mm1_status st = load_json(r, i, &sample, &root, err);
+    mm1_status st = mm1__reader_load(r, i, &sample, &root, err);
     if (st == MM1_OK) {
         st = fill_mmc4(r, sample, root, out, err);
     }

@@ -136,7 +136,85 @@ static mm1_status open_file(mm1_line_file *f, const char *path, mm1_error *err)
     return st;
 }
 
-mm1_status mm1_line_index_open(mm1_line_index *out, const mm1_names *paths, mm1_error *err)
+static mm1_status index_lines(mm1_line_index *out, size_t i, const char *path, mm1_error *err)
+{
+    const mm1_line_file *f = &out->files[i];
+    mm1_status st = MM1_OK;
+    uint32_t number = 0;
+    for (size_t at = 0; st == MM1_OK && at < f->len;) {
+        const char *newline = memchr(f->bytes + at, '\n', f->len - at);
+        const size_t len = newline != NULL ? (size_t)(newline - f->bytes) - at : f->len - at;
+        number++;
+        if (!is_blank(f->bytes + at, len)) {
+            st = add_line(out, (mm1_line){at, len, (uint32_t)i, number}, path, err);
+        }
+        at += len + 1;
+    }
+    return st;
+}
+
+/* The first byte from `at` on that is no white space of JSON; len if there is none. */
+static size_t skip_blanks(const mm1_line_file *f, size_t at)
+{
+    while (at < f->len &&
+           (f->bytes[at] == ' ' || f->bytes[at] == '\t' || f->bytes[at] == '\r' || f->bytes[at] == '\n')) {
+        at++;
+    }
+    return at;
+}
+
+/* Where the object that begins at `at` ends, by its brackets; len if it does not end. */
+static size_t object_end(const mm1_line_file *f, size_t at)
+{
+    size_t depth = 0;
+    bool in_string = false;
+    for (; at < f->len; at++) {
+        const char c = f->bytes[at];
+        if (in_string) {
+            at += c == '\\';
+            in_string = c != '"';
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if ((c == '}' || c == ']') && --depth == 0) {
+            return at + 1;
+        }
+    }
+    return f->len;
+}
+
+/* The objects of the list that begins at `at`. */
+static mm1_status index_list(mm1_line_index *out, size_t i, size_t at, const char *path, mm1_error *err)
+{
+    const mm1_line_file *f = &out->files[i];
+    mm1_status st = MM1_OK;
+    uint32_t number = 0;
+    at = skip_blanks(f, at + 1);
+    bool ends = at < f->len && f->bytes[at] == ']';
+    while (st == MM1_OK && !ends && at < f->len) {
+        if (f->bytes[at] != '{') {
+            return mm1_error_set(err, MM1_E_FORMAT, "%s: byte %zu: an object of the list is expected", path, at);
+        }
+        const size_t end = object_end(f, at), next = skip_blanks(f, end);
+        st = add_line(out, (mm1_line){at, end - at, (uint32_t)i, number++}, path, err);
+        ends = next < f->len && f->bytes[next] == ']';
+        at = ends ? next : skip_blanks(f, next + 1);
+        if (st == MM1_OK && next < f->len && !ends && f->bytes[next] != ',') {
+            return mm1_error_set(err, MM1_E_FORMAT, "%s: byte %zu: a comma or the end of the list is expected", path,
+                                 next);
+        }
+    }
+    if (st == MM1_OK && !ends) {
+        return mm1_error_set(err, MM1_E_FORMAT, "%s: %zu bytes, the list does not end; is it cut off?", path, f->len);
+    }
+    if (st == MM1_OK && skip_blanks(f, at + 1) != f->len) {
+        return mm1_error_set(err, MM1_E_FORMAT, "%s: byte %zu: something comes behind the list", path, at + 1);
+    }
+    return st;
+}
+
+static mm1_status open_index(mm1_line_index *out, const mm1_names *paths, bool allow_lists, mm1_error *err)
 {
     mm1_status st = MM1_OK;
     *out = (mm1_line_index){0};
@@ -147,22 +225,28 @@ mm1_status mm1_line_index_open(mm1_line_index *out, const mm1_names *paths, mm1_
     out->n_files = paths->n;
     for (size_t i = 0; st == MM1_OK && i < paths->n; i++) {
         mm1_line_file *f = &out->files[i];
-        uint32_t number = 0;
         st = open_file(f, paths->items[i], err);
-        for (size_t at = 0; st == MM1_OK && at < f->len;) {
-            const char *newline = memchr(f->bytes + at, '\n', f->len - at);
-            const size_t len = newline != NULL ? (size_t)(newline - f->bytes) - at : f->len - at;
-            number++;
-            if (!is_blank(f->bytes + at, len)) {
-                st = add_line(out, (mm1_line){at, len, (uint32_t)i, number}, paths->items[i], err);
-            }
-            at += len + 1;
+        const size_t begin = st == MM1_OK && allow_lists ? skip_blanks(f, 0) : 0;
+        f->is_list = st == MM1_OK && allow_lists && begin < f->len && f->bytes[begin] == '[';
+        if (st == MM1_OK) {
+            st = f->is_list ? index_list(out, i, begin, paths->items[i], err)
+                            : index_lines(out, i, paths->items[i], err);
         }
     }
     if (st != MM1_OK) {
         mm1_line_index_close(out);
     }
     return st;
+}
+
+mm1_status mm1_line_index_open(mm1_line_index *out, const mm1_names *paths, mm1_error *err)
+{
+    return open_index(out, paths, false, err);
+}
+
+mm1_status mm1_line_index_open_json(mm1_line_index *out, const mm1_names *paths, mm1_error *err)
+{
+    return open_index(out, paths, true, err);
 }
 
 void mm1_line_index_close(mm1_line_index *lines)

@@ -39,7 +39,7 @@ mm1_status mm1_text_stream_open(const mm1_data_config *config, int64_t max_bytes
         if (c->weight > 0) {
             stream_source *to = &s->sources[s->n++];
             to->weight = c->weight;
-            st = mm1_reader_open(mm1_data_source_format(c), c->path, &to->reader, err);
+            st = mm1_reader_open_source(c, config->chat, 0, &to->reader, err);
             to->passes = st == MM1_OK && mm1_reader_len(to->reader) == 0 ? MAX_PASSES : 0;
         }
     }

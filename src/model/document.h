@@ -19,6 +19,9 @@ typedef enum mm1_part_kind {
     MM1_PART_TOKEN /* a special token by its name: what only a program can say, never a text */
 } mm1_part_kind;
 
+/* As the name of a token: the one that ends a text by the tokenizer's roles. */
+#define MM1_PART_TOKEN_EOS ""
+
 typedef struct mm1_part {
     mm1_part_kind kind;
     bool train;  /* TEXT: the model learns to predict this part; IMAGE: false */
@@ -31,7 +34,8 @@ typedef struct mm1_document {
     char *name; /* where it came from: "shard.tar:000012"; for messages; may be NULL */
     mm1_part *parts;
     size_t n_parts;
-    bool is_bare; /* for prompts: no <bos> stands before the parts, they bring what the model begins with */
+    bool is_bare;   /* no <bos> stands before the parts: they bring what the model begins with */
+    bool is_closed; /* no <eos> stands behind the parts: they bring what ends them */
 } mm1_document;
 
 enum { MM1_DOCUMENT_MAX_PARTS = 4096 };

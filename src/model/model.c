@@ -96,6 +96,34 @@ static mm1_status set_image_size(mm1_import *i, const char *path, int64_t image_
     return MM1_OK;
 }
 
+/* One that is not known is said by who wants to use it. */
+static mm1_status find_chat(mm1_model *m, const char *path, mm1_error *err)
+{
+    mm1_error unknown = {0};
+    if (mm1_path_is_gguf(path)) {
+        return MM1_OK;
+    }
+    const mm1_status st = mm1_chat_template_in(path, &m->chat, &unknown);
+    if (st == MM1_OK || st == MM1_E_UNSUPPORTED) {
+        return MM1_OK;
+    }
+    return mm1_error_set(err, st, "%s", unknown.message);
+}
+
+mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err)
+{
+    mm1_import import;
+    mm1_weights weights = {0};
+    const bool sees = mm1_model_config_has_vision(&m->config);
+    mm1_status st = mm1_import_open(&import, &weights, path, err);
+    if (st == MM1_OK) {
+        st = set_image_size(&import, path, sees ? m->config.vision.image_size : 0, err);
+        st = st != MM1_OK ? st : load_weights(m, &import, &weights, false, false, err);
+        mm1_weights_close(&weights);
+    }
+    return st;
+}
+
 mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err)
 {
     return mm1_model_load_at(m, path, 0, with_grad, err);
@@ -119,6 +147,9 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
     if (st == MM1_OK) {
         st = mm1_model_set_tokenizer(m, t, err);
         st = st == MM1_OK ? st : mm1_error_wrap(err, st, "%s", path);
+    }
+    if (st == MM1_OK) {
+        st = find_chat(m, path, err);
     }
     const int64_t n_rows =
         mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
@@ -153,7 +184,7 @@ static mm1_status save_weights(const mm1_model *m, const char *path, mm1_dtype d
     return st;
 }
 
-static mm1_status save_roles(const mm1_token_roles *roles, const char *path, mm1_error *err)
+static mm1_status save_roles(const mm1_token_roles *roles, mm1_chat_template chat, const char *path, mm1_error *err)
 {
     mm1_buf text;
     mm1_buf_init(&text, 4096);
@@ -168,6 +199,9 @@ static mm1_status save_roles(const mm1_token_roles *roles, const char *path, mm1
     mm1_buf_puts(&text, roles->n_eos == 1 ? "" : "]");
     if (roles->pad >= 0) {
         mm1_buf_printf(&text, ",\n  \"pad_token_id\": %d", roles->pad);
+    }
+    if (chat != MM1_CHAT_AUTO) {
+        mm1_buf_printf(&text, ",\n  \"chat_template\": \"%s\"", mm1_chat_template_names[chat]);
     }
     mm1_buf_puts(&text, "\n}\n");
     const mm1_status st = mm1_buf_status(&text) == MM1_OK ? mm1_file_write_atomic(path, text.data, text.len, err)
@@ -186,7 +220,7 @@ mm1_status mm1_model_save_tokenizer(const mm1_model *m, const char *dir, mm1_err
         st = mm1_tokenizer_save(m->tokenizer, tokenizer, err);
     }
     if (st == MM1_OK && m->tokenizer != NULL && mm1_model_config_has_decoder(&m->config)) {
-        st = save_roles(mm1_tokenizer_roles(m->tokenizer), generation, err);
+        st = save_roles(mm1_tokenizer_roles(m->tokenizer), m->chat, generation, err);
     }
     mm1_free(generation);
     mm1_free(tokenizer);

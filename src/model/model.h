@@ -6,6 +6,7 @@
 #ifndef MM1_MODEL_MODEL_H
 #define MM1_MODEL_MODEL_H
 
+#include "model/chat_template.h"
 #include "model/model_config.h"
 #include "model/sequence.h"
 #include "nn/params.h"
@@ -24,6 +25,7 @@ typedef struct mm1_model {
     mm1_pixel_head pixel_head;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
     mm1_image_spec images;    /* how it reads pictures; its markers come with the tokenizer */
+    mm1_chat_template chat;   /* by which messages are put to it; AUTO: none is known */
     const char *model_type;   /* as which it was read: a row of import.h; NULL if it was made here */
 } mm1_model;
 
@@ -43,6 +45,9 @@ MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *path, bool wit
  * size.  0: the size that the folder says.  MM1_E_CONFIG for a size that patches do not fill. */
 MM1_NODISCARD mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size, bool with_grad,
                                            mm1_error *err);
+/* The values of another model's folder into the parameters of this one, which have memory; positions of another grid
+ * are interpolated.  Its tokenizer is not looked at.  Errors as of mm1_model_load(). */
+MM1_NODISCARD mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err);
 /* The same four files into an existing folder, and generation_config.json for what has a decoder; weights as dtype
  * (F32, BF16 or F16). */
 MM1_NODISCARD mm1_status mm1_model_save(const mm1_model *m, const char *dir, mm1_dtype dtype, mm1_error *err);

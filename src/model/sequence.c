@@ -64,7 +64,12 @@ static mm1_status append_image(builder *b, size_t i, mm1_error *err)
 
 static mm1_status append_token(builder *b, const char *name, const mm1_tokenizer *t, mm1_error *err)
 {
-    const int32_t id = mm1_tokenizer_special_id(t, name);
+    const mm1_token_roles *roles = mm1_tokenizer_roles(t);
+    const bool is_eos = strcmp(name, MM1_PART_TOKEN_EOS) == 0;
+    const int32_t id = !is_eos ? mm1_tokenizer_special_id(t, name) : roles->n_eos > 0 ? roles->eos[0] : -1;
+    if (id < 0 && is_eos) {
+        return mm1_error_set(err, MM1_E_FORMAT, "%s: the tokenizer has no token that ends a document", name_of(b->d));
+    }
     if (id < 0) {
         return mm1_error_set(err, MM1_E_FORMAT, "%s: the tokenizer has no special token \"%.80s\"", name_of(b->d),
                              name);
@@ -127,6 +132,7 @@ mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, con
     const mm1_token_roles *roles = t != NULL ? mm1_tokenizer_roles(t) : &mm1__no_tokenizer_roles;
 
     *out = (mm1_sequence){0};
+    complete = complete && !d->is_closed;
     if (complete && roles->n_eos == 0) {
         return mm1_error_set(err, MM1_E_ARG, "the tokenizer has no token that ends a document");
     }

@@ -7,8 +7,9 @@
  *
  * by the tokenizer's roles: the first one gives the first token something to be predicted from; without a <bos> (or in
  * a bare document) the first token is not to be predicted.  The last one is learned as the end (it is left out for a
- * prompt).  With our own tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, a token part the one that it
- * names, an image part the positions of its layout (image_layout.h).  Image slots are typed: no text can produce one.
+ * prompt and a closed document).  With our own tokenizers both are MM1_TOKEN_END.  A text part gives its tokens, a
+ * token part the one that it names, an image part the positions of its layout (image_layout.h).  Image slots are typed:
+ * no text can produce one.
  *
  * A batch is B rows of T positions; each row packs examples (sequences of whole documents) one after another. Positions
  * restart at 0 in each example; position t sees the keys [lo, hi) = [start of its example, t + 1); the target of t is
@@ -36,8 +37,9 @@ typedef struct mm1_sequence {
 extern const mm1_token_roles mm1__no_tokenizer_roles;
 
 /* t NULL: texts are left out, and <bos> and <eos> are 0.  images: how the model reads pictures.  complete: <eos> is
- * appended, trained if the last part is; false for a prompt.  MM1_E_NOMEM; MM1_E_ARG if a complete one has no <eos>;
- * MM1_E_LIMIT if the sequence would pass INT32_MAX positions; what mm1_image_layout_read() gives. */
+ * appended, trained if the last part is, but for a closed document; false for a prompt.  MM1_E_NOMEM; MM1_E_ARG if a
+ * complete one has no <eos>; MM1_E_LIMIT if the sequence would pass INT32_MAX positions; what mm1_image_layout_read()
+ * gives. */
 MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tokenizer *t, const mm1_image_spec *images,
                                             bool complete, mm1_sequence *out, mm1_error *err);
 /* Arrays of these sizes for a sequence that is filled by hand: text that is not trained, of part 0. */

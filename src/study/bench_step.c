@@ -5,7 +5,6 @@
 #include "base/rng.h"
 #include "base/thread.h"
 #include "model/flops.h"
-#include "model/roles.h"
 #include "study/median.h"
 #include "train/optimizer.h"
 #include "train/recipe_loader.h"
@@ -104,8 +103,8 @@ static mm1_status resolve_model(bench *b, mm1_error *err)
 {
     mm1_model_config config = b->recipe.model;
     mm1_status st = MM1_OK;
-    if (b->recipe.tokenizer != NULL) {
-        st = mm1_roles_load(b->recipe.tokenizer, &b->tokenizer, err);
+    if (b->recipe.tokenizer != NULL || b->recipe.init.model != NULL) {
+        st = mm1_recipe_tokenizer(&b->recipe, &b->tokenizer, err);
         st = st != MM1_OK ? st : mm1_recipe_model_config(&b->recipe, b->tokenizer, &config, err);
     } else {
         st = mm1_model_config_resolve(&config, err);

@@ -8,7 +8,6 @@
 #include "data/reader.h"
 #include "kernels/kernels.h"
 #include "model/flops.h"
-#include "model/roles.h"
 #include "train/recipe_loader.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -314,7 +313,7 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, const mm1
                                    : s->kind == MM1_DATA_CAPTIONS || s->kind == MM1_DATA_IMAGES
                                        ? 1
                                        : (double)s->max_images};
-    if (mm1_reader_open(mm1_data_source_format(s), s->path, &reader, &err) == MM1_OK) {
+    if (mm1_reader_open_source(s, r->data.chat, (uint64_t)r->train.seed, &reader, &err) == MM1_OK) {
         p->memory.data_index += (double)(mm1_alloc_bytes() - before);
         p->memory.data_files += mapped_bytes(s->path);
         pics = probe_pictures(reader);
@@ -377,9 +376,9 @@ static mm1_status plan_vocabulary(const mm1_recipe *r, mm1_plan *p, mm1_model_co
         p->has_tokenizer = true; /* there is nothing to miss */
         return mm1_recipe_model_config(r, NULL, config, err);
     }
-    p->has_tokenizer = r->tokenizer != NULL && mm1_path_exists(r->tokenizer);
+    p->has_tokenizer = r->tokenizer != NULL ? mm1_path_exists(r->tokenizer) : r->init.model != NULL;
     if (p->has_tokenizer) {
-        st = mm1_roles_load(r->tokenizer, tokenizer, err);
+        st = mm1_recipe_tokenizer(r, tokenizer, err);
         p->memory.tokenizer = (double)(mm1_alloc_bytes() - before);
         return st != MM1_OK ? st : mm1_recipe_model_config(r, *tokenizer, config, err);
     }

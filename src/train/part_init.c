@@ -66,6 +66,16 @@ static mm1_status init_group(mm1_model *m, mm1_param_group group, const char *di
     return st == MM1_OK ? st : mm1_error_wrap(err, st, "init.%s", mm1_param_group_name(group));
 }
 
+static mm1_status init_model(mm1_model *m, const char *dir, mm1_error *err)
+{
+    const mm1_status st = mm1_model_load_values(m, dir, err);
+    if (st != MM1_OK) {
+        return mm1_error_wrap(err, st, "init.model");
+    }
+    mm1_log(MM1_LOG_INFO, "model: %lld values from %s", (long long)mm1_params_count(&m->params, MM1_GROUP_COUNT), dir);
+    return MM1_OK;
+}
+
 mm1_status mm1_part_init(mm1_model *m, const mm1_init_config *config, mm1_error *err)
 {
     const struct {
@@ -74,7 +84,7 @@ mm1_status mm1_part_init(mm1_model *m, const mm1_init_config *config, mm1_error 
     } parts[] = {{MM1_GROUP_VISION, config->vision},
                  {MM1_GROUP_CONNECTOR, config->connector},
                  {MM1_GROUP_DECODER, config->decoder}};
-    mm1_status st = MM1_OK;
+    mm1_status st = config->model != NULL ? init_model(m, config->model, err) : MM1_OK;
     for (size_t i = 0; st == MM1_OK && i < sizeof parts / sizeof *parts; i++) {
         st = parts[i].dir != NULL ? init_group(m, parts[i].group, parts[i].dir, err) : MM1_OK;
     }

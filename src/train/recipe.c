@@ -1,6 +1,9 @@
 /* recipe.c - see recipe.h. */
 #include "train/recipe.h"
 
+#include "base/log.h"
+#include "model/import_gguf.h"
+#include "model/roles.h"
 #include <math.h>
 
 static const char *const activations_names[] = {"keep", "bf16", "recompute", NULL};
@@ -61,6 +64,10 @@ static const mm1_field train_fields[] = {
 #undef F
 
 static const mm1_field init_fields[] = {
+    MM1_FIELD(mm1_init_config, model, STR,
+              .help =
+                  "model that training begins with, of any kind that can be read: its values, and, where the recipe "
+                  "says nothing else, its `model` and its tokenizer"),
     MM1_FIELD(mm1_init_config, vision, STR,
               .help = "model folder whose encoder training begins with, of any kind that "
                       "has one; read at the first step only"),
@@ -72,7 +79,7 @@ static const mm1_field init_fields[] = {
 
 const mm1_field mm1__recipe_fields[] = {
     MM1_FIELD(mm1_recipe, name, STR, .def.s = "mm1", .help = "shown in reports"),
-    MM1_FIELD(mm1_recipe, tokenizer, STR, .help = "path of tokenizer.json"),
+    MM1_FIELD(mm1_recipe, tokenizer, STR, .help = "path of tokenizer.json; unset: that of init.model"),
     MM1_FIELD_GROUP_OF(mm1_recipe, build, mm1__build_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, model, mm1__model_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, init, init_fields),
@@ -81,19 +88,78 @@ const mm1_field mm1__recipe_fields[] = {
     {0},
 };
 
+static mm1_status read_over(mm1_recipe *r, const char *path, const char *const *assignments, size_t n, mm1_error *err)
+{
+    mm1_status st = mm1_fields_load_yaml(mm1__recipe_fields, r, path, err);
+    for (size_t i = 0; st == MM1_OK && i < n; i++) {
+        st = mm1_fields_set(mm1__recipe_fields, r, assignments[i], err);
+    }
+    return st;
+}
+
+/* What the folder says under what the recipe says. */
+static mm1_status begin_with_model(mm1_recipe *r, const char *folder, mm1_error *err)
+{
+    mm1_error unknown = {0};
+    mm1_status st = mm1_model_config_read(&r->model, folder, err);
+    if (st == MM1_OK && !mm1_path_is_gguf(folder) &&
+        mm1_chat_template_in(folder, &r->data.chat, &unknown) == MM1_E_UNSUPPORTED) {
+        /* It matters to conversations alone, and they may name another. */
+        r->data.chat = MM1_CHAT_AUTO;
+        mm1_log(MM1_LOG_WARN, "init.model: %s", unknown.message);
+    }
+    return st != MM1_OK ? mm1_error_wrap(err, st, "init.model") : st;
+}
+
 mm1_status mm1_recipe_load(mm1_recipe *r, const char *path, const char *const *assignments, size_t n, mm1_error *err)
 {
     mm1_status st = mm1_fields_defaults(mm1__recipe_fields, r, err);
     if (st != MM1_OK) {
         return st;
     }
-    st = mm1_fields_load_yaml(mm1__recipe_fields, r, path, err);
-    for (size_t i = 0; st == MM1_OK && i < n; i++) {
-        st = mm1_fields_set(mm1__recipe_fields, r, assignments[i], err);
+    st = read_over(r, path, assignments, n, err);
+    if (st == MM1_OK && r->init.model != NULL) {
+        /* A second time, over the folder's values. */
+        const mm1_recipe first = *r;
+        st = mm1_fields_defaults(mm1__recipe_fields, r, err);
+        st = st != MM1_OK ? st : begin_with_model(r, first.init.model, err);
+        const mm1_chat_template chat = r->data.chat;
+        st = st != MM1_OK ? st : read_over(r, path, assignments, n, err);
+        r->data.chat = r->data.chat == MM1_CHAT_AUTO ? chat : r->data.chat;
+        mm1_recipe old = first;
+        mm1_recipe_deinit(&old);
     }
     st = st != MM1_OK ? st : mm1_fields_check(mm1__recipe_fields, r, err);
     if (st != MM1_OK) {
         mm1_recipe_deinit(r);
+    }
+    return st;
+}
+
+bool mm1_recipe_has_conversations(const mm1_recipe *r)
+{
+    bool has = false;
+    for (size_t i = 0; i < r->data.n_sources; i++) {
+        has = has || (r->data.sources[i].kind == MM1_DATA_CONVERSATIONS && r->data.sources[i].weight > 0);
+    }
+    return has;
+}
+
+mm1_status mm1_recipe_tokenizer(const mm1_recipe *r, mm1_tokenizer **out, mm1_error *err)
+{
+    mm1_import import;
+    mm1_weights weights;
+    *out = NULL;
+    if (r->tokenizer != NULL) {
+        return mm1_roles_load(r->tokenizer, out, err);
+    }
+    if (r->init.model == NULL) {
+        return mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`");
+    }
+    mm1_status st = mm1_import_open(&import, &weights, r->init.model, err);
+    if (st == MM1_OK) {
+        st = mm1_import_tokenizer(&weights, r->init.model, out, err);
+        mm1_weights_close(&weights);
     }
     return st;
 }

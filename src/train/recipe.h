@@ -8,6 +8,7 @@
 #include "data/build.h"
 #include "data/data_config.h"
 #include "model/model_config.h"
+#include <mm1/tokenizer.h>
 
 /* How the two moments of AdamW are stored. */
 typedef enum mm1_moments { MM1_MOMENTS_F32, MM1_MOMENTS_BF16, MM1_MOMENTS_COUNT } mm1_moments;
@@ -41,9 +42,9 @@ typedef struct mm1_train_config {
     int64_t checkpoint_every, keep_last, log_every;
 } mm1_train_config;
 
-/* Folders of models whose parts training begins with; NULL: drawn at random. */
+/* Folders of models that training begins with: the whole of one, or parts; NULL: drawn at random. */
 typedef struct mm1_init_config {
-    char *vision, *connector, *decoder;
+    char *model, *vision, *connector, *decoder;
 } mm1_init_config;
 
 typedef struct mm1_recipe {
@@ -58,9 +59,16 @@ typedef struct mm1_recipe {
 
 extern const mm1_field mm1__recipe_fields[];
 
-/* Reads `path` over the defaults, then the n assignments "key=value" in order.  On failure nothing is to be freed. */
+/* Reads `path` over the defaults, then the n assignments "key=value" in order.  With init.model, the defaults of
+ * `model` are what that folder says, that of `tokenizer` is its own, and data.chat auto becomes its chat template.  On
+ * failure nothing is to be freed. */
 MM1_NODISCARD mm1_status mm1_recipe_load(mm1_recipe *r, const char *path, const char *const *assignments, size_t n,
                                          mm1_error *err);
 void mm1_recipe_deinit(mm1_recipe *r);
+
+/* Whether it trains on conversations. */
+bool mm1_recipe_has_conversations(const mm1_recipe *r);
+/* The tokenizer of a model that has one: `tokenizer`, or that of init.model.  MM1_E_CONFIG if neither is set. */
+MM1_NODISCARD mm1_status mm1_recipe_tokenizer(const mm1_recipe *r, mm1_tokenizer **out, mm1_error *err);
 
 #endif

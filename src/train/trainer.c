@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/thread.h"
 #include "kernels/probe.h"
-#include "model/roles.h"
 #include "tensor/rows.h"
 #include "train/flop_rate.h"
 #include "train/metrics_log.h"
@@ -56,7 +55,8 @@ mm1_status mm1_recipe_model_config(const mm1_recipe *recipe, const mm1_tokenizer
     }
     if (*vocab_size < n_ids) {
         return mm1_error_set(err, MM1_E_CONFIG, "model.%s.vocab_size: %lld, but %s has %lld ids",
-                             has_decoder ? "decoder" : "text", (long long)*vocab_size, recipe->tokenizer,
+                             has_decoder ? "decoder" : "text", (long long)*vocab_size,
+                             recipe->tokenizer != NULL ? recipe->tokenizer : "the tokenizer of init.model",
                              (long long)n_ids);
     }
     if (has_decoder && out->decoder.max_positions < recipe->data.seq_len) {
@@ -157,6 +157,15 @@ static mm1_status start_loader(trainer *t, mm1_error *err)
                                     t->state.step > 0 ? &t->state.data : NULL, &t->loader, err);
 }
 
+/* How the model will be talked to: as it was trained, or as it was before. */
+static void set_chat(mm1_recipe *r, mm1_model *m)
+{
+    if (r->data.chat == MM1_CHAT_AUTO && mm1_recipe_has_conversations(r)) {
+        r->data.chat = MM1_CHAT_PLAIN;
+    }
+    m->chat = r->data.chat;
+}
+
 static mm1_status prepare(trainer *t, mm1_error *err)
 {
     mm1_train_config *c = &t->recipe.train;
@@ -169,9 +178,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     st = st != MM1_OK ? st : mm1_data_config_check(&t->recipe.data, err);
     st = st != MM1_OK ? st : mm1_objective_check(&t->recipe, err);
     if (st == MM1_OK && mm1_model_config_has_tokenizer(&t->recipe.model)) {
-        st = t->recipe.tokenizer == NULL
-                 ? mm1_error_set(err, MM1_E_CONFIG, "tokenizer: not set; train one with `mm1 tokenizer train`")
-                 : mm1_roles_load(t->recipe.tokenizer, &tokenizer, err);
+        st = mm1_recipe_tokenizer(&t->recipe, &tokenizer, err);
     }
     st = st != MM1_OK ? st : mm1_recipe_model_config(&t->recipe, tokenizer, &config, err);
     st = st != MM1_OK ? st : mm1_model_init(&t->model, &config, err);
@@ -180,6 +187,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
         return st;
     }
     t->recipe.model = config;
+    set_chat(&t->recipe, &t->model);
     st = mm1_model_set_tokenizer(&t->model, tokenizer, err);
     st = st != MM1_OK ? st : mm1_train_plan_arena(&t->model, &t->recipe, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&t->model.params, true, err);

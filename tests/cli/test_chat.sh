@@ -16,9 +16,10 @@ for name in llava llava_next idefics3 smolvlm; do
     esac
     expect 0 generate -m "$dir" --chat-template $template --image "$dir/picture.png" --prompt "$question" --max-tokens 6 --json
     cut -d'"' -f1-5 out | cmp -s - first || fail "$name: its template by name gives another text"
-    # Converted, it is a model of ours, with its template.
+    # Converted, it is a model of ours, with its template, whose name it says too.
     expect 0 convert "$dir" ours-$name
     says ours-$name/config.json '"model_type": "mm1"'
+    says ours-$name/generation_config.json "\"chat_template\": \"$template\""
     expect 0 generate -m ours-$name --chat --image "$dir/picture.png" --prompt "$question" --max-tokens 6 --json
     cut -d'"' -f1-5 out | cmp -s - first || fail "$name: converted, it says something else"
     expect 0 inspect ours-$name
@@ -36,7 +37,7 @@ scored=$(grep -o '"n": *[0-9]*' out)
 expect 0 score -m ours-smolvlm --document both.json --json
 says out "$scored"
 
-rm ours-llava/chat_template.json
+rm ours-llava/chat_template.json ours-llava/generation_config.json
 expect 3 generate -m ours-llava --chat --prompt hi
 says err "ours-llava" "no chat template" "--chat-template"
 expect 2 generate -m ours-llava --chat-template jinja --prompt hi

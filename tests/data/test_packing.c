@@ -130,6 +130,27 @@ static void pieces_without_anything_to_learn_are_dropped(void **state)
     check_pieces(&limits_20, "t10 i i t1 i", "0-19. 19-24n");
 }
 
+static void conversations_lose_their_last_messages_and_are_never_cut_inside_one(void **state)
+{
+    (void)state;
+    const mm1_pack_limits chat = {.seq_len = 20, .max_images = 2, .whole_turns = true};
+    check_pieces(&chat, "u3 t5 u3 t5", "0-17.");             /* fits */
+    check_pieces(&chat, "u3 t5 u3 t8", "0-8.");              /* with <eos> it would be 21 */
+    check_pieces(&chat, "u3 t5 u20 t5", "0-8.");             /* the second question is too long */
+    check_pieces(&chat, "u3 t3 u1 t3 u1 t9", "0-10.");       /* two answers stay */
+    check_pieces(&chat, "i u1 t2 i u1 t2 i u1 t2", "0-14."); /* over two images */
+    check_pieces(&chat, "u3 t30", "0-0x");                   /* not even the first answer fits */
+    check_pieces(&chat, "i i i u1 t2", "0-0x");
+    check_pieces(&chat, "u25 t3", "0-0x");
+    made m;
+    const mm1_sequence *s = make(&m, "u3 t5 u3 t8");
+    const mm1_pack_piece full = mm1_pack_next(&chat, s, 0, 8, 2), fits = mm1_pack_next(&chat, s, 0, 9, 2);
+    assert_int_equal(full.verdict, MM1_PACK_FULL);
+    assert_int_equal(fits.verdict, MM1_PACK_TAKE);
+    assert_true(fits.is_last && fits.drops_turns && !fits.cuts_text);
+    assert_false(mm1_pack_next(&chat, make(&m, "u3 t5"), 0, 20, 2).drops_turns);
+}
+
 static void an_image_larger_than_a_row_drops_the_sample(void **state)
 {
     (void)state;
@@ -264,7 +285,8 @@ static void a_state_survives_its_file_and_refuses_a_broken_one(void **state)
         {"{\"row\":-1,\"sources\":[]}", "\"row\""},
         {"{\"sources\":[]}", "\"row\""},
         {"{\"row\":1,\"sources\":[{\"sample\":1}]}", "\"offset\""},
-        {"{\"row\":1,\"sources\":[{\"sample\":1,\"offset\":0}]}", "\"samples\""},
+        {"{\"row\":1,\"sources\":[{\"sample\":1,\"offset\":0}]}", "\"stats\""},
+        {"{\"row\":1,\"sources\":[{\"sample\":1,\"offset\":0,\"stats\":{\"rows\":-1}}]}", "\"rows\""},
         {"{\"row\":1,\"sources\":[7]}", "\"sample\""},
     };
     for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
@@ -289,6 +311,7 @@ int main(void)
         cmocka_unit_test(documents_are_cut_between_parts_and_images_stay_with_their_text),
         cmocka_unit_test(a_text_is_cut_only_if_it_cannot_stay_whole),
         cmocka_unit_test(pieces_without_anything_to_learn_are_dropped),
+        cmocka_unit_test(conversations_lose_their_last_messages_and_are_never_cut_inside_one),
         cmocka_unit_test(an_image_larger_than_a_row_drops_the_sample),
         cmocka_unit_test(a_long_text_fills_the_row_but_not_a_small_rest),
         cmocka_unit_test(random_documents_lose_nothing_but_what_is_counted),

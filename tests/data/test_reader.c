@@ -309,6 +309,258 @@ static void what_unpacks_to_more_than_its_limit_is_a_bad_sample(void **state)
     fixture_deinit(&f);
 }
 
+/* A conversation as "[text][img name]{learned}": a token is <name>, and what ends a text is <>. */
+static void check_conversation(const mm1_reader *r, int64_t i, const char *want)
+{
+    mm1_error err = {0};
+    mm1_document d;
+    mm1_buf got;
+    mm1_buf_init(&got, 1 << 20);
+    check_ok(mm1_reader_get(r, i, &d, &err), &err);
+    assert_true(d.is_closed);
+    for (size_t k = 0; k < d.n_parts; k++) {
+        const mm1_part *p = &d.parts[k];
+        const bool is_image = p->kind == MM1_PART_IMAGE, is_token = p->kind == MM1_PART_TOKEN;
+        const char *text = is_image ? p->name != NULL ? mm1_path_basename(p->name) : "?" : p->bytes;
+        assert_false(is_image && p->train);
+        mm1_buf_printf(&got, "%c%s%s%s%c", p->train ? '{' : '[',
+                       is_image   ? "img "
+                       : is_token ? "<"
+                                  : "",
+                       text, is_token ? ">" : "", p->train ? '}' : ']');
+    }
+    assert_string_equal(mm1_buf_str(&got), want);
+    mm1_buf_deinit(&got);
+    mm1_document_deinit(&d);
+}
+
+static mm1_reader *open_conversations(const fixture *f, mm1_data_format format, const char *name, const char *images,
+                                      mm1_chat_template chat, const char *sampling)
+{
+    mm1_error err = {0};
+    mm1_reader *r = NULL;
+    mm1_data_source s = {.kind = MM1_DATA_CONVERSATIONS, .format = format, .path = fixture_path(f, name)};
+    s.images = images != NULL ? fixture_path(f, images) : NULL;
+    s.sampling_strategy = (char *)(uintptr_t)sampling;
+    check_ok(mm1_reader_open_source(&s, chat, 7, &r, &err), &err);
+    mm1_free(s.images);
+    mm1_free(s.path);
+    return r;
+}
+
+static void write_png(const fixture *f, const char *name, int i)
+{
+    size_t len = 0;
+    uint8_t *png = fixture_png(i, 4, 4, &len);
+    fixture_write(f, name, png, len);
+    mm1_free(png);
+}
+
+static void write_text(const fixture *f, const char *name, const char *text)
+{
+    fixture_write(f, name, text, strlen(text));
+}
+
+static void conversations_of_llava_learn_their_answers(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "[\n {\"id\": 1, \"image\": \"a.png\", \"conversations\": [\n"
+        "  {\"from\": \"human\", \"value\": \"<image>\\nWhat? \"}, {\"from\": \"gpt\", \"value\": \" A \\\"cat\\\" "
+        "]}.\"},\n"
+        "  {\"from\": \"human\", \"value\": \"Sure?\"}, {\"from\": \"gpt\", \"value\": \"Yes.\"}]},\n"
+        " {\"image\": [\"a.png\", \"b.png\"], \"conversations\": [{\"from\": \"human\", \"value\": \"Is <image> "
+        "or\\n<image>"
+        " red?\"}, {\"from\": \"gpt\", \"value\": \"b\"}]},\n"
+        " {\"conversations\": [{\"from\": \"system\", \"value\": \"Be kind.\"}, {\"from\": \"human\", \"value\": "
+        "\"Hi\"},"
+        " {\"from\": \"gpt\", \"value\": \"Hello\"}]},\n"
+        " {\"image\": \"a.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"no place\"},"
+        " {\"from\": \"gpt\", \"value\": \"b\"}]},\n"
+        " {\"conversations\": [{\"from\": \"human\", \"value\": \"<image> a\"}, {\"from\": \"gpt\", \"value\": "
+        "\"b\"}]},\n"
+        " {\"image\": \"../a.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": "
+        "\"gpt\", "
+        "\"value\": \"b\"}]},\n"
+        " {\"image\": \"c.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>\"}, {\"from\": "
+        "\"gpt\", "
+        "\"value\": \"b\"}]},\n"
+        " {\"conversations\": [{\"from\": \"gpt\", \"value\": \"b\"}]},\n"
+        " {\"conversations\": [{\"from\": \"human\", \"value\": \"b\"}]},\n"
+        " {\"conversations\": [{\"from\": \"human\", \"value\": \"b\"}, {\"from\": \"gpt\", \"value\": \" \"}]},\n"
+        " {\"messages\": []}\n]\n";
+    fixture f;
+    fixture_init(&f);
+    write_text(&f, "l.json", text);
+    fixture_write_zst(&f, "z.json.zst", text);
+    write_png(&f, "a.png", 1);
+    write_png(&f, "b.png", 2);
+    for (int zst = 0; zst < 2; zst++) {
+        mm1_reader *r = open_conversations(&f, MM1_DATA_AUTO, zst ? "z.json.zst" : "l.json", NULL, MM1_CHAT_AUTO, NULL);
+        assert_int_equal(mm1_reader_len(r), 11);
+        check_conversation(
+            r, 0, "[User:][img a.png][What?\nAssistant:]{ A \"cat\" ]}.}{<>}[User: Sure?\nAssistant:]{ Yes.}{<>}");
+        check_conversation(r, 1, "[User: Is ][img a.png][ or][img b.png][ red?\nAssistant:]{ b}{<>}");
+        check_conversation(r, 2, "[System: Be kind.\nUser: Hi\nAssistant:]{ Hello}{<>}");
+        check_get_fails(r, 3, zst ? "z.json.zst[3]" : "l.json[3]", "0 places for a picture (<image>), but 1 picture");
+        check_get_fails(r, 4, "json", "1 place for a picture (<image>), but 0 pictures");
+        check_get_fails(r, 5, "[5]", "\"../a.png\" is not below");
+        check_get_fails(r, 6, "[6]", "\"c.png\" is not in");
+        check_get_fails(r, 7, "[7]", "where a user's is expected");
+        check_get_fails(r, 8, "[8]", "the last message has no answer");
+        check_get_fails(r, 9, "[9]", "empty");
+        check_get_fails(r, 10, "[10]", "no list \"conversations\"; it is of format messages");
+        mm1_reader_destroy(r);
+    }
+    mm1_reader *r = open_conversations(&f, MM1_DATA_LLAVA, "l.json", NULL, MM1_CHAT_CHATML, NULL);
+    check_conversation(
+        r, 2,
+        "[<<|im_start|>>][system\nBe kind.][<<|im_end|>>][\n][<<|im_start|>>][user\nHi][<<|im_end|>>][\n]"
+        "[<<|im_start|>>][assistant\n]{Hello}{<<|im_end|>>}");
+    mm1_reader_destroy(r);
+    r = open_conversations(&f, MM1_DATA_LLAVA, "l.json", NULL, MM1_CHAT_INST, NULL);
+    check_get_fails(r, 2, "[2]", "inst has no place for a system's message");
+    check_conversation(r, 0,
+                       "[[INST] ][img a.png][\nWhat? [/INST]]{ A \"cat\" ]}.}{<>}[[INST] Sure? [/INST]]{ Yes.}{<>}");
+    mm1_reader_destroy(r);
+    fixture_deinit(&f);
+}
+
+static void messages_may_be_lists_of_parts_with_pictures_of_every_kind(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    write_text(
+        &f, "m.jsonl",
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image\"}, {\"type\": \"text\", \"text\": "
+        "\"and <image>\"}, {\"type\": \"image\"}]}, {\"role\": \"assistant\", \"content\": [{\"type\": \"text\", "
+        "\"text\": \"one\"}]}], \"images\": [\"p/a.png\", {\"path\": \"./p/b.png\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": {\"url\": "
+        "\"data:image/png;base64,aGk=\"}}, {\"type\": \"image_url\", \"image_url\": \"p/a.png\"}, {\"type\": "
+        "\"image\", "
+        "\"image\": \"p/b.png\"}, {\"type\": \"image\", \"path\": \"p/a.png\"}]}, {\"role\": \"assistant\", "
+        "\"content\": \"four\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"<image><image>x\"}, {\"role\": \"assistant\", "
+        "\"content\": "
+        "\"y\"}], \"images\": [{\"bytes\": \"aGk=\", \"path\": null}, \"p/b.png\"]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"image_url\", \"image_url\": {\"url\": "
+        "\"https://x.org/a.png\"}}]}, {\"role\": \"assistant\", \"content\": \"y\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": [{\"type\": \"video\"}]}]}\n"
+        "{\"messages\": [{\"role\": \"tool\", \"content\": \"x\"}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": [{\"type\": "
+        "\"image\", \"image\": \"p/a.png\"}]}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"x\"}, {\"role\": \"assistant\", \"content\": null}]}\n"
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"<image>\"}, {\"role\": \"assistant\", \"content\": "
+        "\"y\"}], \"images\": [{\"bytes\": \"a*k=\"}]}\n");
+    mm1_tar_writer *w = fixture_tar(&f, "pictures.tar");
+    fixture_append_png(w, "p/b.png", 1);
+    fixture_append_png(w, "./p/a.png", 2);
+    fixture_finish(w);
+    mm1_reader *r = open_conversations(&f, MM1_DATA_AUTO, "m.jsonl", "pictures.tar", MM1_CHAT_PLAIN, NULL);
+    check_conversation(r, 0, "[User:][img a.png][and <image>][img b.png][\nAssistant:]{ one}{<>}");
+    check_conversation(r, 1, "[User:][img ?][img a.png][img b.png][img a.png][\nAssistant:]{ four}{<>}");
+    check_conversation(r, 2, "[User:][img ?][img b.png][x\nAssistant:]{ y}{<>}");
+    check_get_fails(r, 3, "m.jsonl:4", "\"https://x.org/a.png\": pictures are not fetched");
+    check_get_fails(r, 4, "m.jsonl:5", "a part of type \"video\"");
+    check_get_fails(r, 5, "m.jsonl:6", "\"role\" is \"tool\"");
+    check_get_fails(r, 6, "m.jsonl:7", "message 1, the assistant's, has a picture");
+    check_get_fails(r, 7, "m.jsonl:8", "neither a text nor a list of parts");
+    check_get_fails(r, 8, "m.jsonl:9", "character 1 is no base64");
+    mm1_reader_destroy(r);
+
+    /* In a tar the pictures are beside the conversation. */
+    w = fixture_tar(&f, "c.tar");
+    append_text(w, "0.json",
+                "{\"messages\": [{\"role\": \"user\", \"content\": \"<image>x\"}, {\"role\": \"assistant\", "
+                "\"content\": \"y\"}], \"images\": [\"0.b.png\"]}");
+    fixture_append_png(w, "0.a.png", 1);
+    fixture_append_png(w, "0.b.png", 2);
+    fixture_finish(w);
+    r = open_conversations(&f, MM1_DATA_AUTO, "c.tar", NULL, MM1_CHAT_PLAIN, NULL);
+    check_conversation(r, 0, "[User:][img 0.b.png][x\nAssistant:]{ y}{<>}");
+    mm1_reader_destroy(r);
+    fixture_deinit(&f);
+}
+
+static void lists_of_samples_that_are_damaged_are_refused(void **state)
+{
+    (void)state;
+    static const char *const bad[][2] = {{"[{\"a\": \"]}\"}, {\"b\"", "is it cut off?"},
+                                         {"[{}", "is it cut off?"},
+                                         {"[{},", "is it cut off?"},
+                                         {"[", "is it cut off?"},
+                                         {"[{} {}]", "a comma or the end of the list is expected"},
+                                         {"[7]", "byte 1: an object of the list is expected"},
+                                         {"[{}] x", "something comes behind the list"}};
+    fixture f;
+    fixture_init(&f);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        write_text(&f, "bad.json", bad[i][0]);
+        check_open_fails(&f, MM1_DATA_LLAVA, "bad.json", MM1_E_FORMAT, bad[i][1]);
+    }
+    write_text(&f, "empty.json", " [ ] \n");
+    mm1_reader *r = open_ok(&f, MM1_DATA_LLAVA, "empty.json");
+    assert_int_equal(mm1_reader_len(r), 0);
+    mm1_reader_destroy(r);
+    fixture_deinit(&f);
+}
+
+/* Numbers of the samples that a strategy uses, in order. */
+static void check_sampling(const fixture *f, const char *strategy, const char *want)
+{
+    mm1_reader *r = open_conversations(f, MM1_DATA_AUTO, "n.jsonl", NULL, MM1_CHAT_PLAIN, strategy);
+    char got[64] = "";
+    for (int64_t i = 0; i < mm1_reader_len(r); i++) {
+        mm1_error err = {0};
+        mm1_document d;
+        check_ok(mm1_reader_get(r, i, &d, &err), &err);
+        const size_t n = strlen(got);
+        (void)snprintf(got + n, sizeof got - n, "%s", d.parts[1].bytes + 1);
+        mm1_document_deinit(&d);
+    }
+    if (want != NULL) {
+        assert_string_equal(got, want);
+    } else { /* three different ones */
+        assert_int_equal(strlen(got), 3);
+        assert_true(got[0] != got[1] && got[0] != got[2] && got[1] != got[2]);
+    }
+    mm1_reader_destroy(r);
+}
+
+static void a_source_may_use_some_of_its_samples(void **state)
+{
+    (void)state;
+    fixture f;
+    fixture_init(&f);
+    mm1_buf lines;
+    mm1_buf_init(&lines, 1 << 16);
+    for (int i = 0; i < 8; i++) {
+        mm1_buf_printf(&lines,
+                       "{\"messages\": [{\"role\": \"user\", \"content\": \"n\"}, {\"role\": \"assistant\", "
+                       "\"content\": \"%d\"}]}\n",
+                       i);
+    }
+    write_text(&f, "n.jsonl", mm1_buf_str(&lines));
+    mm1_buf_deinit(&lines);
+    check_sampling(&f, NULL, "01234567");
+    check_sampling(&f, "all", "01234567");
+    check_sampling(&f, "first:3", "012");
+    check_sampling(&f, "last:25%", "67");
+    check_sampling(&f, "end:1%", "7");
+    check_sampling(&f, "first:100", "01234567");
+    check_sampling(&f, "random:3", NULL);
+    static const char *const bad[] = {"",          "half",      "first:",  "first:0", "first:-1",
+                                      "random:0%", "last:101%", "first:%", "all:3"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        mm1_error err = {0};
+        mm1_sampling_strategy s;
+        assert_int_equal(mm1_data_sampling_parse(bad[i], &s, &err), MM1_E_CONFIG);
+        check_contains(err.message, "first:N");
+    }
+    fixture_deinit(&f);
+}
+
 static void failing_allocations_are_errors_and_leak_nothing(void **state)
 {
     (void)state;
@@ -316,10 +568,18 @@ static void failing_allocations_are_errors_and_leak_nothing(void **state)
     fixture_init(&f);
     fixture_pages(&f, "p.tar", 2);
     fixture_texts(&f, "t.jsonl.zst", 3);
-    static const char *const names[] = {"p.tar", "t.jsonl.zst"};
-    static const mm1_data_format formats[] = {MM1_DATA_OBELICS, MM1_DATA_JSONL};
-    for (int i = 0; i < 2; i++) {
-        char *path = fixture_path(&f, names[i]);
+    write_text(&f, "l.json",
+               "[{}, {\"image\": \"a.png\", \"conversations\": [{\"from\": \"human\", \"value\": \"<image>x\"},"
+               "{\"from\": \"gpt\", \"value\": \"y\"}]}]");
+    mm1_tar_writer *w = fixture_tar(&f, "a.tar");
+    fixture_append_png(w, "a.png", 1);
+    fixture_finish(w);
+    static const char *const names[] = {"p.tar", "t.jsonl.zst", "l.json"};
+    static const mm1_data_format formats[] = {MM1_DATA_OBELICS, MM1_DATA_JSONL, MM1_DATA_LLAVA};
+    static const mm1_data_kind kinds[] = {MM1_DATA_INTERLEAVED, MM1_DATA_TEXT, MM1_DATA_CONVERSATIONS};
+    for (int i = 0; i < 3; i++) {
+        char *path = fixture_path(&f, names[i]), *images = fixture_path(&f, "a.tar");
+        const mm1_data_source source = {.kind = kinds[i], .format = formats[i], .path = path, .images = images};
         const size_t before = mm1_alloc_bytes();
         bool done = false;
         for (uint64_t n = 1; n < 1000 && !done; n++) {
@@ -327,7 +587,7 @@ static void failing_allocations_are_errors_and_leak_nothing(void **state)
             mm1_reader *r = NULL;
             mm1_document d = {0};
             mm1_alloc_fail_at(n);
-            mm1_status st = mm1_reader_open(formats[i], path, &r, &err);
+            mm1_status st = mm1_reader_open_source(&source, MM1_CHAT_PLAIN, 0, &r, &err);
             if (st == MM1_OK) {
                 st = mm1_reader_get(r, 1, &d, &err);
             }
@@ -339,6 +599,7 @@ static void failing_allocations_are_errors_and_leak_nothing(void **state)
             assert_int_equal(mm1_alloc_bytes(), before);
         }
         assert_true(done);
+        mm1_free(images);
         mm1_free(path);
     }
     fixture_deinit(&f);
@@ -354,6 +615,10 @@ int main(void)
         cmocka_unit_test(mmc4_puts_a_picture_before_its_sentence),
         cmocka_unit_test(text_comes_from_lines_and_files_compressed_or_not),
         cmocka_unit_test(what_unpacks_to_more_than_its_limit_is_a_bad_sample),
+        cmocka_unit_test(conversations_of_llava_learn_their_answers),
+        cmocka_unit_test(messages_may_be_lists_of_parts_with_pictures_of_every_kind),
+        cmocka_unit_test(lists_of_samples_that_are_damaged_are_refused),
+        cmocka_unit_test(a_source_may_use_some_of_its_samples),
         cmocka_unit_test(failing_allocations_are_errors_and_leak_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
