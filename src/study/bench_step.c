@@ -136,7 +136,7 @@ static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
     }
     st = st != MM1_OK ? st : mm1_train_plan_arena(&b->model, r, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&b->model.params, true, err);
-    st = st != MM1_OK ? st : mm1_optimizer_init(&b->optimizer, &b->model.params, (mm1_moments)r->train.moments, err);
+    st = st != MM1_OK ? st : mm1_optimizer_init(&b->optimizer, &b->model.params, &r->train, err);
     /* As the trainer: other numbers of pictures reuse buffers less well. */
     st = st != MM1_OK ? st : mm1_arena_init(&b->arena, arena_bytes + arena_bytes / 2, err);
     if (st == MM1_OK && !out->made_up) {

@@ -8,6 +8,7 @@
 #include "data/reader.h"
 #include "kernels/kernels.h"
 #include "model/flops.h"
+#include "train/optimizer.h"
 #include "train/recipe_loader.h"
 #include "train/trainer.h"
 #include <math.h>
@@ -453,7 +454,7 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         const double trained = (double)mm1_params_grad_total(&m.params);
         p->memory.parameters = 4.0 * (double)m.params.total;
         p->memory.gradients = 4 * trained;
-        p->memory.moments = 2 * (r->train.moments == MM1_MOMENTS_BF16 ? 2 : 4) * trained;
+        p->memory.moments = mm1_optimizer_bytes(&m.params, &r->train);
         p->memory.activations = (double)arena;
     }
     mm1_model_deinit(&m);

@@ -26,7 +26,7 @@ typedef struct mm1_plan_flops {
 #define MM1_PLAN_MEMORY(X)                                                                                             \
     X(parameters, "parameters")                                                                                        \
     X(gradients, "gradients")                                                                                          \
-    X(moments, "two moments of AdamW")                                                                                 \
+    X(moments, "moments of the optimiser")                                                                             \
     X(activations, "activations of a step")                                                                            \
     X(objective, "losses and embeddings of a batch")                                                                   \
     X(batches, "batches made ahead")                                                                                   \

@@ -17,59 +17,35 @@ static mm1_status no_memory(mm1_error *err, const char *where)
     return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for a checkpoint", where);
 }
 
-static void *moments_at(const mm1_optimizer *o, bool second, int64_t at)
+/* What the optimiser keeps of all parameters, [*n]; NULL if memory is short. */
+static mm1_optimizer_state *all_states(const mm1_params *p, const mm1_optimizer *o, size_t *n)
 {
-    return o->kind == MM1_MOMENTS_BF16 ? (void *)((second ? o->v16 : o->m16) + at)
-                                       : (void *)((second ? o->v : o->m) + at);
-}
-
-/* "m.<name>" and "v.<name>" for every parameter that has them, in one block of strings; entries [*n]. */
-static mm1_safetensors_entry *moment_entries(const mm1_params *p, const mm1_optimizer *o, char **names_out, size_t *n)
-{
+    mm1_optimizer_state *states = mm1_calloc((size_t)p->n_items * MM1_OPTIMIZER_MAX_STATES, sizeof *states);
     *n = 0;
-    size_t bytes = 0;
-    for (int64_t i = 0; i < p->n_items; i++) {
-        bytes += 2 * (strlen(p->items[i]->name) + 3);
+    for (int64_t i = 0; states != NULL && i < p->n_items; i++) {
+        *n += (size_t)mm1_optimizer_states(o, p, i, states + *n);
     }
-    char *names = mm1_alloc(bytes, 1);
-    mm1_safetensors_entry *entries = mm1_calloc((size_t)p->n_items * 2, sizeof *entries);
-    if (names == NULL || entries == NULL) {
-        mm1_free(names);
-        mm1_free(entries);
-        return NULL;
-    }
-    char *at = names;
-    for (int64_t i = 0; i < 2 * p->n_items; i++) {
-        const mm1_param *item = p->items[i / 2];
-        const size_t len = strlen(item->name) + 3;
-        if (item->grad_offset < 0) {
-            continue;
-        }
-        (void)snprintf(at, len, "%c.%s", i % 2 == 0 ? 'm' : 'v', item->name);
-        mm1_safetensors_entry *e = &entries[(*n)++];
-        *e = (mm1_safetensors_entry){.name = at,
-                                     .dtype = o->kind == MM1_MOMENTS_BF16 ? MM1_DTYPE_BF16 : MM1_DTYPE_F32,
-                                     .n_dims = item->tensor.rank,
-                                     .data = moments_at(o, i % 2 != 0, item->grad_offset)};
-        memcpy(e->shape, item->tensor.dims, (size_t)item->tensor.rank * sizeof *item->tensor.dims);
-        at += len;
-    }
-    *names_out = names;
-    return entries;
+    return states;
 }
 
 static mm1_status save_optimizer(const char *dir, const mm1_params *p, const mm1_optimizer *o, mm1_error *err)
 {
-    char *names = NULL, *path = mm1_path_join(dir, "optimizer.safetensors");
+    char *path = mm1_path_join(dir, "optimizer.safetensors");
     size_t n = 0;
-    mm1_safetensors_entry *entries = moment_entries(p, o, &names, &n);
+    mm1_optimizer_state *states = all_states(p, o, &n);
+    mm1_safetensors_entry *entries = states != NULL ? mm1_calloc(n, sizeof *entries) : NULL;
     char step[32];
     (void)snprintf(step, sizeof step, "%lld", (long long)o->step);
-    const mm1_safetensors_pair pair = {"step", step};
+    const mm1_safetensors_pair pairs[] = {{"step", step}, {"optimizer", mm1_optimizer_kind_name(o->kind)}};
+    for (size_t i = 0; entries != NULL && i < n; i++) {
+        const mm1_optimizer_state *s = &states[i];
+        entries[i] = (mm1_safetensors_entry){.name = s->name, .dtype = s->dtype, .n_dims = s->rank, .data = s->data};
+        memcpy(entries[i].shape, s->dims, sizeof entries[i].shape);
+    }
     const mm1_status st =
-        path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_write(path, entries, n, &pair, 1, err);
+        path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_write(path, entries, n, pairs, 2, err);
     mm1_free(entries);
-    mm1_free(names);
+    mm1_free(states);
     mm1_free(path);
     return st;
 }
@@ -185,40 +161,53 @@ out:
     return st;
 }
 
-/* Into the memory that the entry speaks of. */
-static mm1_status load_moment(const mm1_safetensors *sf, const mm1_safetensors_entry *e, mm1_error *err)
+static mm1_status load_one(const mm1_safetensors *sf, const mm1_optimizer_state *s, mm1_error *err)
 {
     const mm1_safetensors_tensor *t = NULL;
-    mm1_status st = mm1_safetensors_get(sf, e->name, e->n_dims, e->shape, &t, err);
-    if (st == MM1_OK && t->dtype != e->dtype) {
+    mm1_status st = mm1_safetensors_get(sf, s->name, s->rank, s->dims, &t, err);
+    if (st == MM1_OK && t->dtype != s->dtype) {
         const bool ours = t->dtype == MM1_DTYPE_F32 || t->dtype == MM1_DTYPE_BF16;
         st = mm1_error_set(err, ours ? MM1_E_CONFIG : MM1_E_FORMAT, "%s: \"%s\" is %s; %s", mm1_safetensors_path(sf),
-                           e->name, mm1_dtype_name(t->dtype),
+                           s->name, mm1_dtype_name(t->dtype),
                            !ours                        ? "moments are F32 or BF16"
                            : t->dtype == MM1_DTYPE_BF16 ? "go on with train.moments bf16, as the run began"
                                                         : "go on with train.moments f32, as the run began");
     }
     if (st == MM1_OK) {
-        memcpy((void *)(uintptr_t)e->data, t->data, t->n_bytes);
+        memcpy(s->data, t->data, t->n_bytes);
     }
     return st;
 }
 
-static mm1_status load_moments(const char *dir, const mm1_params *p, mm1_optimizer *o, mm1_error *err)
+/* Checkpoints of before there were two do not name it. */
+static mm1_status check_kind(const mm1_safetensors *sf, const mm1_optimizer *o, mm1_error *err)
+{
+    const char *kind = mm1_safetensors_metadata(sf, "optimizer"), *ours = mm1_optimizer_kind_name(o->kind);
+    kind = kind != NULL ? kind : mm1_optimizer_kind_name(MM1_OPTIMIZER_ADAMW);
+    return strcmp(kind, ours) == 0
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_CONFIG, "%s: is of %.40s; go on with train.optimizer %.40s, as the run began",
+                               mm1_safetensors_path(sf), kind, kind);
+}
+
+static mm1_status load_optimizer(const char *dir, const mm1_params *p, mm1_optimizer *o, mm1_error *err)
 {
     mm1_safetensors *sf = NULL;
-    size_t n = 0, n_new = 0;
-    char *names = NULL, *path = mm1_path_join(dir, "optimizer.safetensors");
-    mm1_safetensors_entry *entries = moment_entries(p, o, &names, &n);
-    mm1_status st = path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_open(&sf, path, err);
-    for (size_t i = 0; st == MM1_OK && i < n; i += 2) {
-        if (mm1_safetensors_find(sf, entries[i].name) == NULL &&
-            mm1_safetensors_find(sf, entries[i + 1].name) == NULL) {
-            n_new++;
-            continue;
+    size_t n_new = 0;
+    char *path = mm1_path_join(dir, "optimizer.safetensors");
+    mm1_status st = path == NULL ? no_memory(err, dir) : mm1_safetensors_open(&sf, path, err);
+    st = st != MM1_OK ? st : check_kind(sf, o, err);
+    for (int64_t i = 0; st == MM1_OK && i < p->n_items; i++) {
+        mm1_optimizer_state states[MM1_OPTIMIZER_MAX_STATES];
+        const int n = mm1_optimizer_states(o, p, i, states);
+        bool is_new = n > 0;
+        for (int k = 0; k < n; k++) {
+            is_new = is_new && mm1_safetensors_find(sf, states[k].name) == NULL;
         }
-        st = load_moment(sf, &entries[i], err);
-        st = st != MM1_OK ? st : load_moment(sf, &entries[i + 1], err);
+        n_new += is_new;
+        for (int k = 0; st == MM1_OK && !is_new && k < n; k++) {
+            st = load_one(sf, &states[k], err);
+        }
     }
     if (st == MM1_OK && n_new > 0) {
         mm1_log(MM1_LOG_WARN, "%s: no moments of %zu parameters, frozen so far; they begin at zero", path, n_new);
@@ -230,8 +219,6 @@ static mm1_status load_moments(const char *dir, const mm1_params *p, mm1_optimiz
         }
     }
     mm1_safetensors_close(sf);
-    mm1_free(entries);
-    mm1_free(names);
     mm1_free(path);
     return st;
 }
@@ -280,7 +267,7 @@ mm1_status mm1_checkpoint_load(const char *dir, mm1_model *m, mm1_optimizer *o, 
     char *weights = mm1_path_join(dir, "model.safetensors");
     mm1_status st = weights == NULL ? no_memory(err, dir) : load_state(dir, state, err);
     st = st != MM1_OK ? st : mm1_model_load_weights(m, weights, err);
-    st = st != MM1_OK ? st : load_moments(dir, &m->params, o, err);
+    st = st != MM1_OK ? st : load_optimizer(dir, &m->params, o, err);
     mm1_free(weights);
     return st == MM1_OK ? st : mm1_error_wrap(err, st, "%s cannot be resumed from", dir);
 }

@@ -1,11 +1,12 @@
 /* checkpoint.h - a run on disk: model folder, optimiser moments and the trainer's state, complete or not there.
  *
  *   <run>/checkpoints/step_00000100/   config.json ... model.safetensors   a model folder like any other
- *                                      optimizer.safetensors               "m.<parameter>", "v.<parameter>", see below
+ *                                      optimizer.safetensors               what the optimiser keeps, see below
  *                                      trainer_state.json                  step, data position, totals
  *   <run>/checkpoints/latest           link to the newest complete one
  *
- * Moments are stored as they are held, F32 or BF16, of what is trained; a frozen part has none.
+ * Of what is trained: AdamW's moments "m.<parameter>" and "v.<parameter>" as they are held, F32 or BF16; AdaFactor's
+ * "row.<parameter>" and "col.<parameter>", or "v.<parameter>" of a vector.  A frozen part has none.
  *
  * A checkpoint is written to "step_....tmp", synced and renamed, then the link is replaced: a kill at any point leaves
  * the previous checkpoint in use. */
@@ -26,8 +27,8 @@ typedef struct mm1_trainer_state {
 /* Writes the checkpoint of state->step and removes the oldest beyond keep_last. */
 MM1_NODISCARD mm1_status mm1_checkpoint_save(const char *run_dir, const mm1_model *m, const mm1_optimizer *o,
                                              const mm1_trainer_state *state, int64_t keep_last, mm1_error *err);
-/* Reads one into a model and optimiser of the same shape.  Moments of the other kind are MM1_E_CONFIG; where there are
- * none, as the part was frozen so far, they begin at zero. */
+/* Reads one into a model and optimiser of the same shape.  Another optimiser's, and moments of the other kind, are
+ * MM1_E_CONFIG; where there are none, as the part was frozen so far, they begin at zero. */
 MM1_NODISCARD mm1_status mm1_checkpoint_load(const char *dir, mm1_model *m, mm1_optimizer *o, mm1_trainer_state *state,
                                              mm1_error *err);
 /* Path of the newest complete checkpoint of a run, freed by the caller with mm1_free(); NULL if there is none.  Also

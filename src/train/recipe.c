@@ -8,6 +8,7 @@
 
 static const char *const activations_names[] = {"keep", "bf16", "recompute", NULL};
 static const char *const objective_names[] = {"text", "contrastive", "aim", NULL};
+static const char *const optimizer_names[] = {"adamw", "adafactor", NULL};
 static const char *const moments_names[] = {"f32", "bf16", NULL};
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_train_config, member, TYPE, __VA_ARGS__)
@@ -29,6 +30,8 @@ static const mm1_field train_fields[] = {
       .help = "what the blocks of encoder and decoder leave for the backward pass; bf16: half the memory, gradients of "
               "rounded values; recompute: next to none, the same bits as keep for one more forward pass of all blocks "
               "but the last"),
+    F(optimizer, ENUM, .def.i = MM1_OPTIMIZER_ADAMW, .names = optimizer_names,
+      .help = "adamw: two moments for each parameter; adafactor: for a matrix one number a row and one a column"),
     F(moments, ENUM, .def.i = MM1_MOMENTS_F32, .names = moments_names,
       .help = "of AdamW, in memory and in checkpoints; bf16: half the memory, rounded at random"),
     F(lr_peak, F64, .def.f = NAN, .min.f = 0, .max.f = 1, .special = "law", .special_value.f = NAN,
@@ -47,6 +50,8 @@ static const mm1_field train_fields[] = {
     F(beta1, F64, .def.f = 0.9, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),
     F(beta2, F64, .def.f = 0.95, .min.f = 0, .max.f = 0.9999999, .help = "of AdamW"),
     F(eps, F64, .def.f = 1e-8, .min.f = 0, .max.f = 1, .help = "of AdamW"),
+    F(scale_parameter, BOOL,
+      .help = "adafactor: steps are relative to the parameter, the rate times its root mean square (at least 1e-3)"),
     F(clip_norm, F64, .def.f = 1, .min.f = 0, .max.f = 1e9, .help = "bound on the norm of all gradients; 0: none"),
     F(z_loss, F64, .def.f = 0, .min.f = 0, .max.f = 1, .help = "coefficient of (log sum exp of the logits)^2"),
     F(patch_keep, F64, .def.f = 1, .min.f = 0.01, .max.f = 1,

@@ -10,6 +10,13 @@
 #include "model/model_config.h"
 #include <mm1/tokenizer.h>
 
+/* By what gradients become updates (optimizer.h). */
+typedef enum mm1_optimizer_kind {
+    MM1_OPTIMIZER_ADAMW,
+    MM1_OPTIMIZER_ADAFACTOR,
+    MM1_OPTIMIZER_COUNT
+} mm1_optimizer_kind;
+
 /* How the two moments of AdamW are stored. */
 typedef enum mm1_moments { MM1_MOMENTS_F32, MM1_MOMENTS_BF16, MM1_MOMENTS_COUNT } mm1_moments;
 
@@ -29,12 +36,14 @@ typedef struct mm1_train_config {
     int64_t threads;     /* 0: MM1_THREADS, OMP_NUM_THREADS, or all CPUs */
     int64_t micro_batch; /* rows in one forward and backward pass; does not change what is learned */
     int activations;     /* mm1_activations: of blocks, until the backward pass */
+    int optimizer;       /* mm1_optimizer_kind */
     int moments;         /* mm1_moments */
     double lr_peak;      /* of what has factor 1; NAN: the paper's law for decoders */
     double lr_final;     /* share of the peak that is left at the end */
     int64_t lr_warmup_steps;
     double lr_vision, lr_connector, lr_decoder, lr_head; /* factor of lr_peak for each part; 0 freezes it */
     double weight_decay, beta1, beta2, eps;
+    bool scale_parameter;    /* AdaFactor: the rate is times the root mean square of the parameter */
     double clip_norm;        /* of all gradients together; 0: none */
     double z_loss;           /* coefficient of (log sum exp)^2 */
     double patch_keep;       /* contrastive: share of a picture's patches that is read */

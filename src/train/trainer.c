@@ -191,7 +191,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
     st = mm1_model_set_tokenizer(&t->model, tokenizer, err);
     st = st != MM1_OK ? st : mm1_train_plan_arena(&t->model, &t->recipe, &arena_bytes, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&t->model.params, true, err);
-    st = st != MM1_OK ? st : mm1_optimizer_init(&t->optimizer, &t->model.params, (mm1_moments)c->moments, err);
+    st = st != MM1_OK ? st : mm1_optimizer_init(&t->optimizer, &t->model.params, c, err);
     if (st != MM1_OK) {
         return st;
     }

@@ -28,7 +28,7 @@ says first "|ser|:|[image 0: 16 slots]|" "|ist|ant|:| black|<|endoftext|>|U|" "^
 [ "$(sed -n 2p first | tr -d ' ' | wc -c)" -eq 20 ] || fail "other tokens than the answer are learned"
 
 expect 0 plan sft.yaml --gflops 10
-says out "two moments of AdamW" "peak learning rate 0.001"
+says out "moments of the optimiser" "peak learning rate 0.001"
 
 expect 0 sft sft.yaml --run whole --quiet
 says whole/recipe.resolved.yaml "chat: plain" "max_positions: 2048"

@@ -1,4 +1,5 @@
-/* AdamW with clipping, decay and a schedule, against ten steps of torch.optim.AdamW (tools/golden_ops.py). */
+/* AdamW with clipping, decay and a schedule, against ten steps of torch.optim.AdamW (tools/golden_ops.py); AdaFactor
+ * against twelve of transformers' Adafactor (tools/golden_adafactor.py). */
 #include "support/golden.h"
 
 #include "base/thread.h"
@@ -41,7 +42,7 @@ static void setup(fixture *f)
                                        TABLE[i].dims, "%s", TABLE[i].name));
     }
     check_ok(mm1_params_alloc(&f->params, true, &err), &err);
-    check_ok(mm1_optimizer_init(&f->optimizer, &f->params, MM1_MOMENTS_F32, &err), &err);
+    check_ok(mm1_optimizer_init(&f->optimizer, &f->params, &(mm1_train_config){0}, &err), &err);
     f->config = (mm1_train_config){.n_steps = (int64_t)setting(f, "n_steps"),
                                    .lr_warmup_steps = (int64_t)setting(f, "lr_warmup_steps"),
                                    .lr_peak = setting(f, "lr_peak"),
@@ -182,7 +183,7 @@ static void the_first_step_is_the_learning_rate_and_decay_is_apart_from_it(void 
     mm1_tensor *w = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, true, 1, (int64_t[]){3}, "w");
     mm1_tensor *b = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, false, 1, (int64_t[]){3}, "b");
     check_ok(mm1_params_alloc(&params, true, &err), &err);
-    check_ok(mm1_optimizer_init(&o, &params, MM1_MOMENTS_F32, &err), &err);
+    check_ok(mm1_optimizer_init(&o, &params, &(mm1_train_config){0}, &err), &err);
     const float g[3] = {1e-3f, -50, 0};
     /* The correction undoes the very factor that the moments were given, also where f32 holds 1 - beta badly. */
     static const double betas[] = {0.95, 0.999, 0.99999, 0.9999999};
@@ -221,7 +222,7 @@ static void large_parameters_and_threads_give_the_same_bits(void **state)
             check_ok(mm1_kernels_init(NULL, &err), &err);
             mm1_tensor *x = mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ZEROS, 0, true, 1, &n, "x");
             check_ok(mm1_params_alloc(&params, true, &err), &err);
-            check_ok(mm1_optimizer_init(&o, &params, MM1_MOMENTS_F32, &err), &err);
+            check_ok(mm1_optimizer_init(&o, &params, &(mm1_train_config){0}, &err), &err);
             const mm1_train_config c = {.lr_decoder = 1, .weight_decay = 0.1, .beta1 = 0.9, .beta2 = 0.95, .eps = 1e-8};
             for (int i = 0; i < 3; i++) {
                 for (int64_t j = 0; j < n; j++) {
@@ -242,6 +243,134 @@ static void large_parameters_and_threads_give_the_same_bits(void **state)
     }
 }
 
+static const struct {
+    const char *name;
+    mm1_param_group group;
+    int64_t dims[3];
+    int rank;
+    bool decay;
+    int64_t n_kept; /* numbers that AdaFactor keeps */
+} FACTORED[] = {{"vision.w", MM1_GROUP_VISION, {5, 7}, 2, true, 12},
+                {"vision.b", MM1_GROUP_VISION, {5}, 1, false, 5},
+                {"connector.w", MM1_GROUP_CONNECTOR, {3, 11}, 2, true, 14},
+                {"decoder.w", MM1_GROUP_DECODER, {9, 4}, 2, true, 13},
+                {"decoder.experts", MM1_GROUP_DECODER, {2, 4, 6}, 3, true, 20},
+                {"decoder.norm", MM1_GROUP_DECODER, {17}, 1, false, 17}};
+enum { N_FACTORED = sizeof FACTORED / sizeof *FACTORED };
+
+static void adafactor_equals_that_of_transformers(void **state)
+{
+    (void)state;
+    static const char *const runs[] = {"fixed", "scaled"};
+    mm1_error err = {0};
+    mm1_safetensors *sf = golden_open(MM1_TEST_DATA "/tensor/ops_adafactor.safetensors");
+    const double lr = strtod(mm1_safetensors_metadata(sf, "lr"), NULL);
+    const int n_steps = (int)strtol(mm1_safetensors_metadata(sf, "n_steps"), NULL, 10);
+    for (int r = 0; r < 2; r++) {
+        const mm1_train_config c = {.optimizer = MM1_OPTIMIZER_ADAFACTOR,
+                                    .lr_vision = 0.5,
+                                    .lr_connector = 2,
+                                    .lr_decoder = 1,
+                                    .weight_decay = strtod(mm1_safetensors_metadata(sf, "weight_decay"), NULL),
+                                    .scale_parameter = r == 1};
+        mm1_params params = {0};
+        mm1_optimizer o;
+        double n_kept = 0, worst = 0;
+        char prefix[40];
+        for (int i = 0; i < N_FACTORED; i++) {
+            assert_non_null(mm1_params_add(&params, FACTORED[i].group, MM1_INIT_ZEROS, 0, FACTORED[i].decay,
+                                           FACTORED[i].rank, FACTORED[i].dims, "%s", FACTORED[i].name));
+            n_kept += (double)FACTORED[i].n_kept;
+        }
+        check_ok(mm1_params_alloc(&params, true, &err), &err);
+        check_ok(mm1_optimizer_init(&o, &params, &c, &err), &err);
+        assert_true(mm1_optimizer_bytes(&params, &c) < 4 * n_kept + 8 * 40);
+        (void)snprintf(prefix, sizeof prefix, "%s/start.", runs[r]);
+        for (int i = 0; i < N_FACTORED; i++) {
+            check_ok(
+                mm1_safetensors_to_f32(golden_get(sf, prefix, FACTORED[i].name), params.items[i]->tensor.data, &err),
+                &err);
+        }
+        for (int step = 0; step < n_steps; step++) {
+            (void)snprintf(prefix, sizeof prefix, "%s/grad.%d.", runs[r], step);
+            for (int i = 0; i < N_FACTORED; i++) {
+                check_ok(mm1_safetensors_to_f32(golden_get(sf, prefix, FACTORED[i].name), params.items[i]->tensor.grad,
+                                                &err),
+                         &err);
+            }
+            mm1_optimizer_step(&o, &params, &c, lr, mm1_optimizer_grad_norm(&params));
+            (void)snprintf(prefix, sizeof prefix, "%s/after.%d.", runs[r], step);
+            for (int i = 0; i < N_FACTORED; i++) {
+                float want[64];
+                check_ok(mm1_safetensors_to_f32(golden_get(sf, prefix, FACTORED[i].name), want, &err), &err);
+                for (int64_t j = 0; j < params.items[i]->n; j++) {
+                    worst = fmax(worst, fabs((double)want[j] - params.items[i]->tensor.data[j]));
+                }
+            }
+        }
+        print_message("%s: at most %.2g off, steps are of %g\n", runs[r], worst, lr);
+        assert_true(worst < 2e-6);
+        /* What a checkpoint holds is what is kept. */
+        int64_t n = 0;
+        for (int i = 0; i < N_FACTORED; i++) {
+            mm1_optimizer_state states[MM1_OPTIMIZER_MAX_STATES];
+            const int n_states = mm1_optimizer_states(&o, &params, i, states);
+            assert_int_equal(n_states, FACTORED[i].rank >= 2 ? 2 : 1);
+            for (int k = 0; k < n_states; k++) {
+                int64_t size = 1;
+                for (int d = 0; d < states[k].rank; d++) {
+                    size *= states[k].dims[d];
+                }
+                assert_ptr_equal(states[k].data, o.state + n);
+                n += size;
+            }
+        }
+        assert_true(n == (int64_t)n_kept);
+        mm1_optimizer_deinit(&o);
+        mm1_params_deinit(&params);
+    }
+    mm1_safetensors_close(sf);
+    mm1_params none = {0};
+    mm1_optimizer o;
+    const mm1_train_config half = {.optimizer = MM1_OPTIMIZER_ADAFACTOR, .moments = MM1_MOMENTS_BF16};
+    assert_int_equal(mm1_optimizer_init(&o, &none, &half, &err), MM1_E_CONFIG);
+}
+
+static void adafactor_gives_the_same_bits_with_any_number_of_threads(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    float *one = NULL;
+    for (int threads = 1; threads <= 3; threads++) {
+        const mm1_train_config c = {
+            .optimizer = MM1_OPTIMIZER_ADAFACTOR, .lr_decoder = 1, .weight_decay = 0.1, .scale_parameter = true};
+        mm1_params params = {0};
+        mm1_optimizer o;
+        mm1_threads_set(threads);
+        check_ok(mm1_kernels_init(NULL, &err), &err);
+        (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_NORMAL, 1, true, 2, (int64_t[]){301, 700}, "w");
+        (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_NORMAL, 1, false, 1, (int64_t[]){40001}, "v");
+        check_ok(mm1_params_alloc(&params, true, &err), &err);
+        check_ok(mm1_optimizer_init(&o, &params, &c, &err), &err);
+        mm1_params_init(&params, 3);
+        for (int i = 0; i < 3; i++) {
+            for (int64_t j = 0; j < params.grad_total; j++) {
+                params.grad[j] = (float)((j * 37 + i) % 1009 - 500);
+            }
+            mm1_optimizer_step(&o, &params, &c, 0.01, 1);
+        }
+        if (one == NULL) {
+            one = mm1_alloc((size_t)params.total, sizeof *one);
+            assert_non_null(one);
+            memcpy(one, params.data, (size_t)params.total * sizeof *one);
+        }
+        assert_memory_equal(one, params.data, (size_t)params.total * sizeof *one);
+        mm1_optimizer_deinit(&o);
+        mm1_params_deinit(&params);
+    }
+    mm1_free(one);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -256,6 +385,8 @@ int main(void)
         cmocka_unit_test(ten_steps_equal_those_of_pytorch),
         cmocka_unit_test(a_frozen_group_stands_still_and_does_not_count_in_the_norm),
         cmocka_unit_test(the_first_step_is_the_learning_rate_and_decay_is_apart_from_it),
+        cmocka_unit_test(adafactor_equals_that_of_transformers),
+        cmocka_unit_test(adafactor_gives_the_same_bits_with_any_number_of_threads),
         cmocka_unit_test(large_parameters_and_threads_give_the_same_bits),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
