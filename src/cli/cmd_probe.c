@@ -10,14 +10,14 @@
 
 static const char doc[] =
     "Measures the image encoder of a model as it is: a linear probe and nearest neighbours on its frozen features, on "
-    "a "
-    "labelled data set.\vThe L2 penalty is chosen on a part of the training pictures.  Each share comes with a 95 % "
+    "a labelled data set.\vThe L2 penalty is chosen on a part of the training pictures.  Each share comes with a 95 % "
     "bootstrap interval over test pictures.";
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder of any kind that has an encoder", 0},
     {"dataset", 'D', "NAME", 0, "fashion-mnist", 0},
     {"data", 'd', "DIR", 0, "folder with its idx files (default: where its Debian package lies)", 0},
+    {"cells", 'c', "N", 0, "features are means over N x N parts of the picture (default: 1, all patches)", 0},
     {"pixels", 'p', NULL, 0, "measure raw pixels too", 0},
     {"limit", 'l', "N", 0, "pictures of each split at most (default: all)", 0},
     {"seed", 's', "N", 0, "of the choice of pictures (default: 0)", 0},
@@ -40,6 +40,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'm': a->model = arg; break;
     case 'D': a->o.dataset = arg; break;
     case 'd': a->o.data_dir = arg; break;
+    case 'c': a->o.cells = mm1_cli_int(state, "--cells", arg, 1, 1024); break;
     case 'p': a->o.pixels = true; break;
     case 'l': a->o.limit = mm1_cli_int(state, "--limit", arg, 1, INT64_MAX); break;
     case 's': a->o.seed = (uint64_t)mm1_cli_int(state, "--seed", arg, 0, INT64_MAX); break;
@@ -105,9 +106,10 @@ static json_t *scores_json(const mm1_probe_scores *s)
 static mm1_status print_json(const mm1_probe_results *r, const args *a, mm1_error *err)
 {
     json_t *root =
-        json_pack("{s:s, s:s, s:I, s:I, s:I, s:i, s:o, s:o}", "model", a->model, "dataset", a->o.dataset, "classes",
-                  (json_int_t)r->n_classes, "n_train", (json_int_t)r->n_train, "n_test", (json_int_t)r->n_test, "k",
-                  MM1_PROBE_NEIGHBOURS, "encoder", scores_json(&r->features), "pixels", scores_json(&r->pixels));
+        json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:o, s:o}", "model", a->model, "dataset", a->o.dataset, "cells",
+                  (json_int_t)(a->o.cells > 0 ? a->o.cells : 1), "classes", (json_int_t)r->n_classes, "n_train",
+                  (json_int_t)r->n_train, "n_test", (json_int_t)r->n_test, "k", MM1_PROBE_NEIGHBOURS, "encoder",
+                  scores_json(&r->features), "pixels", scores_json(&r->pixels));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     mm1_status st = MM1_OK;
     if (text != NULL) {

@@ -8,19 +8,21 @@ enum { AT_ONCE = 32 };
 
 struct mm1_embedder {
     const mm1_model *model;
+    int64_t cells;
     mm1_texts texts; /* kind clip */
     mm1_arena arena;
     mm1_tape tape;
 };
 
-static mm1_tensor *pooled(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n)
+/* [n cells cells, C] */
+static mm1_tensor *pooled(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n, int64_t cells)
 {
     const int64_t grid = mm1_vision_grid(&m->config.vision);
-    return mm1_op_pool(t, mm1_vit_forward(&m->vit, t, pixels, n), n, grid * grid, 1, 1, 1);
+    return mm1_op_pool(t, mm1_vit_forward(&m->vit, t, pixels, n), n, grid, grid, cells, cells);
 }
 
 /* Arena of the largest pass, by a dry run. */
-static mm1_status plan(const mm1_model *m, const mm1_texts *texts, size_t *bytes, mm1_error *err)
+static mm1_status plan(const mm1_model *m, int64_t cells, const mm1_texts *texts, size_t *bytes, mm1_error *err)
 {
     mm1_arena dry;
     mm1_tape t;
@@ -30,12 +32,12 @@ static mm1_status plan(const mm1_model *m, const mm1_texts *texts, size_t *bytes
     }
     st = mm1_tape_init(&t, &dry, err);
     if (st == MM1_OK) {
-        mm1_tensor *x = pooled(m, &t, NULL, AT_ONCE);
+        (void)pooled(m, &t, NULL, AT_ONCE, cells);
         if (m->config.kind == MM1_MODEL_CLIP) {
             mm1_texts largest = *texts;
             largest.n = AT_ONCE;
             largest.N = AT_ONCE * m->config.text.max_positions;
-            (void)mm1_joint_image(&m->joint, &t, x);
+            (void)mm1_joint_image(&m->joint, &t, pooled(m, &t, NULL, AT_ONCE, 1));
             (void)mm1_joint_text(&m->joint, &t, mm1_text_tower_forward(&m->text, &t, &largest));
         }
         st = mm1_tape_status(&t, err);
@@ -46,23 +48,29 @@ static mm1_status plan(const mm1_model *m, const mm1_texts *texts, size_t *bytes
     return st;
 }
 
-mm1_status mm1_embedder_create(const mm1_model *m, mm1_embedder **out, mm1_error *err)
+mm1_status mm1_embedder_create(const mm1_model *m, int64_t cells, mm1_embedder **out, mm1_error *err)
 {
     size_t bytes = 0;
     *out = NULL;
     if (!mm1_model_config_has_vision(&m->config)) {
         return mm1_error_set(err, MM1_E_STATE, "a decoder alone takes no pictures");
     }
+    const int64_t grid = mm1_vision_grid(&m->config.vision);
+    if (cells < 1 || cells > grid) {
+        return mm1_error_set(err, MM1_E_ARG, "%lld x %lld cells out of %lld x %lld patches; 1 to %lld are possible",
+                             (long long)cells, (long long)cells, (long long)grid, (long long)grid, (long long)grid);
+    }
     mm1_embedder *e = mm1_calloc(1, sizeof *e);
     if (e == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to encode pictures");
     }
     e->model = m;
+    e->cells = cells;
     mm1_status st = MM1_OK;
     if (m->config.kind == MM1_MODEL_CLIP) {
         st = mm1_texts_init(&e->texts, AT_ONCE, AT_ONCE * m->config.text.max_positions, err);
     }
-    st = st != MM1_OK ? st : plan(m, &e->texts, &bytes, err);
+    st = st != MM1_OK ? st : plan(m, cells, &e->texts, &bytes, err);
     st = st != MM1_OK ? st : mm1_arena_init(&e->arena, bytes, err);
     st = st != MM1_OK ? st : mm1_tape_init(&e->tape, &e->arena, err);
     if (st != MM1_OK) {
@@ -86,11 +94,12 @@ void mm1_embedder_destroy(mm1_embedder *e)
 static mm1_status encode(mm1_embedder *e, const float *pixels, int64_t n, bool joint, float *out, mm1_error *err)
 {
     const mm1_model *m = e->model;
-    const int64_t R = m->config.vision.image_size, width = joint ? m->config.joint.dim : m->config.vision.width;
+    const int64_t R = m->config.vision.image_size, cells = joint ? 1 : e->cells;
+    const int64_t width = joint ? m->config.joint.dim : cells * cells * m->config.vision.width;
     for (int64_t i = 0; i < n; i += AT_ONCE) {
         const int64_t count = n - i < AT_ONCE ? n - i : AT_ONCE;
         mm1_tape_reset(&e->tape, 0);
-        mm1_tensor *x = pooled(m, &e->tape, pixels + i * 3 * R * R, count);
+        mm1_tensor *x = pooled(m, &e->tape, pixels + i * 3 * R * R, count, cells);
         x = joint ? mm1_joint_image(&m->joint, &e->tape, x) : x;
         const mm1_status st = mm1_tape_status(&e->tape, err);
         if (st != MM1_OK) {

@@ -42,6 +42,7 @@ typedef struct split {
 typedef struct probe {
     const mm1_model *model;
     const mm1_probe_options *options;
+    int64_t cells, width; /* of features: width = cells cells C */
     split splits[N_SPLITS];
     int64_t n_classes;
 } probe;
@@ -187,9 +188,9 @@ static mm1_status no_features(const split *s, mm1_error *err)
 static mm1_status encode_split(probe *p, mm1_embedder *e, split_kind kind, mm1_error *err)
 {
     split *s = &p->splits[kind];
-    const int64_t R = p->model->config.vision.image_size, C = p->model->config.vision.width;
+    const int64_t R = p->model->config.vision.image_size, D = p->width;
     float *pixels = mm1_alloc((size_t)(AT_ONCE * 3 * R * R), sizeof *pixels);
-    s->x = mm1_alloc((size_t)(s->n * C), sizeof *s->x);
+    s->x = mm1_alloc((size_t)(s->n * D), sizeof *s->x);
     mm1_status st = pixels == NULL || s->x == NULL ? no_features(s, err) : MM1_OK;
     for (int64_t i = 0; st == MM1_OK && i < s->n; i += AT_ONCE) {
         const int64_t n = s->n - i < AT_ONCE ? s->n - i : AT_ONCE;
@@ -202,7 +203,7 @@ static mm1_status encode_split(probe *p, mm1_embedder *e, split_kind kind, mm1_e
             }
             break;
         }
-        st = mm1_embedder_features(e, pixels, n, s->x + i * C, err);
+        st = mm1_embedder_features(e, pixels, n, s->x + i * D, err);
         st = st != MM1_OK ? st : stopped(p, err);
         progress(p, split_names[kind], i + n, s->n);
     }
@@ -396,16 +397,17 @@ static mm1_status measure(probe *p, int64_t D, mm1_probe_scores *scores, mm1_err
 mm1_status mm1_probe_run(const mm1_model *m, const mm1_probe_options *options, mm1_probe_results *results,
                          mm1_error *err)
 {
-    probe p = {.model = m, .options = options};
+    probe p = {.model = m, .options = options, .cells = options->cells > 0 ? options->cells : 1};
     mm1_embedder *e = NULL;
     *results = (mm1_probe_results){0};
-    mm1_status st = mm1_embedder_create(m, &e, err);
+    mm1_status st = mm1_embedder_create(m, p.cells, &e, err);
+    p.width = p.cells * p.cells * m->config.vision.width;
     st = st != MM1_OK ? st : read_data(&p, err);
     for (int k = 0; st == MM1_OK && k < N_SPLITS; k++) {
         st = encode_split(&p, e, (split_kind)k, err);
     }
     mm1_embedder_destroy(e);
-    st = st != MM1_OK ? st : measure(&p, m->config.vision.width, &results->features, err);
+    st = st != MM1_OK ? st : measure(&p, p.width, &results->features, err);
     drop_features(&p);
     if (st == MM1_OK && options->pixels) {
         for (int k = 0; st == MM1_OK && k < N_SPLITS; k++) {

@@ -5,8 +5,9 @@
  * 1e-6 on a sixth of them, fitted on the rest; the test pictures choose nothing neighbours  the class that is most
  * frequent among the 20 training pictures with the largest cosine, the nearest of them deciding a tie
  *
- * Features are the means of the patches after the final norm, each centred and scaled by the training pictures for
- * the linear probe.  Raw pixels can be measured beside them in the same way.
+ * Features are the means of the patches after the final norm, of all of them or of each of cells x cells parts of the
+ * picture, each centred and scaled by the training pictures for the linear probe.  Raw pixels can be measured beside
+ * them in the same way.
  *
  * Threads: one at a time; the same figures for any number of compute threads. */
 #ifndef MM1_EVAL_ENCODER_PROBE_H
@@ -23,6 +24,7 @@ extern const char *const mm1_probe_datasets[];
 typedef struct mm1_probe_options {
     const char *dataset;  /* one of the names */
     const char *data_dir; /* folder with its idx files, gzipped or not; NULL: where its Debian package lies */
+    int64_t cells;        /* features of cells x cells parts of the picture; 0: as 1 */
     int64_t limit;        /* pictures of each split at most, drawn by the seed; 0: all */
     bool pixels;          /* measure raw pixels too */
     uint64_t seed;
@@ -44,8 +46,8 @@ typedef struct mm1_probe_results {
     mm1_probe_scores features, pixels; /* pixels.width 0: not measured */
 } mm1_probe_results;
 
-/* MM1_E_ARG for a data set that is not known; MM1_E_FORMAT where pictures and labels do not go together; what
- * mm1_idx_read() gives. */
+/* MM1_E_ARG for a data set that is not known or too many cells; MM1_E_FORMAT where pictures and labels do not go
+ * together; what mm1_idx_read() gives. */
 MM1_NODISCARD mm1_status mm1_probe_run(const mm1_model *m, const mm1_probe_options *options, mm1_probe_results *results,
                                        mm1_error *err);
 

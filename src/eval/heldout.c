@@ -228,7 +228,7 @@ mm1_status mm1_eval_run(mm1_model *m, const mm1_eval_options *options, mm1_eval_
         }
     }
     if (st == MM1_OK) {
-        st = compares ? mm1_embedder_create(m, &h.embedder, err) : mm1_scorer_create(m, ROW_LEN, &h.scorer, err);
+        st = compares ? mm1_embedder_create(m, 1, &h.embedder, err) : mm1_scorer_create(m, ROW_LEN, &h.scorer, err);
     }
     if (st == MM1_OK && (tasks[MM1_TASK_CAPTIONS] || tasks[MM1_TASK_CHOICE10] || tasks[MM1_TASK_CIDER])) {
         st = read_items(&h, err);

@@ -188,6 +188,16 @@ static void classes_that_can_be_seen_are_told_apart(void **state)
         assert_true(r[i].features.l2 > 0 && r[i].features.n_steps > 0);
     }
     assert_memory_equal(&r[0], &r[1], sizeof r[0]); /* one thread or two */
+
+    /* More cells are more numbers, and tell what is where; there are no more than patches in a row. */
+    o.cells = 3;
+    o.pixels = false;
+    check_ok(mm1_probe_run(&f.model, &o, &r[2], &err), &err);
+    assert_int_equal(r[2].features.width, 9 * 24);
+    assert_true(r[2].features.linear.value > 0.9);
+    o.cells = 4;
+    assert_int_equal(mm1_probe_run(&f.model, &o, &r[2], &err), MM1_E_ARG);
+    assert_non_null(strstr(err.message, "3 x 3 patches"));
     folder_deinit(&f);
 }
 

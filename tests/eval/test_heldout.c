@@ -340,7 +340,7 @@ static void a_text_is_embedded_as_in_training_whatever_stands_beside_it(void **s
     float together[N * D], alone[D];
     fixture_init(&f);
     make_model_of(&m, &f, MM1_MODEL_CLIP, MM1_IMAGE_PLAIN);
-    check_ok(mm1_embedder_create(&m, &e, &err), &err);
+    check_ok(mm1_embedder_create(&m, 1, &e, &err), &err);
     for (int i = 0; i < N; i++) {
         (void)snprintf(text[i], sizeof text[i], "cat %d%.*s", i, i % 36, " and the red mat on which the cat sat");
         texts[i] = text[i];
