@@ -10,15 +10,8 @@
 #include <math.h>
 #include <string.h>
 
-/* One scored item: what was said, and all that people said (of all records of that id). */
-typedef struct pair {
-    const char *id, *said;
-    const char **truths; /* [n_truths], owned */
-    size_t n_truths;
-} pair;
-
 typedef struct pairs {
-    pair *items;
+    mm1_metric_pair *items;
     size_t n;
 } pairs;
 
@@ -243,19 +236,20 @@ bool mm1_metric_exists(const char *name)
 /* ---- joining ---- */
 
 /* All texts of the records [begin, end) of a file. */
-static bool gather(pair *p, const mm1_metric_file *f, size_t begin, size_t end)
+static bool gather(mm1_metric_pair *p, const mm1_metric_file *f, size_t begin, size_t end)
 {
     size_t n = 0;
     for (size_t i = begin; i < end; i++) {
         n += f->records[i].n_texts;
     }
-    p->truths = mm1_calloc(n, sizeof *p->truths);
-    for (size_t i = begin; p->truths != NULL && i < end; i++) {
+    const char **truths = mm1_calloc(n, sizeof *truths);
+    for (size_t i = begin; truths != NULL && i < end; i++) {
         for (size_t t = 0; t < f->records[i].n_texts; t++) {
-            p->truths[p->n_truths++] = f->records[i].texts[t];
+            truths[p->n_truths++] = f->records[i].texts[t];
         }
     }
-    return p->truths != NULL;
+    p->truths = truths;
+    return truths != NULL;
 }
 
 static size_t run_end(const mm1_metric_file *f, size_t i)
@@ -282,7 +276,7 @@ static mm1_status join(const mm1_metric_file *said, const mm1_metric_file *truth
         out->unknown += c < 0;
         out->missing += c > 0;
         if (c == 0) {
-            pair *at = &p->items[p->n++];
+            mm1_metric_pair *at = &p->items[p->n++];
             at->id = said->records[i].id;
             at->said = said->records[i].texts[0];
             if (!gather(at, truths, k, truths_end)) {
@@ -301,6 +295,28 @@ static void pairs_deinit(pairs *p)
         mm1_free((void *)(uintptr_t)p->items[i].truths);
     }
     mm1_free(p->items);
+}
+
+/* The metric's own figures, and the mean of the items with its interval where that is the score. */
+static mm1_status score(const metric *m, const pairs *p, double *scores, mm1_metric_result *out, mm1_error *err)
+{
+    const mm1_bootstrap b = mm1_bootstrap_default();
+    const mm1_status st = m->score(p, scores, out, err);
+    return st != MM1_OK || !isnan(out->score.value) || p->n == 0
+               ? st
+               : mm1_bootstrap_mean(&b, scores, p->n, &out->score, err);
+}
+
+mm1_status mm1_metric_score(const char *name, const mm1_metric_pair *items, size_t n, double *scores,
+                            mm1_metric_result *out, mm1_error *err)
+{
+    const metric *m = find(name);
+    *out = (mm1_metric_result){.score = {NAN, NAN, NAN}, .n = (int64_t)n};
+    if (m == NULL) {
+        return mm1_error_set(err, MM1_E_ARG, "\"%s\" is no metric", name);
+    }
+    const pairs p = {(mm1_metric_pair *)(uintptr_t)items, n}; /* only read */
+    return n == 0 ? MM1_OK : score(m, &p, scores, out, err);
 }
 
 mm1_status mm1_metric_run(const char *name, const char *predictions, const char *references, mm1_metric_result *out,
@@ -326,11 +342,7 @@ mm1_status mm1_metric_run(const char *name, const char *predictions, const char 
     if (st == MM1_OK && (scores = mm1_calloc(p.n, sizeof *scores)) == NULL) {
         st = no_memory(err);
     }
-    st = st != MM1_OK ? st : m->score(&p, scores, out, err);
-    if (st == MM1_OK && isnan(out->score.value)) {
-        const mm1_bootstrap b = mm1_bootstrap_default();
-        st = mm1_bootstrap_mean(&b, scores, p.n, &out->score, err);
-    }
+    st = st != MM1_OK ? st : score(m, &p, scores, out, err);
     mm1_free(scores);
     pairs_deinit(&p);
     mm1_metric_file_deinit(&truths);

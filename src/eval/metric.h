@@ -22,6 +22,8 @@
 #include "eval/bootstrap.h"
 #include <mm1/error.h>
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 enum { MM1_METRIC_MAX_PARTS = 6 };
 
@@ -40,6 +42,19 @@ typedef struct mm1_metric_result {
 } mm1_metric_result;
 
 bool mm1_metric_exists(const char *name);
+
+/* One scored item: what was said, and all that is right.  All borrowed. */
+typedef struct mm1_metric_pair {
+    const char *id; /* mme: picture, tab, question; pairs of one picture stand side by side */
+    const char *said;
+    const char *const *truths; /* [n_truths], at least 1 */
+    size_t n_truths;
+} mm1_metric_pair;
+
+/* Scores pairs [n] into scores [n], as a metric counts them; out: the score and its parts, with an interval where the
+ * score is a mean over items.  n 0: NaN.  MM1_E_ARG for a name that is none; MM1_E_LIMIT, MM1_E_NOMEM. */
+MM1_NODISCARD mm1_status mm1_metric_score(const char *name, const mm1_metric_pair *pairs, size_t n, double *scores,
+                                          mm1_metric_result *out, mm1_error *err);
 
 /* MM1_E_ARG for a name that is none, MM1_E_IO, MM1_E_FORMAT for a file that is not of this kind at all, or if nothing
  * is left to be scored; MM1_E_NOMEM. */

@@ -105,6 +105,7 @@ mm1_status mm1_document_append(mm1_document *d, const mm1_document *from, mm1_er
         if (st != MM1_OK) {
             return st;
         }
+        d->parts[d->n_parts - 1].overview = p.overview;
     }
     return MM1_OK;
 }

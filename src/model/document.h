@@ -24,10 +24,11 @@ typedef enum mm1_part_kind {
 
 typedef struct mm1_part {
     mm1_part_kind kind;
-    bool train;  /* TEXT: the model learns to predict this part; IMAGE: false */
-    char *bytes; /* TEXT, TOKEN: UTF-8, NUL-terminated; IMAGE: the encoded file (JPEG, PNG or WebP) */
-    size_t len;  /* bytes, without the NUL */
-    char *name;  /* IMAGE: path or shard member, for messages; may be NULL */
+    bool train;    /* TEXT: the model learns to predict this part; IMAGE: false */
+    bool overview; /* IMAGE: shown as one tile, whatever the model does with others */
+    char *bytes;   /* TEXT, TOKEN: UTF-8, NUL-terminated; IMAGE: the encoded file (JPEG, PNG or WebP) */
+    size_t len;    /* bytes, without the NUL */
+    char *name;    /* IMAGE: path or shard member, for messages; may be NULL */
 } mm1_part;
 
 typedef struct mm1_document {

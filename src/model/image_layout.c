@@ -323,6 +323,17 @@ mm1_status mm1_image_layout_read(const mm1_image_spec *spec, const void *bytes, 
     return st == MM1_OK ? st : mm1_error_wrap(err, st, "%s", name != NULL ? name : "image");
 }
 
+void mm1_image_layout_shrink(const mm1_image_spec *spec, mm1_image_layout *l)
+{
+    l->rows = l->cols = 0; /* sizes stay: the overview of SPLITS is made of what the crops are cut from */
+    l->row0 = l->row1 = l->col0 = l->col1 = 0;
+    l->n_tiles = 1;
+    l->n_slots = l->n_positions = (int32_t)spec->n_tokens;
+    if (spec->mode == MM1_IMAGE_SPLITS) {
+        l->n_positions += 2 * spec->around.n + spec->overview.n;
+    }
+}
+
 /* ---- positions ---- */
 
 /* Where the next position is written. */
@@ -441,13 +452,18 @@ static mm1_status make_tiles(const mm1_image_spec *spec, const mm1_image_layout 
                    : mm1_image_fit_square(picture, R, spec->fit, spec->filter, spec->fill, tiles, err);
     case MM1_IMAGE_SUBIMAGES:
         st = mm1_image_fit_square(picture, R, spec->fit, spec->filter, spec->fill, tiles, err);
-        st = st != MM1_OK ? st
-                          : mm1_image_fit_square(picture, l->width, spec->fit, spec->filter, spec->fill, &whole, err);
+        if (st != MM1_OK || l->rows == 0) {
+            break;
+        }
+        st = mm1_image_fit_square(picture, l->width, spec->fit, spec->filter, spec->fill, &whole, err);
         st = st != MM1_OK ? st : cut_tiles(spec, l, &whole, tiles + 1, err);
         break;
     case MM1_IMAGE_ANYRES:
         st = mm1_image_resize(picture, R, R, spec->filter, tiles, err);
-        st = st != MM1_OK ? st : mm1_image_resize(picture, l->width, l->height, spec->filter, &whole, err);
+        if (st != MM1_OK || l->rows == 0) {
+            break;
+        }
+        st = mm1_image_resize(picture, l->width, l->height, spec->filter, &whole, err);
         st = st != MM1_OK ? st : cut_tiles(spec, l, &whole, tiles + 1, err);
         break;
     case MM1_IMAGE_SPLITS:

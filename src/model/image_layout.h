@@ -124,6 +124,9 @@ MM1_NODISCARD mm1_status mm1_image_layout_make(const mm1_image_spec *spec, int32
 MM1_NODISCARD mm1_status mm1_image_layout_read(const mm1_image_spec *spec, const void *bytes, size_t len,
                                                const char *name, mm1_image_layout *out, mm1_error *err);
 
+/* What is left of a layout if the crops are not shown: the overview. */
+void mm1_image_layout_shrink(const mm1_image_spec *spec, mm1_image_layout *l);
+
 /* tokens, visual [n_positions]: at a visual token MM1_IMAGE_SLOT and its row, counted from first_tile of the sequence;
  * at a newline MM1_IMAGE_SLOT and MM1_VISUAL_NEWLINE; at a marker its id and MM1_VISUAL_MARKER. */
 void mm1_image_layout_write(const mm1_image_spec *spec, const mm1_image_layout *l, int64_t first_tile, int32_t *tokens,

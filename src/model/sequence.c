@@ -47,6 +47,9 @@ static mm1_status append_image(builder *b, size_t i, mm1_error *err)
     if (st != MM1_OK) {
         return mm1_error_wrap(err, st, "%s: part %zu", name_of(b->d), i);
     }
+    if (p->overview) {
+        mm1_image_layout_shrink(b->images, l);
+    }
     if (l->n_positions >= INT32_MAX - (int64_t)at || (b->n_tiles + l->n_tiles) * b->images->n_tokens > INT32_MAX) {
         return too_many_positions(b, i, (int64_t)at + l->n_positions, err);
     }

@@ -1,0 +1,264 @@
+/* cmd_eval_bench.c - mm1 eval --tasks: benchmarks, their table, and the comparison of two runs. */
+#include "cli/cli.h"
+#include "cli/cmd_eval.h"
+
+#include "base/hash.h"
+#include "eval/bench_compare.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+void mm1_cli_list_tasks(void)
+{
+    (void)printf("%-18s %-11s %-11s %s\n", "task", "answered by", "metric",
+                 "what it is; its files below the data folder");
+    for (size_t i = 0; i < mm1_n_tasks; i++) {
+        const mm1_task *t = &mm1_tasks[i];
+        (void)printf("%-18s %-11s %-11s %s\n", t->name, mm1_task_by_names[t->by], mm1_task_metric_names[t->metric],
+                     t->about);
+        const struct {
+            const char *name;
+            const mm1_task_files *files;
+        } splits[] = {{"test", &t->test}, {"shots", &t->train}};
+        for (size_t k = 0; k < 2; k++) {
+            const mm1_task_files *f = splits[k].files;
+            if (f->file != NULL) {
+                (void)printf("%-18s   %-6s %s%s%s%s%s%s%s\n", "", splits[k].name, f->file,
+                             f->answers != NULL ? ", " : "", f->answers != NULL ? f->answers : "",
+                             f->images != NULL ? "; pictures: " : "", f->images != NULL ? f->images : "",
+                             f->split != NULL ? "; split: " : "", f->split != NULL ? f->split : "");
+            }
+        }
+        if (t->train.file == NULL) {
+            (void)printf("%-18s   %-6s the other items of test\n", "", "shots");
+        }
+    }
+}
+
+/* ---- results ---- */
+
+static void print_left_out(const mm1_bench_cell *c)
+{
+    const struct {
+        const char *text;
+        int64_t n;
+    } counts[] = {{"records malformed", c->left_out.malformed},
+                  {"ids double", c->left_out.duplicates},
+                  {"questions without an answer", c->left_out.unanswered},
+                  {"answers to no question", c->left_out.without_question},
+                  {"items without their picture", c->left_out.without_picture},
+                  {"prompts too long for the context", c->too_long}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++) {
+        if (counts[i].n > 0) {
+            (void)printf("    left out: %lld %s\n", (long long)counts[i].n, counts[i].text);
+        }
+    }
+}
+
+static void print_cell(const mm1_bench_cell *c)
+{
+    double scale = 1;
+    const char *unit = mm1_benchmark_unit(c->metric, &scale);
+    (void)printf("%-20s %5lld  ", c->task, (long long)c->shots);
+    if (isfinite(c->score.value)) {
+        (void)printf("%8.2f", scale * c->score.value);
+    } else {
+        (void)printf("%8s", "-");
+    }
+    if (isfinite(c->score.low)) {
+        (void)printf("  [%.2f, %.2f]", scale * c->score.low, scale * c->score.high);
+    }
+    (void)printf("  %s, n %lld", unit, (long long)(c->metric == MM1_SCORE_JUDGE ? c->n_asked : c->n));
+    if (c->n_seeds > 1) {
+        double sum = 0;
+        for (int64_t s = 0; s < c->n_seeds; s++) {
+            sum += (c->seed_scores[s] - c->score.value) * (c->seed_scores[s] - c->score.value);
+        }
+        (void)printf(", %lld seeds (deviation %.2f)", (long long)c->n_seeds,
+                     scale * sqrt(sum / (double)(c->n_seeds - 1)));
+    }
+    for (int i = 0; i < c->all.n_parts; i++) {
+        (void)printf("%s%s %.2f", i == 0 ? "; " : ", ", c->all.parts[i].name, c->all.parts[i].value);
+    }
+    (void)printf("\n");
+    print_left_out(c);
+}
+
+static mm1_status print_json(json_t *root, mm1_error *err)
+{
+    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
+    mm1_status st = MM1_OK;
+    if (text != NULL) {
+        (void)printf("%s\n", text);
+    } else {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
+    }
+    free(text);
+    json_decref(root);
+    return st;
+}
+
+/* ---- running ---- */
+
+typedef struct shower {
+    FILE *to;
+    void (*on_progress)(void *ctx, const char *task, int64_t done, int64_t total);
+    void *ctx;
+} shower;
+
+static void show_prompt(void *ctx, const char *title, const char *prompt)
+{
+    const shower *s = ctx;
+    (void)fprintf(s->to, "--- %s\n%s\n---\n", title, prompt);
+}
+
+static void show_progress(void *ctx, const char *task, int64_t done, int64_t total)
+{
+    const shower *s = ctx;
+    s->on_progress(s->ctx, task, done, total);
+}
+
+/* The template of the folder, or the one that was named. */
+static mm1_status settle_chat(mm1_cli_benchmark *b, mm1_error *err)
+{
+    if (!b->o.is_chat || b->url != NULL) {
+        return MM1_OK;
+    }
+    b->o.renders = true;
+    return b->chat_template != NULL ? mm1_chat_template_find(b->chat_template, &b->o.chat_template, err)
+                                    : mm1_chat_template_of(b->model, &b->o.chat_template, err);
+}
+
+static mm1_status open_backend(mm1_cli_benchmark *b, mm1_model *model, mm1_backend **out, mm1_error *err)
+{
+    if (b->url != NULL) {
+        b->o.is_chat = true;
+        b->o.model_name = b->model != NULL ? b->model : b->url;
+        b->o.model_hash =
+            mm1_hash64(b->url, strlen(b->url), b->model != NULL ? mm1_hash64(b->model, strlen(b->model), 0) : 0);
+        return mm1_backend_open_url(b->url, b->model, b->batch, out, err);
+    }
+    mm1_status st = mm1_benchmark_model_hash(b->model, &b->o.model_hash, err);
+    b->o.model_hash ^= (uint64_t)b->image_size;
+    b->o.model_name = b->model;
+    st = st != MM1_OK ? st : mm1_model_load_at(model, b->model, b->image_size, false, err);
+    b->o.model = model;
+    return st != MM1_OK ? st : mm1_backend_open_model(model, b->batch, out, err);
+}
+
+mm1_status mm1_cli_run_benchmarks(mm1_cli_benchmark *b, mm1_error *err)
+{
+    mm1_model model = {0};
+    mm1_backend *backend = NULL;
+    mm1_benchmark_results results = {0};
+    shower s = {b->json ? stderr : stdout, b->o.on_progress, b->o.ctx};
+    mm1_status st = settle_chat(b, err);
+    st = st != MM1_OK ? st : open_backend(b, &model, &backend, err);
+    b->o.on_prompt = show_prompt;
+    b->o.on_progress = show_progress;
+    b->o.ctx = &s;
+    st = st != MM1_OK ? st : mm1_benchmark_run(backend, &b->o, &results, err);
+    if (st == MM1_OK && b->json) {
+        st = print_json(mm1_benchmark_json(&b->o, &results), err);
+    } else if (st == MM1_OK) {
+        (void)printf("%-20s %5s  %8s\n", "task", "shots", "score");
+        for (size_t i = 0; i < results.n; i++) {
+            print_cell(&results.cells[i]);
+        }
+    }
+    mm1_benchmark_results_deinit(&results);
+    mm1_backend_close(backend);
+    mm1_model_deinit(&model);
+    return st;
+}
+
+/* ---- compare ---- */
+
+static const char compare_doc[] = "Compares two evaluations, item by item: A and B are output folders of `mm1 eval "
+                                  "--tasks`, or their samples.jsonl.\v"
+                                  "The interval is a paired bootstrap over the items that both have; where it does not "
+                                  "hold 0, one model is better on "
+                                  "items like these.";
+
+static const struct argp_option compare_options[] = {{"json", 'j', NULL, 0, "print one JSON object", 0}, {0}};
+
+typedef struct compare_args {
+    const char *paths[2];
+    bool json;
+} compare_args;
+
+static error_t parse_compare(int key, char *arg, struct argp_state *state)
+{
+    compare_args *a = state->input;
+    switch (key) {
+    case 'j': a->json = true; break;
+    case ARGP_KEY_ARG:
+        if (state->arg_num > 1) {
+            argp_error(state, "two evaluations are wanted, \"%s\" is one more", arg);
+        }
+        a->paths[state->arg_num] = arg;
+        break;
+    case ARGP_KEY_END:
+        if (state->arg_num < 2) {
+            argp_error(state, "two evaluations are wanted");
+        }
+        break;
+    default: return ARGP_ERR_UNKNOWN;
+    }
+    return 0;
+}
+
+static json_t *comparison_json(const mm1_bench_comparison *c)
+{
+    json_t *cells = json_array();
+    for (size_t i = 0; i < c->n; i++) {
+        const mm1_bench_difference *d = &c->cells[i];
+        json_t *o =
+            json_pack("{s:s,s:I,s:I,s:I,s:I}", "task", d->task, "shots", (json_int_t)d->shots, "n", (json_int_t)d->n,
+                      "n_only_first", (json_int_t)d->n_only_first, "n_only_second", (json_int_t)d->n_only_second);
+        const struct {
+            const char *name;
+            double value;
+        } numbers[] = {{"first", d->first},
+                       {"second", d->second},
+                       {"difference", d->difference.value},
+                       {"low", d->difference.low},
+                       {"high", d->difference.high}};
+        for (size_t k = 0; k < sizeof numbers / sizeof *numbers; k++) {
+            (void)json_object_set_new(o, numbers[k].name,
+                                      isfinite(numbers[k].value) ? json_real(numbers[k].value) : json_null());
+        }
+        (void)json_array_append_new(cells, o);
+    }
+    return json_pack("{s:o}", "comparisons", cells);
+}
+
+int mm1_cmd_eval_compare(int argc, char **argv)
+{
+    static char name[] = "mm1 eval compare";
+    const struct argp argp = {compare_options, parse_compare, "A B", compare_doc, NULL, NULL, NULL};
+    compare_args a = {0};
+    mm1_bench_comparison c = {0};
+    mm1_error err = {0};
+    argv[0] = name;
+    (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
+    mm1_status st = mm1_bench_compare(a.paths[0], a.paths[1], &c, &err);
+    if (st == MM1_OK && a.json) {
+        st = print_json(comparison_json(&c), &err);
+    } else if (st == MM1_OK) {
+        (void)printf("%-20s %5s %9s %9s  %s\n", "task", "shots", "first", "second", "first minus second");
+        for (size_t i = 0; i < c.n; i++) {
+            const mm1_bench_difference *d = &c.cells[i];
+            (void)printf("%-20s %5lld %9.3f %9.3f  %+.3f [%+.3f, %+.3f]  n %lld", d->task, (long long)d->shots,
+                         d->first, d->second, d->difference.value, d->difference.low, d->difference.high,
+                         (long long)d->n);
+            if (d->n_only_first + d->n_only_second > 0) {
+                (void)printf(" (%lld in the first alone, %lld in the second alone)", (long long)d->n_only_first,
+                             (long long)d->n_only_second);
+            }
+            (void)printf("\n");
+        }
+    }
+    mm1_bench_comparison_deinit(&c);
+    return mm1_cli_finish("eval compare", st, &err);
+}

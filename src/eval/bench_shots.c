@@ -1,0 +1,311 @@
+/* bench_shots.c - see bench_shots.h. */
+#include "eval/bench_shots.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include "eval/embedder.h"
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *const mm1_shot_choice_names[] = {"random", "fixed", "similar", NULL};
+
+/* A candidate and how much it is like the item at hand. */
+typedef struct candidate {
+    int64_t item;
+    float cosine;
+} candidate;
+
+struct mm1_bench_shots {
+    const mm1_bench_style *style;
+    const mm1_bench_set *from;
+    bool is_own;
+    mm1_shot_choice choice;
+    uint64_t seed;
+    int64_t n_unread;
+    /* of similar ones */
+    const mm1_model *model;
+    mm1_embedder *embedder;
+    int64_t n_pool, C;
+    int64_t *pool;         /* [n_pool] items */
+    float *features;       /* [n_pool, C] */
+    candidate *candidates; /* [n_pool] scratch */
+};
+
+/* ---- features ---- */
+
+/* Unit features [C] of the first picture of an item. */
+static mm1_status read_features(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, float *out,
+                                mm1_error *err)
+{
+    const mm1_image_spec spec = mm1_image_one_tile(&s->model->images);
+    const size_t n = (size_t)(3 * spec.tile_px * spec.tile_px);
+    mm1_document d = {0};
+    mm1_image_layout layout;
+    float *pixels = mm1_alloc(n, sizeof *pixels);
+    mm1_status st = pixels == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for a picture")
+                                   : mm1_bench_image_load(set, &item->images[0], &d, err);
+    if (st == MM1_OK) {
+        const mm1_part *p = &d.parts[0];
+        st = mm1_image_layout_read(&spec, p->bytes, p->len, p->name, &layout, err);
+        st = st != MM1_OK ? st : mm1_image_to_pixels(&spec, &layout, p->bytes, p->len, p->name, pixels, err);
+        st = st != MM1_OK ? st : mm1_embedder_features(s->embedder, pixels, 1, out, err);
+    }
+    double norm = 0;
+    for (int64_t c = 0; st == MM1_OK && c < s->C; c++) {
+        norm += (double)out[c] * (double)out[c];
+    }
+    for (int64_t c = 0; st == MM1_OK && c < s->C; c++) {
+        out[c] = (float)((double)out[c] / (sqrt(norm) + 1e-12));
+    }
+    mm1_document_deinit(&d);
+    mm1_free(pixels);
+    return st;
+}
+
+static uint64_t drawn(const mm1_bench_shots *s, uint64_t index, int64_t i)
+{
+    return mm1_rng_permute(s->seed, MM1_RNG_SHOTS, index, (uint64_t)s->from->n, (uint64_t)i);
+}
+
+static mm1_status read_pool(mm1_bench_shots *s, int64_t pool, mm1_error *err)
+{
+    const int64_t n = pool > 0 && pool < s->from->n ? pool : s->from->n;
+    mm1_status st = mm1_embedder_create(s->model, &s->embedder, err);
+    s->C = s->model->config.vision.width;
+    s->pool = mm1_alloc((size_t)n, sizeof *s->pool);
+    s->candidates = mm1_alloc((size_t)n, sizeof *s->candidates);
+    s->features = mm1_alloc((size_t)(n * s->C), sizeof *s->features);
+    if (st == MM1_OK && (s->pool == NULL || s->candidates == NULL || s->features == NULL)) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the features of %lld pictures", (long long)n);
+    }
+    for (int64_t i = 0; st == MM1_OK && i < n; i++) {
+        const int64_t at = (int64_t)drawn(s, UINT64_MAX, i);
+        const mm1_bench_item *item = &s->from->items[at];
+        if (item->n_images == 0) {
+            continue;
+        }
+        mm1_error why = {0};
+        const mm1_status got = read_features(s, s->from, item, s->features + s->n_pool * s->C, &why);
+        if (got == MM1_OK) {
+            s->pool[s->n_pool++] = at;
+        } else if (got == MM1_E_IO || mm1_reader_is_bad_sample(got)) {
+            s->n_unread++;
+        } else {
+            st = mm1_error_set(err, got, "%s", why.message);
+        }
+    }
+    if (st == MM1_OK && s->n_pool == 0) {
+        st = mm1_error_set(err, MM1_E_FORMAT, "similar demonstrations: none of them has a picture that can be read");
+    }
+    return st;
+}
+
+mm1_status mm1_bench_shots_create(const mm1_bench_style *style, const mm1_bench_set *from, bool is_own,
+                                  mm1_shot_choice choice, uint64_t seed, int64_t pool, const mm1_model *model,
+                                  mm1_bench_shots **out, mm1_error *err)
+{
+    *out = NULL;
+    if (choice == MM1_SHOTS_SIMILAR && (model == NULL || !mm1_model_config_has_vision(&model->config))) {
+        return mm1_error_set(
+            err, MM1_E_UNSUPPORTED,
+            "similar demonstrations are found by the features of a model with an encoder, loaded here");
+    }
+    mm1_bench_shots *s = mm1_calloc(1, sizeof *s);
+    if (s == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations");
+    }
+    *s = (mm1_bench_shots){
+        .style = style, .from = from, .is_own = is_own, .choice = choice, .seed = seed, .model = model};
+    const mm1_status st = choice == MM1_SHOTS_SIMILAR ? read_pool(s, pool, err) : MM1_OK;
+    if (st != MM1_OK) {
+        mm1_bench_shots_destroy(s);
+        return st;
+    }
+    *out = s;
+    return MM1_OK;
+}
+
+void mm1_bench_shots_destroy(mm1_bench_shots *s)
+{
+    if (s != NULL) {
+        mm1_embedder_destroy(s->embedder);
+        mm1_free(s->pool);
+        mm1_free(s->features);
+        mm1_free(s->candidates);
+        mm1_free(s);
+    }
+}
+
+int64_t mm1_bench_shots_unread(const mm1_bench_shots *s)
+{
+    return s->n_unread;
+}
+
+/* ---- choosing ---- */
+
+static bool shares_picture(const mm1_bench_item *a, const mm1_bench_item *b)
+{
+    for (size_t i = 0; i < a->n_images; i++) {
+        for (size_t k = 0; k < b->n_images; k++) {
+            if (strcmp(a->images[i].key, b->images[k].key) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* May it stand before the item?  class: only with this right choice (by its text); NULL: any. */
+static bool may_show(const mm1_bench_shots *s, const mm1_bench_item *shot, const mm1_bench_item *item,
+                     const char *class)
+{
+    mm1_rng any = mm1_rng_make(0, MM1_RNG_SHOTS, 0);
+    return mm1_bench_shown_answer(s->style, shot, &any) != NULL && (!s->style->thinks || shot->rationale != NULL) &&
+           !(s->is_own && strcmp(shot->id, item->id) == 0) && !shares_picture(shot, item) &&
+           (class == NULL || (shot->right >= 0 && strcmp(shot->choices[shot->right], class) == 0));
+}
+
+static int by_likeness(const void *a, const void *b)
+{
+    const candidate *x = a, *y = b;
+    return x->cosine != y->cosine ? (x->cosine < y->cosine) - (x->cosine > y->cosine)
+                                  : (x->item > y->item) - (x->item < y->item);
+}
+
+/* Orders the candidates by their likeness to the item. */
+static mm1_status compare(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, mm1_error *err)
+{
+    if (item->n_images == 0) {
+        return mm1_error_set(err, MM1_E_ARG, "item %.100s shows no picture that others could be similar to", item->id);
+    }
+    float *own = mm1_alloc((size_t)s->C, sizeof *own);
+    mm1_status st =
+        own == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for features") : read_features(s, set, item, own, err);
+    for (int64_t i = 0; st == MM1_OK && i < s->n_pool; i++) {
+        double dot = 0;
+        for (int64_t c = 0; c < s->C; c++) {
+            dot += (double)own[c] * (double)s->features[i * s->C + c];
+        }
+        s->candidates[i] = (candidate){s->pool[i], (float)dot};
+    }
+    if (st == MM1_OK) {
+        qsort(s->candidates, (size_t)s->n_pool, sizeof *s->candidates, by_likeness);
+    }
+    mm1_free(own);
+    return st;
+}
+
+/* A demonstration with the choices that the item offers, in its order; false if it cannot be shown so. */
+static bool offer(mm1_bench_item *shot, const mm1_bench_item *item)
+{
+    const char *right = shot->choices[shot->right];
+    for (size_t i = 0; i < item->n_choices; i++) {
+        if (strcmp(item->choices[i], right) == 0) {
+            shot->choices = item->choices;
+            shot->n_choices = item->n_choices;
+            shot->right = (int64_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Up to n demonstrations, whole documents in a list; a picture that cannot be read is passed over. */
+static mm1_status gather(mm1_bench_shots *s, const mm1_bench_item *item, const char *class, int64_t n, uint64_t index,
+                         mm1_document *list, int64_t *n_found, mm1_error *err)
+{
+    const bool is_similar = s->choice == MM1_SHOTS_SIMILAR;
+    const int64_t n_all = is_similar ? s->n_pool : s->from->n, before = *n_found;
+    mm1_status st = MM1_OK;
+    for (int64_t i = 0; st == MM1_OK && i < n_all && *n_found - before < n; i++) {
+        const int64_t at = is_similar ? s->candidates[i].item : (int64_t)drawn(s, index, i);
+        mm1_bench_item shot = s->from->items[at];
+        if (!may_show(s, &shot, item, class) || (class != NULL && !offer(&shot, item))) {
+            continue;
+        }
+        mm1_rng answers = mm1_rng_make(s->seed, MM1_RNG_SHOTS, index ^ mm1_hash64(shot.id, strlen(shot.id), 1));
+        mm1_document *d = &list[*n_found];
+        mm1_error why = {0};
+        st = mm1_bench_put_shot(s->style, &(mm1_bench_shot){s->from, &shot}, &answers, d, &why);
+        if (st == MM1_OK) {
+            ++*n_found;
+        } else {
+            mm1_document_deinit(d);
+            if (st == MM1_E_IO || mm1_reader_is_bad_sample(st)) {
+                s->n_unread++;
+                st = MM1_OK;
+            } else {
+                st = mm1_error_set(err, st, "%s", why.message);
+            }
+        }
+    }
+    return st;
+}
+
+/* Text that goes on from text becomes one part. */
+static mm1_status append(mm1_document *d, const mm1_document *shot, mm1_error *err)
+{
+    mm1_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
+    if (last == NULL || last->kind != MM1_PART_TEXT || shot->n_parts == 0 || shot->parts[0].kind != MM1_PART_TEXT) {
+        return mm1_document_append(d, shot, err);
+    }
+    mm1_buf all;
+    mm1_buf_init(&all, SIZE_MAX / 2);
+    mm1_buf_append(&all, last->bytes, last->len);
+    mm1_buf_append(&all, shot->parts[0].bytes, shot->parts[0].len);
+    const size_t len = all.len;
+    char *text = mm1_buf_take(&all);
+    if (text == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a prompt");
+    }
+    mm1_free(last->bytes);
+    last->bytes = text;
+    last->len = len;
+    mm1_document rest = {.parts = shot->parts + 1, .n_parts = shot->n_parts - 1};
+    return mm1_document_append(d, &rest, err);
+}
+
+mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, int64_t n,
+                               mm1_document *d, mm1_error *err)
+{
+    const bool by_class = s->style->task->ways > 0;
+    const int64_t wanted = by_class ? n * (int64_t)item->n_choices : n;
+    const uint64_t id = mm1_hash64(item->id, strlen(item->id), 0);
+    const uint64_t index = s->choice == MM1_SHOTS_FIXED ? 0 : id;
+    mm1_document *list = mm1_calloc((size_t)wanted, sizeof *list);
+    size_t *ends = mm1_calloc((size_t)wanted, sizeof *ends);
+    int64_t n_found = 0;
+    mm1_status st =
+        list == NULL || ends == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations") : MM1_OK;
+    if (st == MM1_OK && s->choice == MM1_SHOTS_SIMILAR) {
+        st = compare(s, set, item, err);
+    }
+    for (size_t c = 0; st == MM1_OK && c < (by_class ? item->n_choices : 1); c++) {
+        st = gather(s, item, by_class ? item->choices[c] : NULL, n, index, list, &n_found, err);
+    }
+    if (st == MM1_OK && n_found < wanted) {
+        st = mm1_error_set(err, MM1_E_ARG, "%lld demonstrations are wanted for item %.100s; there are %lld",
+                           (long long)wanted, item->id, (long long)n_found);
+    }
+    size_t n_images = 0;
+    for (int64_t i = 0; st == MM1_OK && i < wanted; i++) {
+        /* Classes come mixed; the most similar of all stands last. */
+        const int64_t at = s->choice == MM1_SHOTS_SIMILAR ? wanted - 1 - i
+                           : by_class
+                               ? (int64_t)mm1_rng_permute(s->seed, MM1_RNG_SHOTS, ~id, (uint64_t)wanted, (uint64_t)i)
+                               : i;
+        st = append(d, &list[at], err);
+        n_images += mm1_document_n_images(&list[at]);
+        ends[i] = n_images;
+    }
+    if (st == MM1_OK && wanted > 0) {
+        mm1_bench_shrink(d, ends, (size_t)wanted, s->style->n_whole);
+    }
+    for (int64_t i = 0; list != NULL && i < n_found; i++) {
+        mm1_document_deinit(&list[i]);
+    }
+    mm1_free(ends);
+    mm1_free(list);
+    return st;
+}
