@@ -71,7 +71,7 @@ static uint64_t drawn(const mm1_bench_shots *s, uint64_t index, int64_t i)
 static mm1_status read_pool(mm1_bench_shots *s, int64_t pool, mm1_error *err)
 {
     const int64_t n = pool > 0 && pool < s->from->n ? pool : s->from->n;
-    mm1_status st = mm1_embedder_create(s->model, &s->embedder, err);
+    mm1_status st = mm1_embedder_create(s->model, 1, &s->embedder, err);
     s->C = s->model->config.vision.width;
     s->pool = mm1_alloc((size_t)n, sizeof *s->pool);
     s->candidates = mm1_alloc((size_t)n, sizeof *s->candidates);
