@@ -19,6 +19,7 @@ typedef struct mm1_command {
     mm1_command_fn *run;
 } mm1_command;
 
+int mm1_cmd_average(int argc, char **argv);
 int mm1_cmd_bench(int argc, char **argv);
 int mm1_cmd_convert(int argc, char **argv);
 int mm1_cmd_data(int argc, char **argv);
