@@ -3,6 +3,7 @@
 
     a decoder       has the logits of `mm1 score --logits` of random ids
     an encoder      has the features and the pooled output of `mm1 encode` of a picture
+    a CLIP          has the unit vector of `mm1 encode` of a picture, and the logits of golden_clip.py
     a whole model   has the logits of `mm1 score --logits` of a document with a picture
 
     check_export.py build/release/mm1 [MODEL...]        MODEL: folders that mm1 loads (default: those of tests/data)
@@ -99,6 +100,25 @@ def check_encoder(mm1, source, out, tmp, config):
     return model, complete, pairs, f", pixels {pixel_difference(out, PICTURE, ours['pixels']):.1e}"
 
 
+def check_clip(mm1, source, out, tmp, config):
+    """Texts: those of the golden file beside the model, by the tokenizer that was written."""
+    golden = load_file(source / "golden.safetensors")
+    cases = json.loads((source.parent / "cases.json").read_text())
+    texts = [c["text"] for c in cases if c["tokenizer"] == source.name][:len(golden["text"])]
+    tokenizer = transformers.PreTrainedTokenizerFast.from_pretrained(out)
+    ids = tokenizer(texts, truncation=True)["input_ids"]
+    longest, end = max(map(len, ids)), tokenizer.eos_token_id
+    rows = torch.tensor([row + [end] * (longest - len(row)) for row in ids])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids])
+    ours = encode(mm1, source, PICTURE, tmp)
+    model, complete = load(transformers.CLIPModel, out)
+    with torch.no_grad():
+        y = model(input_ids=rows, attention_mask=mask, pixel_values=golden["pixels"])
+        picture = model(input_ids=rows, attention_mask=mask, pixel_values=ours["pixels"][None]).image_embeds[0]
+    pairs = [difference(golden["logits"], y.logits_per_image), difference(ours["embedding"], picture)]
+    return model, complete, pairs, f", pixels {pixel_difference(out, PICTURE, ours['pixels']):.1e}"
+
+
 def check_whole(mm1, source, out, tmp, config):
     picture = source / "picture.png" if (source / "picture.png").exists() else PICTURE
     document, logits_file = tmp / "document.json", tmp / "logits.safetensors"
@@ -121,7 +141,8 @@ def check(mm1, source, tmp):
     out = tmp / "hf"
     run(mm1, "convert", source, out, "--to", "hf", "--force")
     config = json.loads((out / "config.json").read_text())
-    how = check_whole if "text_config" in config else check_encoder if "patch_size" in config else check_decoder
+    how = (check_clip if config["model_type"] == "clip" else check_whole if "text_config" in config
+           else check_encoder if "patch_size" in config else check_decoder)
     model, complete, pairs, more = how(mm1, source, out, tmp, config)
     has_text = (source / "tokenizer.json").exists()
     ids = same_ids(source, out) if has_text else True
@@ -135,7 +156,7 @@ def main():
     mm1 = pathlib.Path(sys.argv[1])
     here = pathlib.Path(__file__).resolve().parent.parent
     models = [pathlib.Path(m) for m in sys.argv[2:]]
-    for part in ("model/hf", "vision", "whole") if not models else ():
+    for part in ("model/hf", "vision", "clip", "whole") if not models else ():
         models += sorted(p.parent for p in (here / "tests/data" / part).glob("*/config.json"))
     ok = True
     with tempfile.TemporaryDirectory() as tmp:

@@ -40,7 +40,6 @@ sys.dont_write_bytecode = True
 from golden_model import write_safetensors
 
 torch.set_num_threads(1)
-assert int(PIL.__version__.split(".")[0]) < 13, PIL.__version__
 f32 = lambda x: x.detach().numpy().astype(np.float32)
 
 # ---- positions ----
@@ -206,6 +205,7 @@ def make(folder, name):
 
 
 if __name__ == "__main__":
+    assert int(PIL.__version__.split(".")[0]) < 13, PIL.__version__
     root = pathlib.Path(sys.argv[1])
     (root / "pictures").mkdir(parents=True, exist_ok=True)
     if not sys.argv[2:]:

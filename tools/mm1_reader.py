@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-IMAGE, END = -1, "<|endoftext|>"
+IMAGE = -1
 ACTS = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"), "silu": F.silu,
         "quick_gelu": lambda x: x * torch.sigmoid(1.702 * x), "sigmoid": torch.sigmoid, "none": lambda x: x}
 # What this file reads; anything else in config.json may change what a model computes.
@@ -32,6 +32,31 @@ KNOWN = {
     "decoder": "vocab_size width n_layers n_heads n_kv_heads head_dim mlp_width norm act gated bias qkv_bias qk_norm "
                "sliding_window tie_embeddings positions max_positions rope_theta rope_scaling norm_eps moe",
 }
+
+
+def read_json(path):
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def roles(folder, tokenizer):
+    """The ids that begin and end a document (docs/formats.md): bos, which may be None, and eos."""
+    default = tokenizer.token_to_id("<|endoftext|>")
+    file = read_json(folder / "tokenizer_config.json")
+    named = lambda key: tokenizer.token_to_id(file[key]["content"] if isinstance(file[key], dict) else file[key])
+    bos = default
+    if has_template(tokenizer):  # what it puts before text
+        bos = next(iter(tokenizer.encode("").ids), None)
+    if "add_bos_token" in file:
+        bos = named("bos_token") if file["add_bos_token"] else None
+    eos = named("eos_token") if file.get("eos_token") else None
+    if eos is None:
+        eos = read_json(folder / "generation_config.json").get("eos_token_id", default)
+    return bos, eos[0] if isinstance(eos, list) else eos
+
+
+def has_template(tokenizer):
+    post = json.loads(tokenizer.to_str()).get("post_processor") or {}
+    return any(p.get("type") == "TemplateProcessing" for p in post.get("processors", [post]))
 
 
 class Model:
@@ -48,6 +73,7 @@ class Model:
         self.sees = "vision" in self.config and "connector" in self.config
         self.preprocessor = json.loads((folder / "preprocessor_config.json").read_text()) if self.sees else None
         self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self.bos, self.eos = roles(folder, self.tokenizer)
 
     # ---- documents ----
 
@@ -80,15 +106,14 @@ class Model:
         document = json.loads(path.read_text())
         if "tokens" in document:
             return document["tokens"], torch.zeros(0)
-        end = self.tokenizer.token_to_id(END)
-        tokens, pixels = [end], []
+        tokens, pixels = [] if self.bos is None else [self.bos], []
         for part in document["parts"]:
             if part["type"] == "image":
                 tokens += [IMAGE] * self.config["connector"]["n_tokens"]
                 pixels.append(self.pixels(path.parent / part["path"]))
             else:
                 tokens += self.tokenizer.encode(part["text"], add_special_tokens=False).ids
-        return tokens + [end], torch.stack(pixels) if pixels else torch.zeros(0)
+        return tokens + [self.eos], torch.stack(pixels) if pixels else torch.zeros(0)
 
     # ---- layers ----
 
@@ -276,7 +301,7 @@ def main():
     if args.check:
         return check(args.check, args, tokens, logits)
     likely = logits.log_softmax(-1)
-    for t in range(1, len(tokens)):
+    for t in range(1, len(tokens)):  # what a document begins with is predicted from nothing
         if tokens[t] != IMAGE:
             print(f"{likely[t - 1, tokens[t]]:8.4f}  {model.tokenizer.decode([tokens[t]], skip_special_tokens=False)!r}")
     print("then:", ", ".join(f"{model.tokenizer.id_to_token(i)!r}" for i in likely[-1].topk(5).indices.tolist()))

@@ -78,6 +78,8 @@ typedef struct mm1_token_roles {
  * post-processor it is MM1_TOKEN_END, if there is one.  eos is MM1_TOKEN_END, pad MM1_TOKEN_PAD, if there are such.
  * Folders may say more (roles.h).  Borrowed. */
 MM1_API const mm1_token_roles *mm1_tokenizer_roles(const mm1_tokenizer *t);
+/* Whether tokenizer.json itself says what ends a text (a RobertaProcessing): no other file is asked then. */
+MM1_API bool mm1_tokenizer_says_eos(const mm1_tokenizer *t);
 /* MM1_E_ARG for an id that is out of range.  A bos other than MM1_TOKEN_END is saved as a TemplateProcessing. */
 MM1_API MM1_NODISCARD mm1_status mm1_tokenizer_set_roles(mm1_tokenizer *t, const mm1_token_roles *roles,
                                                          mm1_error *err);

@@ -14,8 +14,16 @@ struct mm1_embedder {
     mm1_tape tape;
 };
 
+/* Unit vectors of pictures, from what the encoder was trained to give. */
+static mm1_tensor *joint_pictures(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n)
+{
+    mm1_tensor *x = NULL;
+    (void)mm1_vit_forward_pooled(&m->vit, t, pixels, n, &x);
+    return mm1_joint_image(&m->joint, t, x);
+}
+
 /* [n cells cells, C] */
-static mm1_tensor *pooled(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n, int64_t cells)
+static mm1_tensor *mean_patches(const mm1_model *m, mm1_tape *t, const float *pixels, int64_t n, int64_t cells)
 {
     const int64_t grid = mm1_vision_grid(&m->config.vision);
     return mm1_op_pool(t, mm1_vit_forward(&m->vit, t, pixels, n), n, grid, grid, cells, cells);
@@ -32,12 +40,13 @@ static mm1_status plan(const mm1_model *m, int64_t cells, const mm1_texts *texts
     }
     st = mm1_tape_init(&t, &dry, err);
     if (st == MM1_OK) {
-        (void)pooled(m, &t, NULL, AT_ONCE, cells);
+        (void)mean_patches(m, &t, NULL, AT_ONCE, cells);
+        mm1_tape_reset(&t, 0);
         if (m->config.kind == MM1_MODEL_CLIP) {
             mm1_texts largest = *texts;
             largest.n = AT_ONCE;
             largest.N = AT_ONCE * m->config.text.max_positions;
-            (void)mm1_joint_image(&m->joint, &t, pooled(m, &t, NULL, AT_ONCE, 1));
+            (void)joint_pictures(m, &t, NULL, AT_ONCE);
             (void)mm1_joint_text(&m->joint, &t, mm1_text_tower_forward(&m->text, &t, &largest));
         }
         st = mm1_tape_status(&t, err);
@@ -94,13 +103,14 @@ void mm1_embedder_destroy(mm1_embedder *e)
 static mm1_status encode(mm1_embedder *e, const float *pixels, int64_t n, bool joint, float *out, mm1_error *err)
 {
     const mm1_model *m = e->model;
-    const int64_t R = m->config.vision.image_size, cells = joint ? 1 : e->cells;
-    const int64_t width = joint ? m->config.joint.dim : cells * cells * m->config.vision.width;
+    const int64_t R = m->config.vision.image_size;
+    const int64_t width = joint ? m->config.joint.dim : e->cells * e->cells * m->config.vision.width;
     for (int64_t i = 0; i < n; i += AT_ONCE) {
         const int64_t count = n - i < AT_ONCE ? n - i : AT_ONCE;
         mm1_tape_reset(&e->tape, 0);
-        mm1_tensor *x = pooled(m, &e->tape, pixels + i * 3 * R * R, count, cells);
-        x = joint ? mm1_joint_image(&m->joint, &e->tape, x) : x;
+        const float *these = pixels + i * 3 * R * R;
+        const mm1_tensor *x =
+            joint ? joint_pictures(m, &e->tape, these, count) : mean_patches(m, &e->tape, these, count, e->cells);
         const mm1_status st = mm1_tape_status(&e->tape, err);
         if (st != MM1_OK) {
             return st;
@@ -128,7 +138,7 @@ mm1_status mm1_embedder_pictures(mm1_embedder *e, const float *pixels, int64_t n
     return st != MM1_OK ? st : encode(e, pixels, n, true, unit, err);
 }
 
-/* The ids that training gave the tower for this text: those of its sequence without the <bos>. */
+/* The ids that training gave the tower for this text: those of its sequence, with or without the <bos>. */
 static mm1_status add_text(mm1_embedder *e, const char *text, mm1_error *err)
 {
     const mm1_model *m = e->model;
@@ -137,7 +147,7 @@ static mm1_status add_text(mm1_embedder *e, const char *text, mm1_error *err)
     mm1_sequence q = {0};
     const mm1_status st = mm1_sequence_build(&d, m->tokenizer, &m->images, true, &q, err);
     if (st == MM1_OK) {
-        const int64_t lead = mm1_sequence_lead(&q);
+        const int64_t lead = m->config.text.bos ? 0 : mm1_sequence_lead(&q);
         mm1_texts_add(&e->texts, q.tokens + lead, q.len - lead, q.tokens[q.len - 1], m->config.text.max_positions);
     }
     mm1_sequence_deinit(&q);

@@ -6,7 +6,7 @@
 
 const char *mm1_encoding_name(mm1_encoding_part part)
 {
-    static const char *const names[MM1_ENCODING_COUNT] = {"pixels", "features", "pooled", "tokens"};
+    static const char *const names[MM1_ENCODING_COUNT] = {"pixels", "features", "pooled", "embedding", "tokens"};
     return (unsigned)part < MM1_ENCODING_COUNT ? names[part] : "?";
 }
 
@@ -15,6 +15,9 @@ static mm1_status forward(const mm1_model *m, mm1_tape *t, const float *pixels, 
                           mm1_tensor *out[MM1_ENCODING_COUNT], mm1_error *err)
 {
     out[MM1_ENCODING_FEATURES] = mm1_vit_forward_pooled(&m->vit, t, pixels, I, &out[MM1_ENCODING_POOLED]);
+    if (m->config.kind == MM1_MODEL_CLIP) {
+        out[MM1_ENCODING_EMBEDDING] = mm1_joint_image(&m->joint, t, out[MM1_ENCODING_POOLED]);
+    }
     if (m->config.kind == MM1_MODEL_MM1) {
         out[MM1_ENCODING_TOKENS] = mm1_connector_forward(&m->connector, t, out[MM1_ENCODING_FEATURES], I);
     }
@@ -62,7 +65,7 @@ static mm1_status run(const mm1_model *m, mm1_tape *t, int64_t I, mm1_encoding *
         const mm1_tensor *x = parts[i];
         if (x != NULL) {
             /* One vector has no rows. */
-            const bool is_vector = i == MM1_ENCODING_POOLED;
+            const bool is_vector = i == MM1_ENCODING_POOLED || i == MM1_ENCODING_EMBEDDING;
             st = add_part(out, (mm1_encoding_part)i, is_vector ? 1 : 2, x->dims + (is_vector ? 1 : 0), err);
             if (st == MM1_OK) {
                 memcpy(out->data[i], x->data, (size_t)(is_vector ? x->dims[1] : mm1_tensor_size(x)) * sizeof(float));

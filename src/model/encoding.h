@@ -8,10 +8,11 @@
 #include "model/model.h"
 
 typedef enum mm1_encoding_part {
-    MM1_ENCODING_PIXELS,   /* [3, R, R], [I, 3, R, R] if config.image.mode is not plain: what the encoder reads */
-    MM1_ENCODING_FEATURES, /* [I P, C]: patches, rows first, as the connector gets them */
-    MM1_ENCODING_POOLED,   /* [E]: of an encoder with a pooled output; of the first tile */
-    MM1_ENCODING_TOKENS,   /* [I k, C of the decoder]: of a model with a connector */
+    MM1_ENCODING_PIXELS,    /* [3, R, R], [I, 3, R, R] if config.image.mode is not plain: what the encoder reads */
+    MM1_ENCODING_FEATURES,  /* [I P, C]: patches, rows first, as the connector gets them */
+    MM1_ENCODING_POOLED,    /* [E]: of an encoder with a pooled output; of the first tile */
+    MM1_ENCODING_EMBEDDING, /* [D], of length 1: of kind clip; to be compared with those of texts and pictures */
+    MM1_ENCODING_TOKENS,    /* [I k, C of the decoder]: of a model with a connector */
     MM1_ENCODING_COUNT
 } mm1_encoding_part;
 
@@ -22,7 +23,7 @@ typedef struct mm1_encoding {
     int rank[MM1_ENCODING_COUNT];
 } mm1_encoding;
 
-/* Names in files: "pixels", "features", "pooled", "tokens". */
+/* Names in files: "pixels", "features", "pooled", "embedding", "tokens". */
 const char *mm1_encoding_name(mm1_encoding_part part);
 
 /* The encoded bytes of a picture (JPEG, PNG, WebP); name is for messages.  MM1_E_STATE for a model that takes none. On

@@ -26,11 +26,17 @@ static mm1_status try_architecture(const mm1_model *m, const mm1_architecture *a
     return st;
 }
 
-/* Adds why an architecture does not fit to the list. */
-static void add_reason(char *reasons, size_t cap, size_t *len, const char *name, const char *reason)
+/* Whether it is the kind of model that does not fit. */
+static bool is_of_kind(const mm1_error *reason)
 {
-    if (*len < cap && strcmp(reason, "model.kind") != 0) { /* goes without saying */
-        *len += (size_t)snprintf(reasons + *len, cap - *len, "%s%s (%s)", *len > 0 ? ", " : "", name, reason);
+    return strcmp(reason->message, "model.kind") == 0;
+}
+
+/* Adds why an architecture does not fit to the list. */
+static void add_reason(char *reasons, size_t cap, size_t *len, const char *name, const mm1_error *reason)
+{
+    if (*len < cap && !is_of_kind(reason)) { /* that goes without saying */
+        *len += (size_t)snprintf(reasons + *len, cap - *len, "%s%s (%s)", *len > 0 ? ", " : "", name, reason->message);
     }
 }
 
@@ -44,9 +50,18 @@ static mm1_status choose(const mm1_model *m, mm1_import *out, json_t **map, mm1_
     *map = NULL;
     for (int i = 0; m->model_type != NULL && (a = mm1_import_architecture(i)) != NULL; i++) {
         if (a->write != NULL && strcmp(a->model_type, m->model_type) == 0) {
-            return try_architecture(m, a, out, map, err);
+            mm1_error reason = {0};
+            st = try_architecture(m, a, out, map, &reason);
+            if (st == MM1_E_UNSUPPORTED && is_of_kind(&reason)) { /* a part of it was read */
+                break;
+            }
+            if (st != MM1_OK && err != NULL) {
+                *err = reason;
+            }
+            return st;
         }
     }
+    st = MM1_E_UNSUPPORTED;
     for (int i = 0; st == MM1_E_UNSUPPORTED && (a = mm1_import_architecture(i)) != NULL; i++) {
         mm1_error reason = {0};
         if (a->write == NULL) {
@@ -54,7 +69,7 @@ static mm1_status choose(const mm1_model *m, mm1_import *out, json_t **map, mm1_
         }
         st = try_architecture(m, a, out, map, &reason);
         if (st == MM1_E_UNSUPPORTED) {
-            add_reason(reasons, sizeof reasons, &len, a->model_type, reason.message);
+            add_reason(reasons, sizeof reasons, &len, a->model_type, &reason);
         } else if (st != MM1_OK && err != NULL) {
             *err = reason;
         }
@@ -115,6 +130,15 @@ static mm1_status write_config(const mm1_model *m, const mm1_architecture *a, js
         (void)json_object_set_new(map, "eos_token_id", eos_value(roles_of(m)));
         (void)json_object_set_new(map, "pad_token_id", id_value(roles_of(m)->pad));
     }
+    json_t *text = json_object_get(map, "text_config");
+    if (m->config.kind == MM1_MODEL_CLIP && text != NULL) {
+        if (roles_of(m)->eos[0] == 2) { /* stands for the highest id there */
+            return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: texts cannot end with the token of id 2", a->model_type);
+        }
+        (void)json_object_set_new(text, "bos_token_id", id_value(roles_of(m)->bos));
+        (void)json_object_set_new(text, "eos_token_id", id_value(roles_of(m)->eos[0]));
+        (void)json_object_set_new(text, "pad_token_id", id_value(roles_of(m)->pad));
+    }
     if (a->image_token_key != NULL) {
         const int32_t id = m->tokenizer != NULL ? mm1_tokenizer_special_id(m->tokenizer, IMAGE_TOKEN) : -1;
         if (id < 0) {
@@ -149,12 +173,13 @@ static mm1_status write_pictures(const mm1_model *m, const mm1_architecture *a, 
         return st;
     }
     const json_t *strategy = json_object_get(config, "vision_feature_select_strategy");
-    map = strategy != NULL ? json_pack("{s:s, s:s, s:I, s:O, s:i}", "processor_class", a->processor_class,
-                                       "image_token", IMAGE_TOKEN, "patch_size",
-                                       (json_int_t)m->config.vision.patch_size, "vision_feature_select_strategy",
-                                       strategy, "num_additional_image_tokens", (int)m->config.vision.class_token)
-                           : json_pack("{s:s, s:I}", "processor_class", a->processor_class, "image_seq_len",
-                                       (json_int_t)m->config.connector.n_tokens);
+    map = m->config.kind == MM1_MODEL_CLIP ? json_pack("{s:s}", "processor_class", a->processor_class)
+          : strategy != NULL ? json_pack("{s:s, s:s, s:I, s:O, s:i}", "processor_class", a->processor_class,
+                                         "image_token", IMAGE_TOKEN, "patch_size",
+                                         (json_int_t)m->config.vision.patch_size, "vision_feature_select_strategy",
+                                         strategy, "num_additional_image_tokens", (int)m->config.vision.class_token)
+                             : json_pack("{s:s, s:I}", "processor_class", a->processor_class, "image_seq_len",
+                                         (json_int_t)m->config.connector.n_tokens);
     return mm1__model_write_json(map, dir, "processor_config.json", err);
 }
 
@@ -164,8 +189,10 @@ static mm1_status write_tokenizer_config(const mm1_model *m, const char *dir, mm
         return MM1_OK;
     }
     const mm1_token_roles *roles = roles_of(m);
+    const bool compares = m->config.kind == MM1_MODEL_CLIP;
+    const int64_t longest = compares ? m->config.text.max_positions : m->config.decoder.max_positions;
     json_t *map = json_pack("{s:s, s:I, s:b}", "tokenizer_class", "PreTrainedTokenizerFast", "model_max_length",
-                            (json_int_t)m->config.decoder.max_positions, "clean_up_tokenization_spaces", 0);
+                            (json_int_t)longest, "clean_up_tokenization_spaces", 0);
     if (map != NULL) {
         set_name(map, "bos_token", m->tokenizer, roles->bos);
         set_name(map, "eos_token", m->tokenizer, roles->n_eos > 0 ? roles->eos[0] : -1);

@@ -345,16 +345,17 @@ static void choose_naming(mm1_import_part *part, const mm1_weights *w)
 
 static bool is_folded(mm1_layout layout)
 {
-    return layout == MM1_LAYOUT_VECTOR || layout == MM1_LAYOUT_BATCH || layout == MM1_LAYOUT_PATCHES;
+    return layout == MM1_LAYOUT_SCALAR || layout == MM1_LAYOUT_VECTOR || layout == MM1_LAYOUT_BATCH ||
+           layout == MM1_LAYOUT_PATCHES;
 }
 
 /* The shape of a matrix [rows, cols] in other dimensions. */
 static void fold_shape(mm1_import_piece *x)
 {
     const int64_t side = x->layout == MM1_LAYOUT_PATCHES ? llround(sqrt((double)x->cols / 3)) : 0;
-    const int64_t shapes[][MM1_MAX_DIMS] = {{x->cols}, {1, x->rows, x->cols}, {x->rows, 3, side, side}};
-    static const int n_dims[] = {1, 3, 4};
-    const int k = (int)x->layout - (int)MM1_LAYOUT_VECTOR;
+    const int64_t shapes[][MM1_MAX_DIMS] = {{0}, {x->cols}, {1, x->rows, x->cols}, {x->rows, 3, side, side}};
+    static const int n_dims[] = {0, 1, 3, 4};
+    const int k = (int)x->layout - (int)MM1_LAYOUT_SCALAR;
     x->n_dims = n_dims[k];
     memcpy(x->shape, shapes[k], sizeof x->shape);
 }
@@ -518,7 +519,8 @@ static bool is_idle(const mm1_import *i, const char *name)
 {
     char pattern[MM1_IMPORT_NAME_BYTES];
     int64_t star = 0;
-    for (const char *const *idle = i->architecture->idle; idle != NULL && *idle != NULL; idle++) {
+    const char *const *all = i->idle != NULL ? i->idle : i->architecture->idle;
+    for (const char *const *idle = all; idle != NULL && *idle != NULL; idle++) {
         for (int k = 0; k < i->n_parts; k++) {
             fill(pattern, *idle, &i->parts[k].namings[i->parts[k].naming], -1, -1);
             if (matches(pattern, name, &star)) {
@@ -527,6 +529,26 @@ static bool is_idle(const mm1_import *i, const char *name)
         }
     }
     return false;
+}
+
+mm1_status mm1_import_check_tokenizer(const mm1_import *i, const mm1_tokenizer *t, const char *name, mm1_error *err)
+{
+    const mm1_token_roles *roles = mm1_tokenizer_roles(t);
+    if (i->config.kind != MM1_MODEL_CLIP) {
+        return MM1_OK;
+    }
+    const int64_t end = roles->n_eos > 0 ? roles->eos[0] : -1;
+    if ((i->text_end == MM1_TEXT_END_ID && end != i->text_end_id) ||
+        (i->text_end == MM1_TEXT_END_HIGHEST && end != mm1_tokenizer_vocab_size(t) - 1)) {
+        return mm1_error_set(
+            err, MM1_E_FORMAT, "%s: texts end with token %" PRId64 ", but the model reads them at %s %" PRId64, name,
+            end, i->text_end == MM1_TEXT_END_ID ? "token" : "that of the highest id,",
+            i->text_end == MM1_TEXT_END_ID ? i->text_end_id : (int64_t)mm1_tokenizer_vocab_size(t) - 1);
+    }
+    return !i->config.text.bos || roles->bos >= 0
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_FORMAT,
+                               "%s: the model wants a token that begins texts; the tokenizer has none", name);
 }
 
 mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err)

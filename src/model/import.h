@@ -31,6 +31,7 @@ typedef enum mm1_layout {
     MM1_LAYOUT_ROWS,    /* as ours: [rows, cols], or [n] */
     MM1_LAYOUT_COLUMNS, /* transposed: [cols, rows] */
     /* The same order in other dimensions; read, ones before it and how columns are cut make no difference. */
+    MM1_LAYOUT_SCALAR, /* [], of one element */
     MM1_LAYOUT_VECTOR, /* [cols], of one row */
     MM1_LAYOUT_BATCH,  /* [1, rows, cols] */
     MM1_LAYOUT_PATCHES /* [rows, 3, p, p] */
@@ -68,6 +69,14 @@ typedef struct mm1_import_map {
         .ours = (name), .theirs = {__VA_ARGS__}, .layout = (how)                                                       \
     }
 
+/* The tensors of a block of CLIP's and SigLIP's towers; layer: how their names begin. */
+#define MM1_TOWER_BLOCK(layer)                                                                                         \
+    layer "layer_norm1.weight", layer "layer_norm1.bias", layer "self_attn.q_proj.weight",                             \
+        layer "self_attn.q_proj.bias", layer "self_attn.k_proj.weight", layer "self_attn.k_proj.bias",                 \
+        layer "self_attn.v_proj.weight", layer "self_attn.v_proj.bias", layer "self_attn.out_proj.weight",             \
+        layer "self_attn.out_proj.bias", layer "layer_norm2.weight", layer "layer_norm2.bias", layer "mlp.fc1.weight", \
+        layer "mlp.fc1.bias", layer "mlp.fc2.weight", layer "mlp.fc2.bias"
+
 /* Names that begin with `from` in a map begin with `to` in the file. */
 typedef struct mm1_import_naming {
     const char *from, *to;
@@ -83,10 +92,20 @@ typedef struct mm1_import_part {
 
 typedef struct mm1_architecture mm1_architecture;
 
+/* At which token a text tower is read.  Here it is the one that ends documents, which stands last. */
+typedef enum mm1_text_end {
+    MM1_TEXT_END_ANY,     /* that one, whatever it is */
+    MM1_TEXT_END_HIGHEST, /* that of the highest id in the text, as older files of CLIP mean it */
+    MM1_TEXT_END_ID       /* that of text_end_id */
+} mm1_text_end;
+
 /* A model that was read so far as its configuration goes. */
 typedef struct mm1_import {
     const mm1_architecture *architecture;
     mm1_model_config config;
+    const char *const *idle; /* instead of the architecture's; NULL: those */
+    mm1_text_end text_end;
+    int64_t text_end_id;
     bool resizes; /* positions of another grid of patches are interpolated (position_grid.h), not refused */
     int n_parts;  /* 0: names and shapes are ours */
     mm1_import_part parts[MM1_IMPORT_MAX_PARTS];
@@ -123,6 +142,9 @@ void mm1_import_list(char *text, size_t cap);
 
 /* <dir>/config.json and what it needs beside it; the configuration is resolved. */
 MM1_NODISCARD mm1_status mm1_import_read(mm1_import *out, const char *dir, mm1_error *err);
+/* The tokenizer is one that a text tower of this kind can be used with; MM1_E_FORMAT. */
+MM1_NODISCARD mm1_status mm1_import_check_tokenizer(const mm1_import *i, const mm1_tokenizer *t, const char *name,
+                                                    mm1_error *err);
 /* Every parameter has its tensors and no tensor is left; p needs no memory yet.  Marks what is used in w. */
 MM1_NODISCARD mm1_status mm1_import_check(mm1_import *i, const mm1_params *p, const mm1_weights *w, mm1_error *err);
 /* The values, after mm1_import_check() and mm1_params_alloc(). */
@@ -194,6 +216,18 @@ MM1_NODISCARD mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_impor
                                                  bool projected, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
                                                    mm1_error *err);
+/* Takes a part of a whole model's configuration, and the "<key>_dict" of old files, which must say the same; of a part
+ * that is not wanted nothing is asked. */
+MM1_NODISCARD mm1_status mm1__import_take_part(mm1_yaml_node *map, const char *key, bool is_wanted,
+                                               mm1_yaml_node **part, mm1_error *err);
+/* The vision part of a whole CLIP or SigLIP, with what is idle beside it. */
+MM1_NODISCARD mm1_status mm1__import_take_vision(mm1_yaml_node *map, mm1_yaml_node **vision, mm1_error *err);
+/* Beside that tower in its file. */
+extern const char *const mm1__import_whole_idle[];
+/* The picture part of an encoder's folder, which out is from now on.  any_size: the model takes the processor's size,
+ * whatever its own is. */
+MM1_NODISCARD mm1_status mm1__import_encoder_pictures(mm1_import *out, const mm1_yaml_node *map, const char *dir,
+                                                      bool any_size, mm1_error *err);
 /* The decoder out of its part of a configuration, whose model_type may be that of any row that is a decoder alone:
  * out->config.decoder and *part. */
 MM1_NODISCARD mm1_status mm1__import_decoder(mm1_import *out, mm1_import_part *part, mm1_yaml_node *map,

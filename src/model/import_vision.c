@@ -1,10 +1,11 @@
 /* import_vision.c - image encoders as Hugging Face transformers stores them: the vision tower of CLIP, SigLIP and
- * SigLIP 2 at a fixed resolution (which are one architecture), alone or out of the whole model, and DINOv2.
+ * SigLIP 2 at a fixed resolution (which are one architecture), alone or, of SigLIP, out of the whole model, and DINOv2.
  *
  * Where a key is absent, the default is that of transformers' class. */
 #include "model/import.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 typedef struct hf_vision {
@@ -92,36 +93,19 @@ static const char *const tower_idle[] = {"vision_model.embeddings.position_ids",
 #undef HEAD
 
 /* Beside the vision tower of a whole CLIP or SigLIP: the text tower and the scale of the comparison. */
-#define LAYER "text_model.encoder.layers.*."
-static const char *const whole_idle[] = {"vision_model.embeddings.position_ids",
-                                         "text_model.embeddings.position_ids",
-                                         "text_model.embeddings.position_embedding.weight",
-                                         "text_model.embeddings.token_embedding.weight",
-                                         LAYER "layer_norm1.weight",
-                                         LAYER "layer_norm1.bias",
-                                         LAYER "self_attn.q_proj.weight",
-                                         LAYER "self_attn.q_proj.bias",
-                                         LAYER "self_attn.k_proj.weight",
-                                         LAYER "self_attn.k_proj.bias",
-                                         LAYER "self_attn.v_proj.weight",
-                                         LAYER "self_attn.v_proj.bias",
-                                         LAYER "self_attn.out_proj.weight",
-                                         LAYER "self_attn.out_proj.bias",
-                                         LAYER "layer_norm2.weight",
-                                         LAYER "layer_norm2.bias",
-                                         LAYER "mlp.fc1.weight",
-                                         LAYER "mlp.fc1.bias",
-                                         LAYER "mlp.fc2.weight",
-                                         LAYER "mlp.fc2.bias",
-                                         "text_model.final_layer_norm.weight",
-                                         "text_model.final_layer_norm.bias",
-                                         "text_model.head.weight",
-                                         "text_model.head.bias",
-                                         "text_projection.weight",
-                                         "logit_scale",
-                                         "logit_bias",
-                                         NULL};
-#undef LAYER
+const char *const mm1__import_whole_idle[] = {"vision_model.embeddings.position_ids",
+                                              "text_model.embeddings.position_ids",
+                                              "text_model.embeddings.position_embedding.weight",
+                                              "text_model.embeddings.token_embedding.weight",
+                                              MM1_TOWER_BLOCK("text_model.encoder.layers.*."),
+                                              "text_model.final_layer_norm.weight",
+                                              "text_model.final_layer_norm.bias",
+                                              "text_model.head.weight",
+                                              "text_model.head.bias",
+                                              "text_projection.weight",
+                                              "logit_scale",
+                                              "logit_bias",
+                                              NULL};
 
 #define LAYER "encoder.layer.*."
 #define DINOV2_COMMON                                                                                                  \
@@ -373,9 +357,8 @@ static bool has_architecture(const mm1_yaml_node *map, const char *name)
     return false;
 }
 
-/* The picture part of an encoder's folder.  any_size: the model takes the processor's size, whatever its own is. */
-static mm1_status read_pictures(mm1_import *out, const mm1_yaml_node *map, const char *dir, bool any_size,
-                                mm1_error *err)
+mm1_status mm1__import_encoder_pictures(mm1_import *out, const mm1_yaml_node *map, const char *dir, bool any_size,
+                                        mm1_error *err)
 {
     int64_t px = 0;
     const mm1_status st = mm1__import_processor(&out->config.image, &px, dir, err);
@@ -404,7 +387,7 @@ static mm1_status read_clip(mm1_import *out, mm1_yaml_node *map, const char *dir
     mm1__import_drop_idle(map);
     mm1_status st = mm1__import_clip_vision(&out->config.vision, &out->parts[0], map, projected, err);
     add_namings(&out->parts[0]);
-    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+    return st != MM1_OK ? st : mm1__import_encoder_pictures(out, map, dir, false, err);
 }
 
 static mm1_status read_siglip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
@@ -412,32 +395,43 @@ static mm1_status read_siglip(mm1_import *out, mm1_yaml_node *map, const char *d
     mm1__import_drop_idle(map);
     mm1_status st = mm1__import_siglip_vision(&out->config.vision, &out->parts[0], map, err);
     add_namings(&out->parts[0]);
-    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+    return st != MM1_OK ? st : mm1__import_encoder_pictures(out, map, dir, false, err);
 }
 
-/* The vision part of a whole model's configuration, nothing else left in map. */
-static mm1_status take_vision(mm1_yaml_node *map, mm1_yaml_node **vision, mm1_error *err)
+mm1_status mm1__import_take_part(mm1_yaml_node *map, const char *key, bool is_wanted, mm1_yaml_node **part,
+                                 mm1_error *err)
 {
-    static const char *const idle[] = {"text_config", "text_config_dict", "initializer_factor",
-                                       "logit_scale_init_value", NULL};
-    const mm1_yaml_node *again = mm1_yaml_get(map, "vision_config_dict");
-    mm1__import_drop_idle(map);
-    take_all(map, idle);
-    *vision = mm1_yaml_take(map, "vision_config");
-    if (*vision == NULL || (*vision)->kind != MM1_YAML_MAP) {
-        return mm1__import_refuse(map, err, "has no vision_config");
+    char again_key[40];
+    (void)snprintf(again_key, sizeof again_key, "%s_dict", key);
+    const mm1_yaml_node *again = mm1_yaml_take(map, again_key);
+    *part = mm1_yaml_take(map, key);
+    if (!is_wanted) {
+        return MM1_OK;
+    }
+    if (*part == NULL || (*part)->kind != MM1_YAML_MAP) {
+        return mm1__import_refuse(map, err, "has no %s", key);
     }
     /* Old files say some of it twice; the second has the last word, so it must say the same. */
     for (const mm1_yaml_node *x = again != NULL ? again->first : NULL; x != NULL; x = x->next) {
-        const mm1_yaml_node *y = mm1_yaml_get(*vision, x->key);
+        const mm1_yaml_node *y = mm1_yaml_get(*part, x->key);
         if (x->text != NULL && strcmp(x->key, "transformers_version") != 0 &&
             (y == NULL || y->text == NULL || strcmp(x->text, y->text) != 0)) {
-            return mm1__import_refuse(map, err, "vision_config_dict: %.80s is not what vision_config says", x->key);
+            return mm1__import_refuse(map, err, "%s: %.80s is not what %s says", again_key, x->key, key);
         }
     }
-    (void)mm1_yaml_take(map, "vision_config_dict");
-    mm1__import_drop_idle(*vision);
     return MM1_OK;
+}
+
+mm1_status mm1__import_take_vision(mm1_yaml_node *map, mm1_yaml_node **vision, mm1_error *err)
+{
+    mm1__import_drop_idle(map);
+    (void)mm1_yaml_take(map, "initializer_factor");
+    (void)mm1_yaml_take(map, "logit_scale_init_value");
+    const mm1_status st = mm1__import_take_part(map, "vision_config", true, vision, err);
+    if (st == MM1_OK) {
+        mm1__import_drop_idle(*vision);
+    }
+    return st;
 }
 
 static mm1_status refuse_rest(const mm1_yaml_node *map, mm1_error *err)
@@ -446,37 +440,21 @@ static mm1_status refuse_rest(const mm1_yaml_node *map, mm1_error *err)
                               : mm1__import_refuse(map, err, "key \"%.80s\" is not understood", map->first->key);
 }
 
-/* Both towers lie in the folder; the encoder is read, with the projection that gives a picture its place beside texts.
- */
-static mm1_status read_whole_clip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
-{
-    hf_vision whole = {0};
-    mm1_yaml_node *vision = NULL;
-    static const mm1_field fields[] = {
-        MM1_FIELD(hf_vision, projection_dim, I64, .def.i = 512, .min.i = 1, .max.i = 65536),
-        {0},
-    };
-    mm1_status st = take_vision(map, &vision, err);
-    st = st != MM1_OK ? st : mm1__import_fields(fields, &whole, map, err);
-    st = st != MM1_OK ? st : mm1__import_clip_vision(&out->config.vision, &out->parts[0], vision, true, err);
-    out->config.vision.projection = whole.projection_dim; /* that of the towers alone is not used */
-    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
-}
-
 static mm1_status read_whole_siglip(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
 {
-    mm1_yaml_node *vision = NULL;
-    mm1_status st = take_vision(map, &vision, err);
+    mm1_yaml_node *vision = NULL, *text = NULL;
+    mm1_status st = mm1__import_take_part(map, "text_config", false, &text, err);
+    st = st != MM1_OK ? st : mm1__import_take_vision(map, &vision, err);
     st = st != MM1_OK ? st : refuse_rest(map, err);
     st = st != MM1_OK ? st : mm1__import_siglip_vision(&out->config.vision, &out->parts[0], vision, err);
-    return st != MM1_OK ? st : read_pictures(out, map, dir, false, err);
+    return st != MM1_OK ? st : mm1__import_encoder_pictures(out, map, dir, false, err);
 }
 
 static mm1_status read_dinov2(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
 {
     mm1__import_drop_idle(map);
     mm1_status st = read_dinov2_vision(&out->config.vision, &out->parts[0], map, err);
-    return st != MM1_OK ? st : read_pictures(out, map, dir, true, err);
+    return st != MM1_OK ? st : mm1__import_encoder_pictures(out, map, dir, true, err);
 }
 
 const mm1_architecture mm1__architecture_clip_vision = {.model_type = "clip_vision_model",
@@ -491,9 +469,8 @@ const mm1_architecture mm1__architecture_siglip_vision = {.model_type = "siglip_
                                                           .read = read_siglip,
                                                           .write = write_siglip,
                                                           .idle = tower_idle};
-const mm1_architecture mm1__architecture_clip = {.model_type = "clip", .read = read_whole_clip, .idle = whole_idle};
 const mm1_architecture mm1__architecture_siglip = {
-    .model_type = "siglip", .read = read_whole_siglip, .idle = whole_idle};
+    .model_type = "siglip", .read = read_whole_siglip, .idle = mm1__import_whole_idle};
 const mm1_architecture mm1__architecture_dinov2 = {.model_type = "dinov2",
                                                    .class_name = "Dinov2Model",
                                                    .image_class = "Bit",

@@ -71,29 +71,12 @@ static void set_idefics3_parts(mm1_import *i)
 }
 
 /* Blocks of the encoder behind the one whose features are read, its last norm, and what llama's files may hold. */
-#define LAYER "vision_model.encoder.layers.*."
 static const char *const idle[] = {"vision_model.embeddings.position_ids",
                                    "vision_model.post_layernorm.weight",
                                    "vision_model.post_layernorm.bias",
-                                   LAYER "layer_norm1.weight",
-                                   LAYER "layer_norm1.bias",
-                                   LAYER "self_attn.q_proj.weight",
-                                   LAYER "self_attn.q_proj.bias",
-                                   LAYER "self_attn.k_proj.weight",
-                                   LAYER "self_attn.k_proj.bias",
-                                   LAYER "self_attn.v_proj.weight",
-                                   LAYER "self_attn.v_proj.bias",
-                                   LAYER "self_attn.out_proj.weight",
-                                   LAYER "self_attn.out_proj.bias",
-                                   LAYER "layer_norm2.weight",
-                                   LAYER "layer_norm2.bias",
-                                   LAYER "mlp.fc1.weight",
-                                   LAYER "mlp.fc1.bias",
-                                   LAYER "mlp.fc2.weight",
-                                   LAYER "mlp.fc2.bias",
+                                   MM1_TOWER_BLOCK("vision_model.encoder.layers.*."),
                                    "model.layers.*.self_attn.rotary_emb.inv_freq",
                                    NULL};
-#undef LAYER
 static const char *const idefics3_idle[] = {"model.layers.*.self_attn.rotary_emb.inv_freq",
                                             "vision_model.embeddings.position_ids", NULL};
 

@@ -147,6 +147,7 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
     if (st == MM1_OK) {
         st = mm1_model_set_tokenizer(m, t, err);
         st = st == MM1_OK ? st : mm1_error_wrap(err, st, "%s", path);
+        st = st != MM1_OK ? st : mm1_import_check_tokenizer(&import, t, path, err);
     }
     if (st == MM1_OK) {
         st = find_chat(m, path, err);

@@ -117,6 +117,9 @@ static mm1_status read_bos(mm1_token_roles *roles, const mm1_tokenizer *t, const
 static mm1_status read_eos(mm1_token_roles *roles, const mm1_tokenizer *t, const folder *f, mm1_error *err)
 {
     mm1_token_roles found = {0};
+    if (mm1_tokenizer_says_eos(t)) {
+        return MM1_OK;
+    }
     const json_t *ids = ids_of(f, "eos_token_id");
     const int32_t named = by_name(t, f, "eos_token");
     bool fits = named < 0 || mm1_roles_add_eos(&found, named);

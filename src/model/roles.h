@@ -3,7 +3,8 @@
  *   bos  1. "add_bos_token" in tokenizer_config.json: false is none, true its "bos_token"
  *        2. tokenizer.json: what its TemplateProcessing puts before text, or nothing
  *        3. MM1_TOKEN_END if there is one: such models were trained with it between documents
- *   eos  "eos_token" of tokenizer_config.json, then "eos_token_id" (a number or a list) of generation_config.json, or
+ *   eos  what the RobertaProcessing of tokenizer.json puts behind text, if it has one; else
+ *        "eos_token" of tokenizer_config.json, then "eos_token_id" (a number or a list) of generation_config.json, or
  *        of config.json (or its text_config) if that says nothing; nowhere: MM1_TOKEN_END
  *   pad  "pad_token", "pad_token_id" in the same order; nowhere: MM1_TOKEN_PAD
  *

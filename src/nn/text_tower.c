@@ -18,6 +18,7 @@ const mm1_field mm1__text_fields[] = {
     F(max_positions, I64, .def.i = 77, .min.i = 2, .max.i = 1 << 20, .help = "longest text, its end included"),
     F(act, ENUM, .def.i = MM1_ACT_GELU, .names = mm1__act_names, .help = "activation of the MLP"),
     F(norm_eps, F64, .def.f = 1e-5, .min.f = 0, .max.f = 1, .help = "epsilon of the layer norms"),
+    F(bos, BOOL, .def.i = 0, .help = "a text begins with the token that begins documents, as in the released CLIP"),
     {0},
 };
 #undef F

@@ -17,6 +17,7 @@ typedef struct mm1_text_config {
     int64_t max_positions; /* longest text, its <end> included */
     int act;               /* mm1_act */
     double norm_eps;
+    bool bos; /* the token that begins documents is the first of a text */
 } mm1_text_config;
 
 extern const mm1_field mm1__text_fields[];

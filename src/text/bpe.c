@@ -226,9 +226,28 @@ static mm1_status encode_chars(const mm1_tokenizer *t, const char *word, size_t 
     return st;
 }
 
+/* Bytes, of which the last one has the token that ends a word. */
+static mm1_status encode_ended(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
+{
+    int32_t few[SHORT_WORD], *first = len <= SHORT_WORD ? few : mm1_alloc(len, sizeof *first);
+    if (first == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory to encode %zu bytes", len);
+    }
+    for (size_t i = 0; i < len; i++) {
+        first[i] = i + 1 < len ? t->byte_ids[(uint8_t)word[i]] : t->byte_end_ids[(uint8_t)word[i]];
+    }
+    const mm1_status st =
+        len <= SHORT_WORD ? encode_short(t, NULL, first, len, ids, err) : encode_long(t, NULL, first, len, ids, err);
+    if (first != few) {
+        mm1_free(first);
+    }
+    return st;
+}
+
 mm1_status mm1__bpe_encode_by_merges(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
     return t->by_char          ? encode_chars(t, word, len, ids, err)
+           : t->ends_words     ? encode_ended(t, word, len, ids, err)
            : len <= SHORT_WORD ? encode_short(t, word, NULL, len, ids, err)
                                : encode_long(t, word, NULL, len, ids, err);
 }
@@ -249,7 +268,7 @@ static char *without_gaps(const mm1_tokenizer *t, const char *word, size_t *len)
 
 mm1_status mm1__bpe_encode(const mm1_tokenizer *t, const char *word, size_t len, mm1_ids *ids, mm1_error *err)
 {
-    if (len <= MM1__MAX_TOKEN_BYTES) {
+    if (len <= MM1__MAX_TOKEN_BYTES && !t->ends_words) { /* a word and the token of its bytes are two things there */
         const mm1__bytes_slot *slot = mm1__tokenizer_find(t, word, len);
         if (slot->id >= 0 && (t->ignore_merges || slot->whole)) {
             return mm1_ids_add(ids, slot->id, err);

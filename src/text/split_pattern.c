@@ -356,6 +356,7 @@ mm1_status mm1_split_cursor_next(mm1_split_cursor *c, size_t *begin, size_t *end
                 return st;
             }
         }
+        c->is_gap = !c->has_match || c->match_begin > c->pos;
         if (!c->has_match) { /* the rest is one gap */
             c->pos = c->len;
         } else if (c->match_begin > c->pos) { /* the gap first; the match is given by the next call */

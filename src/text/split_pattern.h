@@ -30,6 +30,7 @@ typedef struct mm1_split_cursor {
     size_t match_begin, match_end; /* a match found and not yet given, if has_match */
     size_t search;                 /* where to look for the next match */
     bool has_match;
+    bool is_gap;      /* of the last piece given: it lies between matches */
     void *match_data; /* pcre2_match_data */
     void *match_context;
 } mm1_split_cursor;

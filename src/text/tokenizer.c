@@ -47,6 +47,7 @@ mm1_tokenizer *mm1__tokenizer_new(void)
     if (t != NULL) {
         mm1_buf_init(&t->bytes, UINT32_MAX - 1);
         memset(t->byte_ids, 0xFF, sizeof t->byte_ids);
+        memset(t->byte_end_ids, 0xFF, sizeof t->byte_end_ids);
         t->unk = -1;
     }
     return t;
@@ -174,6 +175,9 @@ mm1_status mm1__tokenizer_index_tokens(mm1_tokenizer *t, mm1_error *err)
         const char *bytes = spelling(t, id, &len);
         if ((t->flags[id] & MM1__TOKEN_BYTE) != 0) {
             t->byte_ids[(uint8_t)*bytes] = id;
+        }
+        if ((t->flags[id] & MM1__TOKEN_WORD_END) != 0 && len == 2) {
+            t->byte_end_ids[(uint8_t)*bytes] = id;
         }
         if (!from_text(t->flags[id])) {
             continue;
@@ -340,6 +344,11 @@ mm1_status mm1_tokenizer_set_roles(mm1_tokenizer *t, const mm1_token_roles *role
     }
     t->roles = *roles;
     return MM1_OK;
+}
+
+bool mm1_tokenizer_says_eos(const mm1_tokenizer *t)
+{
+    return t->post_roberta;
 }
 
 bool mm1_tokenizer_is_eos(const mm1_tokenizer *t, int32_t id)

@@ -8,6 +8,7 @@
 
 #include "base/alloc.h"
 #include "text/bpe.h"
+#include "text/lowercase.h"
 #include "text/nfc.h"
 #include "text/tokenizer_impl.h"
 #include "text/utf8.h"
@@ -36,7 +37,7 @@ static mm1_status encode_pieces(const mm1_tokenizer *t, size_t level, const char
         if (st == MM1_OK && begin == end) {
             break;
         }
-        if (st == MM1_OK) {
+        if (st == MM1_OK && !(t->drops_gaps[level] && cursor.is_gap)) {
             st = encode_pieces(t, level + 1, text + begin, end - begin, ids, err);
         }
     }
@@ -102,7 +103,7 @@ static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t 
     }
     mm1_status st = MM1_OK;
     char *normal = NULL, *spaced = NULL;
-    if (t->normalizer == MM1__NORM_NFC) {
+    if (t->normalizer != MM1__NORM_NONE) {
         size_t normal_len;
         st = mm1_nfc(text, len, &normal, &normal_len, err);
         if (st != MM1_OK) {
@@ -112,6 +113,16 @@ static mm1_status encode_plain(const mm1_tokenizer *t, const char *text, size_t 
             text = normal;
             len = normal_len;
         }
+    }
+    if (t->normalizer == MM1__NORM_NFC_LOWER) { /* the pattern drops white space, whatever it is */
+        char *lower;
+        st = mm1_lowercase(text, len, &lower, &len, err);
+        mm1_free(normal);
+        normal = lower;
+        if (st != MM1_OK) {
+            return st;
+        }
+        text = normal;
     }
     if (place != MM1_TEXT_GOES_ON && t->add_prefix_space && len > 0 && *text != ' ') {
         spaced = len == SIZE_MAX ? NULL : mm1_alloc(len + 1, 1);

@@ -26,6 +26,8 @@ enum {
 
 #define MM1__BLANK "\xe2\x96\x81" /* U+2581, which stands for a blank in vocabularies of characters */
 
+#define MM1__WORD_END "</w>" /* behind the last piece of each word, where a vocabulary has it; a blank in text */
+
 #define MM1__NO_RANK UINT32_MAX /* of two tokens that are not merged */
 
 enum {
@@ -37,7 +39,8 @@ enum {
     MM1__TOKEN_RSTRIP = 32,
     MM1__TOKEN_SINGLE_WORD = 64,
     MM1__TOKEN_NORMALIZED = 128,
-    MM1__TOKEN_BYTE = 256 /* "<0x0A>": of a byte, for characters that the vocabulary does not have */
+    MM1__TOKEN_BYTE = 256,    /* "<0x0A>": of a byte, for characters that the vocabulary does not have */
+    MM1__TOKEN_WORD_END = 512 /* its last byte, a blank, stands for MM1__WORD_END in the file */
 };
 
 /* Where a vocabulary of characters puts a blank before text. */
@@ -48,7 +51,11 @@ typedef enum mm1__prefix {
     MM1__PREFIX_EACH    /* there too, whatever the text begins with */
 } mm1__prefix;
 
-typedef enum mm1__normalizer { MM1__NORM_NONE, MM1__NORM_NFC } mm1__normalizer;
+typedef enum mm1__normalizer {
+    MM1__NORM_NONE,
+    MM1__NORM_NFC,
+    MM1__NORM_NFC_LOWER /* NFC, white space to blanks, small letters: CLIP's */
+} mm1__normalizer;
 
 typedef struct mm1__merge {
     int32_t left, right, result;
@@ -95,6 +102,8 @@ struct mm1_tokenizer {
     int32_t unk; /* -1; is never made, for every byte has a token */
     mm1__prefix prefix;
 
+    bool ends_words;                /* the last byte of a word has a token of its own, that with MM1__WORD_END */
+    int32_t byte_end_ids[256];      /* those tokens; -1 if there is none */
     int32_t byte_ids[256];          /* -1 where a byte has no token of its own: encoding then drops it */
     bool lacks_bytes;               /* there is such a byte */
     int32_t *specials, *added_text; /* ids; the second are found in text: added tokens that are not special */
@@ -106,11 +115,13 @@ struct mm1_tokenizer {
 
     mm1__normalizer normalizer;
     mm1_split *splits[MM1__MAX_SPLITS]; /* NULL stands for GPT-2's pattern, scanned by hand */
+    bool drops_gaps[MM1__MAX_SPLITS];   /* what a pattern does not match is left out */
     size_t n_splits;
     bool add_prefix_space;
     bool in_sequence;   /* the file has Sequence[Split.., ByteLevel] rather than a lone ByteLevel */
     bool ignore_merges; /* a pre-token that is a token is that token, whatever the merges say */
     bool post_byte_level, decoder_byte_level; /* present in the file */
+    bool post_roberta;                        /* a RobertaProcessing, which says what roles.bos and the first eos are */
     bool pre_trim_offsets, post_trim_offsets, post_add_prefix_space, post_use_regex;
     bool decoder_trim_offsets, decoder_add_prefix_space, decoder_use_regex;
 };

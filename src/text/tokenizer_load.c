@@ -4,11 +4,13 @@
  * component gives ids that are almost right.
  *
  *   model           BPE, byte-level or, with byte_fallback, over characters: vocab, merges ("a b" or ["a", "b"]),
- *                   ignore_merges; unk_token and fuse_unk with byte_fallback, where nothing is unknown
- *   normalizer      null, NFC
- *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) and a last ByteLevel
+ *                   ignore_merges; unk_token and fuse_unk with byte_fallback, where nothing is unknown;
+ *                   end_of_word_suffix "</w>" with a token for every byte, and for every byte with it
+ *   normalizer      null, NFC; with end_of_word_suffix Sequence of NFC, Replace of \s+ by " ", Lowercase
+ *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) and a last ByteLevel; with end_of_word_suffix, where
+ *                   white space must go, Split(Regex, Removed, invert)
  *   post_processor  null, ByteLevel (which adds no id), TemplateProcessing (one special token or none before a text,
- *                   nothing behind it; what it says of pairs is not used), Sequence of these
+ *                   nothing behind it; what it says of pairs is not used), Sequence of these; RobertaProcessing, alone
  *   decoder         ByteLevel
  *   over characters normalizer Replace of " " by U+2581, with or without a Prepend of it, or pre_tokenizer Metaspace;
  *                   decoder Sequence of Replace, ByteFallback, Fuse and perhaps Strip
@@ -115,11 +117,36 @@ static mm1_status byte_level_fields(const json_t *o, const char *component, bool
 
 /* -------- components other than the model -------- */
 
+static bool is_string(const json_t *o, const char *key, const char *want)
+{
+    const char *s = json_string_value(json_object_get(o, key));
+    return s != NULL && strcmp(s, want) == 0;
+}
+
+static bool is_absent(const json_t *o)
+{
+    return o == NULL || json_is_null(o);
+}
+
+/* NFC, any white space as one blank, small letters. */
+static bool is_lowering(const json_t *o)
+{
+    const json_t *list = json_object_get(o, "normalizers"), *replace = json_array_get(list, 1);
+    return is_string(o, "type", "Sequence") && json_array_size(list) == 3 &&
+           is_string(json_array_get(list, 0), "type", "NFC") && is_string(replace, "type", "Replace") &&
+           is_string(json_object_get(replace, "pattern"), "Regex", "\\s+") && is_string(replace, "content", " ") &&
+           is_string(json_array_get(list, 2), "type", "Lowercase");
+}
+
 static mm1_status load_normalizer(mm1_tokenizer *t, const json_t *o, mm1_error *err)
 {
     static const char *const known[] = {"type", NULL};
     const char *type;
     if (o == NULL || json_is_null(o)) {
+        return MM1_OK;
+    }
+    if (t->ends_words && is_lowering(o)) {
+        t->normalizer = MM1__NORM_NFC_LOWER;
         return MM1_OK;
     }
     mm1_status st = get_type(o, "normalizer", &type, err);
@@ -140,7 +167,9 @@ static mm1_status load_split(mm1_tokenizer *t, const json_t *o, mm1_error *err)
     const char *name = "pre_tokenizer Split";
     const json_t *pattern = json_object_get(o, "pattern");
     mm1_status st = check_keys(o, name, known, err);
-    if (st == MM1_OK) {
+    const bool drops_gaps =
+        t->ends_words && is_string(o, "behavior", "Removed") && json_is_true(json_object_get(o, "invert"));
+    if (st == MM1_OK && !drops_gaps) {
         st = must_be_false(o, name, "invert", err);
     }
     if (st == MM1_OK) {
@@ -154,7 +183,7 @@ static mm1_status load_split(mm1_tokenizer *t, const json_t *o, mm1_error *err)
     if (behavior == NULL || regex == NULL) {
         return mm1_error_set(err, MM1_E_FORMAT, "%s: needs a \"pattern\" with a \"Regex\", and a \"behavior\"", name);
     }
-    if (strcmp(behavior, "Isolated") != 0) {
+    if (!drops_gaps && strcmp(behavior, "Isolated") != 0) {
         return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: behavior \"%.40s\" is not supported (known: Isolated)", name,
                              behavior);
     }
@@ -165,6 +194,7 @@ static mm1_status load_split(mm1_tokenizer *t, const json_t *o, mm1_error *err)
     if (st != MM1_OK) {
         return mm1_error_wrap(err, st, "%s", name);
     }
+    t->drops_gaps[t->n_splits] = drops_gaps;
     t->n_splits++;
     return MM1_OK;
 }
@@ -269,6 +299,32 @@ static mm1_status load_template(mm1_tokenizer *t, const json_t *o, mm1_error *er
     return MM1_OK;
 }
 
+/* ["name", id] of a special token. */
+static mm1_status roberta_token(const mm1_tokenizer *t, const json_t *o, const char *key, int32_t *id, mm1_error *err)
+{
+    const json_t *pair = json_object_get(o, key);
+    const char *name = json_string_value(json_array_get(pair, 0));
+    *id = name != NULL ? mm1_tokenizer_special_id(t, name) : -1;
+    return *id >= 0 && json_array_size(pair) == 2 && json_integer_value(json_array_get(pair, 1)) == *id
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_FORMAT,
+                               "post_processor RobertaProcessing: \"%s\" must be a special token and its id", key);
+}
+
+/* cls begins a text, and sep ends it. */
+static mm1_status load_roberta(mm1_tokenizer *t, const json_t *o, mm1_error *err)
+{
+    static const char *const known[] = {"type", "sep", "cls", "trim_offsets", "add_prefix_space", NULL};
+    const char *name = "post_processor RobertaProcessing";
+    t->post_roberta = t->post_trim_offsets = t->post_add_prefix_space = true;
+    t->roles.n_eos = 1;
+    mm1_status st = check_keys(o, name, known, err);
+    st = st != MM1_OK ? st : get_bool(o, name, "trim_offsets", &t->post_trim_offsets, err);
+    st = st != MM1_OK ? st : get_bool(o, name, "add_prefix_space", &t->post_add_prefix_space, err);
+    st = st != MM1_OK ? st : roberta_token(t, o, "sep", &t->roles.eos[0], err);
+    return st != MM1_OK ? st : roberta_token(t, o, "cls", &t->roles.bos, err);
+}
+
 /* After the model, for tokens are named here. */
 static mm1_status load_post_processor(mm1_tokenizer *t, const json_t *o, bool in_sequence, mm1_error *err)
 {
@@ -300,6 +356,9 @@ static mm1_status load_post_processor(mm1_tokenizer *t, const json_t *o, bool in
         }
         return st;
     }
+    if (strcmp(type, "RobertaProcessing") == 0 && t->ends_words && !in_sequence) {
+        return load_roberta(t, o, err);
+    }
     return unsupported("post_processor", type, "null, ByteLevel, TemplateProcessing, a Sequence of one of each", err);
 }
 
@@ -319,22 +378,11 @@ static mm1_status load_decoder(mm1_tokenizer *t, const json_t *decoder, mm1_erro
 
 /* -------- vocabularies of characters -------- */
 
-static bool is_string(const json_t *o, const char *key, const char *want)
-{
-    const char *s = json_string_value(json_object_get(o, key));
-    return s != NULL && strcmp(s, want) == 0;
-}
-
 /* Replace of all `from` by `to`, as a normalizer or decoder. */
 static bool is_replace(const json_t *o, const char *from, const char *to)
 {
     return is_string(o, "type", "Replace") && is_string(json_object_get(o, "pattern"), "String", from) &&
            is_string(o, "content", to);
-}
-
-static bool is_absent(const json_t *o)
-{
-    return o == NULL || json_is_null(o);
 }
 
 /* Blanks become U+2581, by the normalizer or by Metaspace. */
@@ -407,11 +455,23 @@ static int byte_of_name(const char *s)
     return hi != NULL && lo != NULL ? (int)((hi - digits) << 4 | (lo - digits)) : -1;
 }
 
+/* Whether a spelling is that of a last piece: something, and the mark behind it. */
+static bool ends_word(const mm1_tokenizer *t, const char *s)
+{
+    const size_t n = strlen(MM1__WORD_END), len = strlen(s);
+    return t->ends_words && len > n && strcmp(s + len - n, MM1__WORD_END) == 0;
+}
+
 /* Appends the bytes that a spelling stands for; false if text cannot become it. */
 static bool unspell(const mm1_tokenizer *t, mm1_buf *out, const char *s)
 {
     if (!t->by_char) {
-        return mm1_bytes_unspell(out, s);
+        const bool done = mm1_bytes_unspell(out, s);
+        if (done && ends_word(t, s)) {
+            out->len -= out->len >= strlen(MM1__WORD_END) ? strlen(MM1__WORD_END) : 0;
+            mm1_buf_putc(out, ' ');
+        }
+        return done;
     }
     if (strchr(s, ' ') != NULL) {
         return false;
@@ -427,9 +487,15 @@ static bool unspell(const mm1_tokenizer *t, mm1_buf *out, const char *s)
 
 static mm1_status check_bytes(const mm1_tokenizer *t, mm1_error *err)
 {
-    for (int b = 0; t->by_char && b < 256; b++) {
-        if (t->byte_ids[b] < 0) {
+    for (int b = 0; b < 256; b++) {
+        if (t->by_char && t->byte_ids[b] < 0) {
             return mm1_error_set(err, MM1_E_FORMAT, "model: byte_fallback is true, but the vocabulary has no <0x%02X>",
+                                 b);
+        }
+        if (t->ends_words && (t->byte_ids[b] < 0 || t->byte_end_ids[b] < 0)) {
+            return mm1_error_set(err, MM1_E_FORMAT,
+                                 "model: end_of_word_suffix is set, but the vocabulary lacks byte %d or that byte with "
+                                 "it",
                                  b);
         }
     }
@@ -621,6 +687,8 @@ static mm1_status add_tokens(mm1_tokenizer *t, const entry *entries, int32_t n_i
             }
             mm1_buf_clear(&bytes);
             mm1_buf_puts(&bytes, spelled);
+        } else if (ends_word(t, spelled)) {
+            flags |= MM1__TOKEN_WORD_END;
         }
         if (mm1_buf_status(&bytes) == MM1_E_NOMEM) {
             st = no_memory(err);
@@ -723,9 +791,9 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
                                         "vocab",
                                         "merges",
                                         NULL};
-    /* Every byte has a token under byte_fallback, and then nothing is unknown. */
+    /* Every byte has a token under byte_fallback and under end_of_word_suffix, and then nothing is unknown. */
     static const char *const nulls[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "unk_token"};
-    const size_t n_nulls = sizeof nulls / sizeof nulls[0] - t->by_char;
+    const size_t n_nulls = t->ends_words ? 2 : t->by_char ? 3 : 4;
     const json_t *vocab = json_object_get(model, "vocab"), *merges = json_object_get(model, "merges");
     const json_t *type = json_object_get(model, "type");
     mm1_status st = MM1_OK;
@@ -774,7 +842,7 @@ static mm1_status load_model(mm1_tokenizer *t, const json_t *model, const json_t
     if (st == MM1_OK) {
         st = add_merges(t, merges, err);
     }
-    const json_t *unk = t->by_char ? json_object_get(model, "unk_token") : NULL;
+    const json_t *unk = t->by_char || t->ends_words ? json_object_get(model, "unk_token") : NULL;
     if (st == MM1_OK && !is_absent(unk)) {
         const json_t *id = json_is_string(unk) ? json_object_get(vocab, json_string_value(unk)) : NULL;
         t->unk = json_is_integer(id) ? (int32_t)json_integer_value(id) : -1;
@@ -812,6 +880,10 @@ static mm1_status load_root(mm1_tokenizer *t, const json_t *root, mm1_error *err
     const json_t *normalizer = json_object_get(root, "normalizer"), *pre = json_object_get(root, "pre_tokenizer");
     if (st == MM1_OK) {
         st = get_bool(json_object_get(root, "model"), "model", "byte_fallback", &t->by_char, err);
+        t->ends_words = is_string(json_object_get(root, "model"), "end_of_word_suffix", MM1__WORD_END);
+    }
+    if (st == MM1_OK && t->by_char && t->ends_words) {
+        st = mm1_error_set(err, MM1_E_UNSUPPORTED, "model: byte_fallback with end_of_word_suffix is not supported");
     }
     if (st == MM1_OK && t->by_char) {
         st = load_blanks(t, normalizer, pre, err);

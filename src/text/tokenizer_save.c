@@ -35,6 +35,9 @@ static void put_token(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t, in
         for (size_t i = 0; i < len; i++) {
             mm1_buf_append(scratch, bytes[i] == ' ' ? MM1__BLANK : bytes + i, bytes[i] == ' ' ? strlen(MM1__BLANK) : 1);
         }
+    } else if ((t->flags[id] & MM1__TOKEN_WORD_END) != 0) {
+        mm1_bytes_spell(scratch, bytes, len - 1);
+        mm1_buf_puts(scratch, MM1__WORD_END);
     } else {
         mm1_bytes_spell(scratch, bytes, len);
     }
@@ -68,7 +71,10 @@ static void put_normalizer(mm1_buf *out, const mm1_tokenizer *t)
     static const char replace[] =
         "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"}, \"content\": \"" MM1__BLANK "\"}";
     mm1_buf_puts(out, "  \"normalizer\": ");
-    if (!t->by_char || t->has_metaspace) {
+    if (t->normalizer == MM1__NORM_NFC_LOWER) {
+        mm1_buf_puts(out, "{\"type\": \"Sequence\", \"normalizers\": [{\"type\": \"NFC\"}, {\"type\": \"Replace\", "
+                          "\"pattern\": {\"Regex\": \"\\\\s+\"}, \"content\": \" \"}, {\"type\": \"Lowercase\"}]}");
+    } else if (!t->by_char || t->has_metaspace) {
         mm1_buf_puts(out, t->normalizer == MM1__NORM_NFC ? "{\"type\": \"NFC\"}" : "null");
     } else if (t->prefix == MM1__PREFIX_EACH) {
         mm1_buf_printf(out,
@@ -124,7 +130,8 @@ static void put_pre_tokenizer(mm1_buf *out, const mm1_tokenizer *t)
         for (size_t i = 0; i < t->n_splits && t->splits[i] != NULL; i++) {
             mm1_buf_puts(out, "    {\"type\": \"Split\", \"pattern\": {\"Regex\": ");
             mm1_buf_put_json(out, mm1_split_pattern(t->splits[i]));
-            mm1_buf_puts(out, "}, \"behavior\": \"Isolated\", \"invert\": false},\n");
+            mm1_buf_puts(out, t->drops_gaps[i] ? "}, \"behavior\": \"Removed\", \"invert\": true},\n"
+                                               : "}, \"behavior\": \"Isolated\", \"invert\": false},\n");
         }
         mm1_buf_puts(out, "    ");
     }
@@ -142,10 +149,11 @@ static void put_model(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
         mm1_buf_puts(out, "null");
     }
     mm1_buf_printf(out,
-                   ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": null,\n"
+                   ",\n    \"continuing_subword_prefix\": null,\n    \"end_of_word_suffix\": %s,\n"
                    "    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n"
                    "    \"vocab\": {",
-                   name_of(t->fuse_unk), name_of(t->by_char), name_of(t->ignore_merges));
+                   t->ends_words ? "\"" MM1__WORD_END "\"" : "null", name_of(t->fuse_unk), name_of(t->by_char),
+                   name_of(t->ignore_merges));
     for (int32_t id = 0; id < t->vocab_size; id++) {
         if ((t->flags[id] & MM1__TOKEN_IN_VOCAB) != 0) {
             mm1_buf_printf(out, "%s      ", before);
@@ -195,10 +203,28 @@ static void put_template(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t,
     mm1_buf_puts(out, "}}");
 }
 
+/* Begins and ends each text. */
+static void put_roberta(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
+{
+    const int32_t ids[] = {t->roles.eos[0], t->roles.bos};
+    mm1_buf_puts(out, "{\"type\": \"RobertaProcessing\"");
+    for (int i = 0; i < 2; i++) {
+        mm1_buf_puts(out, i == 0 ? ", \"sep\": [" : ", \"cls\": [");
+        put_token(out, scratch, t, ids[i]);
+        mm1_buf_printf(out, ", %d]", ids[i]);
+    }
+    mm1_buf_printf(out, ", \"trim_offsets\": %s, \"add_prefix_space\": %s}", name_of(t->post_trim_offsets),
+                   name_of(t->post_add_prefix_space));
+}
+
 static void put_post_processor(mm1_buf *out, mm1_buf *scratch, const mm1_tokenizer *t)
 {
     const bool has_template = t->has_template || t->roles.bos != mm1__tokenizer_default_bos(t);
     mm1_buf_puts(out, "  \"post_processor\": ");
+    if (t->post_roberta && t->roles.bos >= 0 && t->roles.n_eos > 0) {
+        put_roberta(out, scratch, t);
+        return;
+    }
     if (t->post_byte_level && has_template) {
         mm1_buf_puts(out, "{\"type\": \"Sequence\", \"processors\": [\n    ");
     }

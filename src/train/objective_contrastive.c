@@ -46,11 +46,11 @@ typedef struct embedded {
 
 /* ---- rows ---- */
 
-/* The text of a row without its <bos>, if there is one, into o->ids; returns its length. */
-static int64_t text_of(contrastive *o, const mm1_batch *b, int64_t row, bool has_bos)
+/* The text of a row from position `first` on into o->ids; returns its length. */
+static int64_t text_of(contrastive *o, const mm1_batch *b, int64_t row, int64_t first)
 {
     int64_t n = 0;
-    for (int64_t t = has_bos; t < b->row_len[row]; t++) {
+    for (int64_t t = first; t < b->row_len[row]; t++) {
         const int64_t at = row * b->T + t;
         if (b->visual[at] < 0) {
             o->ids[n++] = b->token[at];
@@ -77,6 +77,7 @@ static void read_rows(contrastive *o, const mm1_batch *b, int64_t row, int64_t n
     const mm1_tokenizer *tokenizer = o->base.model->tokenizer;
     const mm1_token_roles *roles = tokenizer != NULL ? mm1_tokenizer_roles(tokenizer) : &mm1__no_tokenizer_roles;
     const int32_t end = roles->eos[0];
+    const bool has_bos = roles->bos >= 0, reads_bos = has_bos && o->base.model->config.text.bos;
     o->n_images = o->n_captions = o->n_views = o->texts.n = o->texts.N = 0;
     for (int64_t r = row; r < row + n; r++) {
         const int64_t first = o->n_images, n_images = b->row_images[r];
@@ -94,8 +95,8 @@ static void read_rows(contrastive *o, const mm1_batch *b, int64_t row, int64_t n
             }
             continue;
         }
-        const int64_t len = text_of(o, b, r, roles->bos >= 0);
-        if (n_images != 1 || len == 0 || o->ids[0] == end) {
+        const int64_t len = text_of(o, b, r, has_bos && !reads_bos);
+        if (n_images != 1 || len <= reads_bos || o->ids[reads_bos] == end) {
             continue;
         }
         o->caption_image[o->n_captions++] = (int32_t)first;

@@ -68,3 +68,15 @@ expect 0 inspect clip
 says out "class token" "pooled by its class token to 10" "quick_gelu"
 expect 1 generate -m "$clip" --prompt "A"
 says err "without a decoder"
+
+# A CLIP of another maker compares, and stays what it is in our form.
+clip=$root/tests/data/clip/legacy
+expect 0 encode -m "$clip" --image "$picture" --output clip.safetensors
+says out "pixels 3 x 30 x 30" "features 25 x 16" "pooled 16" "embedding 11"
+expect 0 convert "$clip" ours.clip
+says ours.clip/config.json '"kind": "clip"' '"bos": true'
+expect 0 encode -m ours.clip --image "$picture" --output ours.safetensors
+cmp clip.safetensors ours.safetensors || fail "a converted CLIP is another one"
+expect 0 convert ours.clip theirs.clip --to hf
+says out "model_type clip"
+says theirs.clip/config.json CLIPModel '"eos_token_id": 706'

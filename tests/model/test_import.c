@@ -1,6 +1,7 @@
 /* Models of other makers against transformers (tools/golden_import.py): logits, whole and with a cache; and what is
  * refused, by name. */
 #include "support/golden.h"
+#include "support/tmp.h"
 
 #include "base/file.h"
 #include "base/thread.h"
@@ -133,28 +134,11 @@ static void logits_with_a_cache_are_the_same(void **state)
 
 /* ---- what is refused ---- */
 
-static char tmp[200];
-
 static const char *tmp_path(const char *name)
 {
     static char path[300];
     (void)snprintf(path, sizeof path, "%s/%s", tmp, name);
     return path;
-}
-
-static int make_tmp(void **state)
-{
-    (void)state;
-    check_tmpdir(tmp, sizeof tmp);
-    return 0;
-}
-
-static int remove_tmp(void **state)
-{
-    mm1_error err = {0};
-    (void)state;
-    check_ok(mm1_path_remove(tmp, &err), &err);
-    return 0;
 }
 
 /* A file of a case with the first `from` replaced by `to` (NULL: as it is), cut to `most` bytes. */

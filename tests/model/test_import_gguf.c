@@ -7,6 +7,7 @@
 #include "model/export_gguf.h"
 #include "model/import_gguf.h"
 #include "tensor/gguf.h"
+#include <jansson.h>
 
 #define GGUF MM1_TEST_DATA "/model/gguf/"
 
@@ -235,6 +236,70 @@ static void other_formats_are_rounded_and_read_back(void **state)
                 fail();
             }
         }
+        mm1_model_deinit(&back);
+        mm1_model_deinit(&m);
+    }
+}
+
+/* Ids of all cases of a tokenizer of characters, which may begin a text with a token. */
+static void check_char_cases(const char *name, const mm1_tokenizer *t)
+{
+    json_t *cases = json_load_file(MM1_TEST_DATA "/text/char_cases.json", JSON_ALLOW_NUL, NULL), *item;
+    size_t i, n = 0;
+    assert_non_null(cases);
+    json_array_foreach(cases, i, item)
+    {
+        const json_t *text = json_object_get(item, "text"), *want = json_object_get(item, "ids");
+        mm1_ids ids = {0};
+        if (strcmp(json_string_value(json_object_get(item, "tokenizer")), name) != 0) {
+            continue;
+        }
+        check_ok(mm1_tokenizer_encode(t, json_string_value(text), json_string_length(text), &ids, &err), &err);
+        assert_int_equal(ids.n, json_array_size(want));
+        for (size_t k = 0; k < ids.n; k++) {
+            assert_int_equal(ids.items[k], json_integer_value(json_array_get(want, k)));
+        }
+        mm1_ids_free(&ids);
+        n++;
+    }
+    json_decref(cases);
+    assert_true(n > 40);
+}
+
+/* SentencePiece's kind: bytes for what is not in the vocabulary, U+2581 for blanks. */
+static void a_tokenizer_of_characters_comes_back(void **state)
+{
+    static const char *const names[] = {"llama2", "noprefix"};
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        mm1_model_config c = {0};
+        mm1_model m, back;
+        mm1_tokenizer *t = NULL;
+        char file[300];
+        (void)snprintf(file, sizeof file, MM1_TEST_DATA "/text/char_%s.tokenizer.json", names[i]);
+        check_ok(mm1_tokenizer_load(file, &t, &err), &err);
+        mm1_token_roles roles = *mm1_tokenizer_roles(t);
+        roles.n_eos = 1;
+        roles.eos[0] = mm1_tokenizer_special_id(t, "</s>");
+        check_ok(mm1_tokenizer_set_roles(t, &roles, &err), &err);
+        check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
+        c.kind = MM1_MODEL_DECODER;
+        c.decoder.vocab_size = mm1_tokenizer_vocab_size(t) + 5; /* rows without a token */
+        c.decoder.width = 32;
+        c.decoder.n_layers = 1;
+        c.decoder.n_heads = 2;
+        c.decoder.mlp_width = 32;
+        check_ok(mm1_model_init(&m, &c, &err), &err);
+        check_ok(mm1_params_alloc(&m.params, false, &err), &err);
+        mm1_params_init(&m.params, 5);
+        check_ok(mm1_model_set_tokenizer(&m, t, &err), &err);
+        (void)snprintf(path, sizeof path, "%s/%s.gguf", dir, names[i]);
+        check_ok(mm1_model_export_gguf(&m, path, MM1_QUANT_F32, NULL, &err), &err);
+        check_ok(mm1_model_load(&back, path, false, &err), &err);
+        check_char_cases(names[i], m.tokenizer);
+        check_char_cases(names[i], back.tokenizer);
+        assert_int_equal(mm1_tokenizer_roles(back.tokenizer)->bos, roles.bos);
+        assert_int_equal(mm1_tokenizer_roles(back.tokenizer)->eos[0], roles.eos[0]);
         mm1_model_deinit(&back);
         mm1_model_deinit(&m);
     }
@@ -501,6 +566,7 @@ int main(void)
         cmocka_unit_test(the_configuration_is_what_the_keys_say),
         cmocka_unit_test(what_is_read_is_written_again),
         cmocka_unit_test(other_formats_are_rounded_and_read_back),
+        cmocka_unit_test(a_tokenizer_of_characters_comes_back),
         cmocka_unit_test(what_llama_cpp_cannot_do_is_not_written),
         cmocka_unit_test(what_is_not_understood_is_refused_by_name),
     };

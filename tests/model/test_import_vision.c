@@ -1,6 +1,7 @@
 /* Image encoders of other makers against transformers (tools/golden_vision.py): pixels, features and pooled outputs, at
  * their own and at other resolutions; and what is refused, by name. */
 #include "support/golden.h"
+#include "support/tmp.h"
 
 #include "base/file.h"
 #include "base/thread.h"
@@ -113,23 +114,6 @@ static void one_set_of_weights_sees_at_six_resolutions(void **state)
 }
 
 /* ---- what is refused ---- */
-
-static char tmp[200];
-
-static int make_tmp(void **state)
-{
-    (void)state;
-    check_tmpdir(tmp, sizeof tmp);
-    return 0;
-}
-
-static int remove_tmp(void **state)
-{
-    mm1_error err = {0};
-    (void)state;
-    check_ok(mm1_path_remove(tmp, &err), &err);
-    return 0;
-}
 
 /* A file of a model into tmp, with the first `from` replaced by `to` if it is `changed`. */
 static void copy_file(const char *model, const char *file, bool changed, const char *from, const char *to)

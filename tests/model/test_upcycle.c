@@ -1,33 +1,11 @@
 /* A model that was made sparse computes what the dense one does, until it is trained. */
-#include "support/check.h"
+#include "support/tiny_model.h"
 
 #include "base/alloc.h"
 #include "base/thread.h"
 #include "model/upcycle.h"
 
 enum { T = 30, V = 50 };
-
-static mm1_model_config tiny_config(void)
-{
-    mm1_model_config c;
-    mm1_error err = {0};
-    check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
-    c.vision.image_size = 12;
-    c.vision.patch_size = 3;
-    c.vision.width = 24;
-    c.vision.n_layers = 1;
-    c.vision.n_heads = 3;
-    c.vision.mlp_width = 40;
-    c.connector.kind = MM1_CONNECTOR_AVGPOOL;
-    c.connector.n_tokens = 4;
-    c.decoder.vocab_size = V;
-    c.decoder.width = 32;
-    c.decoder.n_layers = 4;
-    c.decoder.n_heads = 4;
-    c.decoder.mlp_width = 48;
-    c.decoder.max_positions = T;
-    return c;
-}
 
 static mm1_moe_config experts(int64_t n, int64_t top_k, int64_t every)
 {
@@ -43,7 +21,7 @@ static mm1_moe_config experts(int64_t n, int64_t top_k, int64_t every)
 static void make_dense(mm1_model *m, bool gated)
 {
     mm1_error err = {0};
-    mm1_model_config c = tiny_config();
+    mm1_model_config c = tiny_model_config(V, T, 4);
     c.decoder.gated = gated;
     check_ok(mm1_model_init(m, &c, &err), &err);
     check_ok(mm1_params_alloc(&m->params, false, &err), &err);
@@ -152,7 +130,7 @@ static void what_cannot_be_copied_is_refused(void **state)
     check_contains(err.message, "sparse already");
     mm1_model_deinit(&sparse);
     mm1_model_deinit(&dense);
-    mm1_model_config c = tiny_config();
+    mm1_model_config c = tiny_model_config(V, T, 4);
     c.decoder.bias = true;
     check_ok(mm1_model_init(&dense, &c, &err), &err);
     assert_int_equal(mm1_model_upcycle(&dense, &moe, 0, &sparse, &err), MM1_E_CONFIG);

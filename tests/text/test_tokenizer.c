@@ -1,5 +1,5 @@
 /* test_tokenizer.c - training, round trips, hostile files and hostile text. */
-#include "support/check.h"
+#include "support/tmp.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -13,21 +13,6 @@
 #include <zstd.h>
 
 #define DATA MM1_TEST_DATA "/text/"
-
-static char tmp[200];
-
-static int make_tmp(void **state)
-{
-    (void)state;
-    check_tmpdir(tmp, sizeof tmp);
-    return 0;
-}
-
-static int remove_tmp(void **state)
-{
-    (void)state;
-    return mm1_path_remove(tmp, NULL) == MM1_OK ? 0 : -1;
-}
 
 static const char *tmp_path(const char *name)
 {
@@ -462,7 +447,8 @@ static void a_file_with_a_lie_in_it_is_refused_by_name(void **state)
         {"\"type\": \"BPE\"", "\"type\": \"Unigram\"", MM1_E_UNSUPPORTED, "Unigram"},
         {"\"dropout\": null", "\"dropout\": 0.1", MM1_E_UNSUPPORTED, "dropout"},
         {"\"unk_token\": null", "\"unk_token\": \"<unk>\"", MM1_E_UNSUPPORTED, "unk_token"},
-        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"</w>\"", MM1_E_UNSUPPORTED, "end_of_word_suffix"},
+        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"</w>\"", MM1_E_FORMAT, "lacks byte 0"},
+        {"\"end_of_word_suffix\": null", "\"end_of_word_suffix\": \"@@\"", MM1_E_UNSUPPORTED, "end_of_word_suffix"},
         {"\"byte_fallback\": false", "\"byte_fallback\": true", MM1_E_UNSUPPORTED, "byte_fallback"},
         {"\"ignore_merges\": false", "\"ignore_merges\": \"no\"", MM1_E_FORMAT, "ignore_merges"},
         {"\"vocab\": {", "\"words\": {", MM1_E_FORMAT, "vocab"},
