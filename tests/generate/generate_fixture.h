@@ -2,7 +2,7 @@
 #ifndef MM1_TESTS_GENERATE_FIXTURE_H
 #define MM1_TESTS_GENERATE_FIXTURE_H
 
-#include "support/check.h"
+#include "support/tiny_model.h"
 
 #include "base/alloc.h"
 #include "base/thread.h"
@@ -37,26 +37,13 @@ static inline mm1_tokenizer *fixture_tokenizer(void)
 /* Rotary positions and grouped heads, or GPT-2 like: learned positions, layer norms, biases, a head of its own. */
 static inline mm1_model_config fixture_config(bool gpt2)
 {
-    mm1_model_config c;
-    mm1_error err = {0};
-    check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
-    c.vision.image_size = FIXTURE_PX;
-    c.vision.patch_size = 3;
-    c.vision.width = 24;
-    c.vision.n_layers = 1;
-    c.vision.n_heads = 3;
-    c.vision.mlp_width = 40;
+    mm1_model_config c = tiny_model_config(320, FIXTURE_POSITIONS, 2); /* the tokenizer has fewer ids */
+    c.connector.kind = MM1_CONNECTOR_C_ABSTRACTOR;
     c.connector.n_tokens = FIXTURE_SLOTS;
     c.connector.hidden = 20;
     c.connector.depth = 1;
     c.image.max_images = FIXTURE_IMAGES;
-    c.decoder.vocab_size = 320; /* the tokenizer has fewer */
-    c.decoder.width = 32;
-    c.decoder.n_layers = 2;
-    c.decoder.n_heads = 4;
     c.decoder.n_kv_heads = 2;
-    c.decoder.mlp_width = 48;
-    c.decoder.max_positions = FIXTURE_POSITIONS;
     if (gpt2) {
         c.decoder.norm = MM1_NORM_LAYER;
         c.decoder.act = MM1_ACT_GELU_TANH;

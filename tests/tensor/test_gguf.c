@@ -1,5 +1,5 @@
 /* GGUF and its number formats: a file of the reference package, our own writing of it, and files that lie. */
-#include "support/check.h"
+#include "support/tmp.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -8,20 +8,13 @@
 
 static const char golden_path[] = MM1_TEST_DATA "/tensor/golden.gguf";
 static mm1_error err;
-static char dir[256], path[300];
+static char path[300];
 
-static int make_dir(void **state)
+static int make_path(void **state)
 {
-    (void)state;
-    check_tmpdir(dir, sizeof dir);
-    (void)snprintf(path, sizeof path, "%s/x.gguf", dir);
-    return 0;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return mm1_path_remove(dir, NULL) == MM1_OK ? 0 : 1;
+    const int failed = make_tmp(state);
+    (void)snprintf(path, sizeof path, "%s/x.gguf", tmp);
+    return failed;
 }
 
 static const mm1_gguf_tensor *need(const mm1_gguf *g, const char *name)
@@ -384,9 +377,9 @@ static void the_writer_refuses_what_no_reader_could_use(void **state)
     assert_int_equal(mm1_gguf_write("/nowhere/x", NULL, 0, e, 2, &err), MM1_E_IO);
     check_contains(err.message, "/nowhere/x.tmp: cannot create");
 
-    char tmp[320];
-    (void)snprintf(tmp, sizeof tmp, "%s.tmp", path);
-    assert_false(mm1_path_exists(tmp));
+    char left[320];
+    (void)snprintf(left, sizeof left, "%s.tmp", path);
+    assert_false(mm1_path_exists(left));
     check_ok(mm1_gguf_write(path, NULL, 0, NULL, 0, &err), &err);
     mm1_gguf *g = NULL;
     check_ok(mm1_gguf_open(&g, path, &err), &err);
@@ -585,5 +578,5 @@ int main(void)
         cmocka_unit_test(cut_and_spoilt_files_never_crash_or_leak),
         cmocka_unit_test(memory_that_runs_out_is_an_error),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, make_path, remove_tmp);
 }

@@ -1,5 +1,5 @@
 /* safetensors: a file of the reference package, our own writing, 16-bit floats, and files that lie. */
-#include "support/check.h"
+#include "support/tmp.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -8,20 +8,13 @@
 #include "tensor/safetensors.h"
 
 static mm1_error err;
-static char dir[256], path[300];
+static char path[300];
 
-static int make_dir(void **state)
+static int make_path(void **state)
 {
-    (void)state;
-    check_tmpdir(dir, sizeof dir);
-    (void)snprintf(path, sizeof path, "%s/x.safetensors", dir);
-    return 0;
-}
-
-static int remove_dir(void **state)
-{
-    (void)state;
-    return mm1_path_remove(dir, NULL) == MM1_OK ? 0 : 1;
+    const int failed = make_tmp(state);
+    (void)snprintf(path, sizeof path, "%s/x.safetensors", tmp);
+    return failed;
 }
 
 static const mm1_safetensors_tensor *need(const mm1_safetensors *sf, const char *name)
@@ -157,9 +150,9 @@ static void what_is_written_reads_back_equal_and_is_deterministic(void **state)
     assert_int_equal(a.data[0] % 8, 0);
     mm1_map_close(&a);
     mm1_map_close(&b);
-    (void)snprintf(path, sizeof path, "%s/x.safetensors.tmp", dir);
+    (void)snprintf(path, sizeof path, "%s/x.safetensors.tmp", tmp);
     assert_false(mm1_path_exists(path));
-    (void)snprintf(path, sizeof path, "%s/x.safetensors", dir);
+    (void)snprintf(path, sizeof path, "%s/x.safetensors", tmp);
 
     check_ok(mm1_safetensors_open(&again, out, &err), &err);
     assert_int_equal(mm1_safetensors_n(again), 13);
@@ -413,5 +406,5 @@ int main(void)
         cmocka_unit_test(garbage_and_cut_files_never_crash_or_leak),
         cmocka_unit_test(memory_that_runs_out_is_an_error),
     };
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, make_path, remove_tmp);
 }

@@ -2,6 +2,7 @@
  * or on what becomes of activations, and plans hold. */
 #include "support/golden.h"
 #include "support/plain_images.h"
+#include "support/tiny_model.h"
 
 #include "base/thread.h"
 #include "model/flops.h"
@@ -22,24 +23,8 @@ typedef struct fixture {
 /* Dense and sparse blocks in turn.  Five choices a position at width 32: more than segments take for statistics. */
 static mm1_model_config tiny_config(void)
 {
-    mm1_error err = {0};
-    mm1_model_config c;
-    check_ok(mm1_fields_defaults(mm1__model_fields, &c, &err), &err);
-    c.vision.image_size = 12;
-    c.vision.patch_size = 3;
-    c.vision.width = 24;
-    c.vision.n_layers = 1;
-    c.vision.n_heads = 3;
-    c.vision.mlp_width = 40;
-    c.connector.kind = MM1_CONNECTOR_AVGPOOL;
-    c.connector.n_tokens = 4;
-    c.decoder.vocab_size = V;
-    c.decoder.width = 32;
-    c.decoder.n_layers = 4;
-    c.decoder.n_heads = 4;
+    mm1_model_config c = tiny_model_config(V, T, 4);
     c.decoder.n_kv_heads = 2;
-    c.decoder.mlp_width = 48;
-    c.decoder.max_positions = T;
     c.decoder.moe.n_experts = 7;
     c.decoder.moe.top_k = 5;
     c.decoder.moe.mlp_width = 20;
