@@ -26,6 +26,7 @@ enum {
     OPT_SHOT_CHOICE,
     OPT_POOL,
     OPT_SUBIMAGES,
+    OPT_PICTURES,
     OPT_CHOOSE,
     OPT_CHAT,
     OPT_TEMPLATE,
@@ -67,6 +68,8 @@ static const struct argp_option options[] = {
      "show the pictures of the last N demonstrations with all their crops, earlier ones as an overview (default: all "
      "with crops)",
      1},
+    {"pictures", OPT_PICTURES, "WHICH", 0,
+     "what an item shows: true (default); a control of whether it is looked at: shuffled (another item's) or none", 1},
     {"choose-by", OPT_CHOOSE, "HOW", 0, "multiple choice by likelihood or by letter (default: as the benchmark has it)",
      1},
     {"chat", OPT_CHAT, NULL, 0, "put prompts as messages, by the chat template of the model folder", 1},
@@ -196,6 +199,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
         break;
     case OPT_POOL: b->shot_pool = mm1_cli_int(state, "--shot-pool", arg, 0, INT64_MAX); break;
     case OPT_SUBIMAGES: b->n_whole = mm1_cli_int(state, "--subimage-shots", arg, 0, 1024); break;
+    case OPT_PICTURES:
+        b->pictures = (mm1_bench_pictures)parse_word(state, "--pictures", arg, mm1_bench_pictures_names);
+        break;
     case OPT_CHOOSE: b->by = (mm1_task_by)parse_word(state, "--choose-by", arg, mm1_task_by_names); break;
     case OPT_CHAT: b->is_chat = true; break;
     case OPT_TEMPLATE:

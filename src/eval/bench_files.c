@@ -43,16 +43,23 @@ static json_t *cell_json(const mm1_bench_cell *c)
     for (int i = 0; i < c->all.n_parts; i++) {
         (void)json_object_set_new(parts, c->all.parts[i].name, number(c->all.parts[i].value));
     }
+    json_t *categories = json_object();
+    for (size_t i = 0; i < c->n_categories; i++) {
+        const mm1_bench_category *k = &c->categories[i];
+        (void)json_object_set_new(categories, k->name,
+                                  json_pack("{s:f,s:I}", "score", k->score, "n", (json_int_t)k->n));
+    }
     const mm1_bench_counts *l = &c->left_out;
     json_t *left_out = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "malformed", (json_int_t)l->malformed, "duplicates",
                                  (json_int_t)l->duplicates, "unanswered", (json_int_t)l->unanswered, "without_question",
                                  (json_int_t)l->without_question, "without_picture", (json_int_t)l->without_picture,
                                  "too_long", (json_int_t)c->too_long);
-    return json_pack("{s:s,s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:I}", "task", c->task, "metric",
+    return json_pack("{s:s,s:s,s:s,s:I,s:o,s:o,s:o,s:o,s:o,s:I,s:I,s:o,s:o,s:o,s:I}", "task", c->task, "metric",
                      mm1_task_metric_names[c->metric], "by", mm1_task_by_names[c->by], "shots", (json_int_t)c->shots,
                      "seeds", seeds, "score", number(c->score.value), "low", number(c->score.low), "high",
                      number(c->score.high), "seed_scores", scores, "n", (json_int_t)c->n, "n_asked",
-                     (json_int_t)c->n_asked, "parts", parts, "left_out", left_out, "n_known", (json_int_t)c->n_known);
+                     (json_int_t)c->n_asked, "parts", parts, "categories", categories, "left_out", left_out, "n_known",
+                     (json_int_t)c->n_known);
 }
 
 json_t *mm1_benchmark_json(const mm1_benchmark_options *o, const mm1_benchmark_results *r)
@@ -69,9 +76,9 @@ json_t *mm1_benchmark_json(const mm1_benchmark_options *o, const mm1_benchmark_r
     }
     char hash[20];
     (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)o->model_hash);
-    return json_pack("{s:s?,s:s,s:o,s:o,s:s,s:I,s:o}", "model", o->model_name, "model_hash", hash, "tasks", tasks,
-                     "seeds", seeds, "shot_choice", mm1_shot_choice_names[o->shot_choice], "votes",
-                     (json_int_t)o->n_votes, "benchmarks", cells);
+    return json_pack("{s:s?,s:s,s:o,s:o,s:s,s:s,s:I,s:o}", "model", o->model_name, "model_hash", hash, "tasks", tasks,
+                     "seeds", seeds, "shot_choice", mm1_shot_choice_names[o->shot_choice], "pictures",
+                     mm1_bench_pictures_names[o->pictures], "votes", (json_int_t)o->n_votes, "benchmarks", cells);
 }
 
 /* ---- samples ---- */

@@ -1,6 +1,7 @@
 /* bench_prompt.c - see bench_prompt.h. */
 #include "eval/bench_prompt.h"
 
+#include "base/alloc.h"
 #include "base/file.h"
 #include <string.h>
 
@@ -89,6 +90,31 @@ const char *mm1_bench_shown_answer(const mm1_bench_style *style, const mm1_bench
 
 /* ---- templates ---- */
 
+mm1_status mm1_bench_join(mm1_document *d, const mm1_document *more, mm1_error *err)
+{
+    mm1_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
+    if (last == NULL || last->kind != MM1_PART_TEXT || more->n_parts == 0 || more->parts[0].kind != MM1_PART_TEXT) {
+        return mm1_document_append(d, more, err);
+    }
+    mm1_buf all;
+    mm1_buf_init(&all, MAX_TEXT_BYTES);
+    mm1_buf_append(&all, last->bytes, last->len);
+    mm1_buf_append(&all, more->parts[0].bytes, more->parts[0].len);
+    const mm1_status st = mm1_buf_status(&all);
+    const size_t len = all.len;
+    char *text = mm1_buf_take(&all);
+    mm1_buf_deinit(&all);
+    if (text == NULL) {
+        return mm1_error_set(err, st == MM1_OK ? MM1_E_NOMEM : st, "a prompt of over %zu bytes of text",
+                             MAX_TEXT_BYTES);
+    }
+    mm1_free(last->bytes);
+    last->bytes = text;
+    last->len = len;
+    const mm1_document rest = {.parts = more->parts + 1, .n_parts = more->n_parts - 1};
+    return mm1_document_append(d, &rest, err);
+}
+
 /* Where text gathers until a picture comes. */
 typedef struct writer {
     const mm1_bench_set *set;
@@ -99,31 +125,12 @@ typedef struct writer {
     mm1_status status;
 } writer;
 
-/* One text goes on from another: there are never two text parts side by side that could be one. */
 static void flush(writer *w)
 {
-    if (w->status != MM1_OK || w->text.len == 0) {
-        return;
-    }
-    mm1_part *last = w->d->n_parts > 0 ? &w->d->parts[w->d->n_parts - 1] : NULL;
-    mm1_document joined = {0};
-    if (last != NULL && last->kind == MM1_PART_TEXT) {
-        mm1_buf all;
-        mm1_buf_init(&all, MAX_TEXT_BYTES);
-        mm1_buf_append(&all, last->bytes, last->len);
-        mm1_buf_append(&all, mm1_buf_str(&w->text), w->text.len);
-        w->status = mm1_buf_status(&all) != MM1_OK
-                        ? mm1_error_set(w->err, mm1_buf_status(&all), "a prompt is too long")
-                        : mm1_document_add_text(&joined, mm1_buf_str(&all), all.len, false, w->err);
-        if (w->status == MM1_OK) { /* change places with the new part */
-            const mm1_part old = *last;
-            *last = joined.parts[0];
-            joined.parts[0] = old;
-        }
-        mm1_document_deinit(&joined);
-        mm1_buf_deinit(&all);
-    } else {
-        w->status = mm1_document_add_text(w->d, mm1_buf_str(&w->text), w->text.len, false, w->err);
+    if (w->status == MM1_OK && w->text.len > 0) {
+        mm1_part part = {.kind = MM1_PART_TEXT, .bytes = w->text.data, .len = w->text.len};
+        const mm1_document more = {.parts = &part, .n_parts = 1};
+        w->status = mm1_bench_join(w->d, &more, w->err);
     }
     mm1_buf_clear(&w->text);
 }
@@ -222,6 +229,22 @@ static mm1_status end(writer *w)
     return w->status;
 }
 
+/* Text that a demonstration shows as its answer. */
+static void put_answer(writer *w, const mm1_bench_style *style, const char *answer)
+{
+    const mm1_task *t = style->task;
+    if (style->thinks) {
+        mm1_buf_puts(&w->text, style->renders ? "" : " ");
+        put_line(w, w->item->rationale != NULL ? w->item->rationale : "");
+        mm1_buf_printf(&w->text, " %s", t->marker);
+    }
+    put_template(w, t->answer, answer != NULL ? answer : "");
+    mm1_buf_puts(&w->text, style->thinks ? "." : "");
+    if (style->by == MM1_BY_LIKELIHOOD && w->item->suffix != NULL) {
+        mm1_buf_puts(&w->text, w->item->suffix);
+    }
+}
+
 mm1_status mm1_bench_put_shot(const mm1_bench_style *style, const mm1_bench_shot *shot, mm1_rng *answers,
                               mm1_document *d, mm1_error *err)
 {
@@ -230,21 +253,20 @@ mm1_status mm1_bench_put_shot(const mm1_bench_style *style, const mm1_bench_shot
     writer w;
     begin(&w, shot->set, shot->item, d, err);
     put_template(&w, style->prompt, NULL);
-    if (style->is_chat && style->prompt == t->chat) {
-        mm1_buf_putc(&w.text, '\n');
+    if (!style->renders) {
+        mm1_buf_puts(&w.text, style->is_chat && style->prompt == t->chat ? "\n" : "");
+        put_answer(&w, style, answer);
+        mm1_buf_puts(&w.text, t->separator);
+        return end(&w);
     }
-    if (style->thinks) {
-        mm1_buf_putc(&w.text, ' ');
-        put_line(&w, shot->item->rationale != NULL ? shot->item->rationale : "");
-        mm1_buf_printf(&w.text, " %s", t->marker);
-    }
-    put_template(&w, t->answer, answer != NULL ? answer : "");
-    mm1_buf_puts(&w.text, style->thinks ? "." : "");
-    if (style->by == MM1_BY_LIKELIHOOD && shot->item->suffix != NULL) {
-        mm1_buf_puts(&w.text, shot->item->suffix);
-    }
-    mm1_buf_puts(&w.text, t->separator);
-    return end(&w);
+    mm1_status st = end(&w);
+    begin(&w, shot->set, shot->item, d, err);
+    put_answer(&w, style, answer);
+    const char *text = mm1_buf_str(&w.text);
+    text += strspn(text, " "); /* the template says what stands before an answer */
+    st = st != MM1_OK ? st : mm1_document_add_text(d, text, strlen(text), false, err);
+    mm1_buf_deinit(&w.text);
+    return st;
 }
 
 mm1_status mm1_bench_put_question(const mm1_bench_style *style, const mm1_bench_set *set, const mm1_bench_item *item,
@@ -256,18 +278,10 @@ mm1_status mm1_bench_put_question(const mm1_bench_style *style, const mm1_bench_
     return end(&w);
 }
 
-void mm1_bench_shrink(mm1_document *d, const size_t *ends, size_t n_shots, int64_t n_whole)
+void mm1_bench_shrink(mm1_document *d)
 {
-    if (n_whole < 0 || (size_t)n_whole >= n_shots) {
-        return;
-    }
-    size_t image = 0;
-    const size_t n = ends[n_shots - 1 - (size_t)n_whole];
-    for (size_t i = 0; i < d->n_parts && image < n; i++) {
-        if (d->parts[i].kind == MM1_PART_IMAGE) {
-            d->parts[i].overview = true;
-            image++;
-        }
+    for (size_t i = 0; i < d->n_parts; i++) {
+        d->parts[i].overview = d->parts[i].kind == MM1_PART_IMAGE;
     }
 }
 
@@ -277,7 +291,7 @@ void mm1_bench_show(const mm1_document *d, mm1_buf *out)
         const mm1_part *p = &d->parts[i];
         switch (p->kind) {
         case MM1_PART_TEXT: mm1_buf_append(out, p->bytes, p->len); break;
-        case MM1_PART_TOKEN: mm1_buf_append(out, p->bytes, p->len); break;
+        case MM1_PART_TOKEN: mm1_buf_puts(out, p->len > 0 ? p->bytes : "<eos>"); break;
         case MM1_PART_IMAGE:
             mm1_buf_printf(out, "<image: %s%s>", p->name != NULL ? mm1_path_basename(p->name) : "",
                            p->overview ? ", overview" : "");

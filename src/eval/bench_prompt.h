@@ -34,15 +34,17 @@ typedef struct mm1_bench_shot {
     const mm1_bench_item *item;
 } mm1_bench_shot;
 
-/* Appends one demonstration.  answers: draws one of several captions. */
+/* Appends one demonstration.  answers: draws one of several captions.  Where the style renders, nothing is put around
+ * question and answer, and the answer is the last part. */
 MM1_NODISCARD mm1_status mm1_bench_put_shot(const mm1_bench_style *style, const mm1_bench_shot *shot, mm1_rng *answers,
                                             mm1_document *d, mm1_error *err);
 /* Appends the question. */
 MM1_NODISCARD mm1_status mm1_bench_put_question(const mm1_bench_style *style, const mm1_bench_set *set,
                                                 const mm1_bench_item *item, mm1_document *d, mm1_error *err);
-/* Pictures of all but the last n_whole of n_shots demonstrations, whose first picture parts are [0, n_images), are
- * shown as an overview alone.  ends [n_shots]: pictures up to and with each demonstration. */
-void mm1_bench_shrink(mm1_document *d, const size_t *ends, size_t n_shots, int64_t n_whole);
+/* Appends a document; text that goes on from text becomes one part with it. */
+MM1_NODISCARD mm1_status mm1_bench_join(mm1_document *d, const mm1_document *more, mm1_error *err);
+/* Shows all pictures as their overview alone. */
+void mm1_bench_shrink(mm1_document *d);
 
 /* What the model reads: texts as they are, <image: name> for a picture, the names of control tokens. */
 void mm1_bench_show(const mm1_document *d, mm1_buf *out);

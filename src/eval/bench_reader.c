@@ -31,7 +31,7 @@ const mm1_bench_format mm1_bench_formats[MM1_BENCH_FORMAT_COUNT] = {
     {"webquestions", mm1__bench_read_webquestions, "WebQuestions: [{utterance, targetValue, url}]"},
     {"labelled", mm1__bench_read_labelled, "pictures and labels in idx files, as of MNIST"},
     {"pairs", mm1__bench_read_pairs, "pictures and captions in tar files, as `mm1 data build` writes them"},
-    {"messages", mm1__bench_read_messages, "a line: {messages: [{role, content}], images}"},
+    {"messages", mm1__bench_read_messages, "a line, or key.json in a tar: {messages: [{role, content}], images}"},
     {"jsonl", mm1__bench_read_jsonl, "a line: {id, image, question, answer or answers, choices, ...}"},
 };
 

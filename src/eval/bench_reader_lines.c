@@ -4,11 +4,15 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/lines.h"
+#include "base/tar.h"
 #include <stdio.h>
 #include <string.h>
 
 typedef struct job {
     const mm1_task_files *files;
+    const mm1_tar_index *tar; /* messages: pictures are members of it; NULL: files */
+    const char *tar_path;
+    size_t member; /* that is read: pictures stand near it */
 } job;
 
 /* ---- POPE and LLaVA-Bench: {question_id, image, text, label?, category?} ---- */
@@ -135,7 +139,7 @@ mm1_status mm1__bench_read_mme(const mm1_task_files *files, mm1_bench_set *s, mm
 
 /* ---- {messages: [{role, content}], images: [path]}: the first question and its answer ---- */
 
-/* The pictures of the record by number, then the texts; false if a content cannot be read. */
+/* Texts, and pictures that stand between them; false if a content cannot be read. */
 static bool take_content(mm1_bench_set *s, mm1_bench_item *item, const json_t *content, int64_t *next_image)
 {
     if (json_is_string(content)) {
@@ -145,7 +149,9 @@ static bool take_content(mm1_bench_set *s, mm1_bench_item *item, const json_t *c
     for (size_t i = 0; i < json_array_size(content); i++) {
         const json_t *part = json_array_get(content, i);
         const char *type = mm1__bench_text(part, "type"), *text = mm1__bench_text(part, "text");
-        if (type != NULL && strcmp(type, "image") == 0) {
+        if (type != NULL && strcmp(type, "image") == 0 && item->n_question == 0) {
+            ++*next_image; /* stands where the prompt has its pictures */
+        } else if (type != NULL && strcmp(type, "image") == 0) {
             mm1_bench_part *parts = mm1_bench_take(s, item->n_question + 1, sizeof *parts);
             if (parts != NULL) {
                 if (item->n_question > 0) {
@@ -164,6 +170,27 @@ static bool take_content(mm1_bench_set *s, mm1_bench_item *item, const json_t *c
     return json_is_array(content);
 }
 
+/* A picture of the tar that is read, by its name: it stands behind the record. */
+static bool add_member(mm1_bench_set *s, mm1_bench_item *item, const job *j, const char *name)
+{
+    for (size_t i = j->member + 1; i < j->tar->n && i <= j->member + MM1_BENCH_MAX_IMAGES; i++) {
+        const mm1_tar_member *m = &j->tar->members[i];
+        if (strcmp(m->name, name) == 0) {
+            const char *key = mm1_bench_printf(s, "%s#%s", j->tar_path, name);
+            if (key != NULL) {
+                mm1_bench_image_add(s, item,
+                                    &(mm1_bench_image){.kind = MM1_BENCH_SPAN,
+                                                       .path = j->tar_path,
+                                                       .at = (int64_t)m->offset,
+                                                       .len = (int64_t)m->size,
+                                                       .key = key});
+            }
+            return true;
+        }
+    }
+    return false;
+}
+
 static const char *take_messages(void *ctx, mm1_bench_set *s, const mm1_json_element *e)
 {
     const job *j = ctx;
@@ -178,7 +205,11 @@ static const char *take_messages(void *ctx, mm1_bench_set *s, const mm1_json_ele
         if (path == NULL) {
             return "an image is no path";
         }
-        mm1_bench_image_file(s, &item, j->files->images, path);
+        if (j->tar == NULL) {
+            mm1_bench_image_file(s, &item, j->files->images, path);
+        } else if (!add_member(s, &item, j, path)) {
+            return "an image is no member of the tar near it";
+        }
     }
     for (size_t i = 0; i < json_array_size(messages) && item.n_answers == 0; i++) {
         const json_t *m = json_array_get(messages, i), *content = json_object_get(m, "content");
@@ -204,14 +235,59 @@ static const char *take_messages(void *ctx, mm1_bench_set *s, const mm1_json_ele
         return "there are fewer images than the messages show";
     }
     item.category = mm1_bench_str(s, mm1__bench_text(e->value, "category"));
+    if (item.category == NULL) { /* what `mm1 data build` writes */
+        item.category = mm1_bench_str(s, mm1__bench_text(json_object_get(e->value, "qa"), "kind"));
+    }
     (void)mm1_bench_add(s, &item);
     return NULL;
+}
+
+/* Every key.json of a tar, whose pictures are members beside it. */
+static mm1_status read_messages_tar(const char *path, job *j, mm1_bench_set *s, mm1_error *err)
+{
+    mm1_tar_index tar;
+    mm1_status st = mm1_tar_index_open(&tar, path, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    j->tar = &tar;
+    j->tar_path = mm1_bench_str(s, path);
+    for (size_t i = 0; i < tar.n && j->tar_path != NULL && !s->no_memory; i++) {
+        const mm1_tar_member *m = &tar.members[i];
+        json_error_t where;
+        if (strcmp(mm1_path_extension(m->name), ".json") != 0) {
+            continue;
+        }
+        j->member = i;
+        const mm1_json_element e = {.value = json_loadb((const char *)m->data, m->size, 0, &where), .number = i};
+        const char *why = !json_is_object(e.value) ? "an object is expected" : NULL;
+        const int64_t before = s->n;
+        why = why != NULL ? why : take_messages(j, s, &e);
+        if (why != NULL) {
+            const char *place = mm1_bench_printf(s, "%s:%s", path, m->name);
+            mm1_bench_bad(s, &s->counts.malformed, place != NULL ? place : path, 0, why);
+        } else if (s->n > before && json_object_get(e.value, "id") == NULL) { /* its key */
+            s->items[before].id = mm1_bench_strn(s, m->name, strlen(m->name) - 5);
+        }
+        json_decref(e.value);
+    }
+    mm1_tar_index_close(&tar);
+    return s->no_memory ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for its records", path) : MM1_OK;
 }
 
 mm1_status mm1__bench_read_messages(const mm1_task_files *files, mm1_bench_set *s, mm1_error *err)
 {
     job j = {.files = files};
-    return mm1__bench_lines(files->file, s, take_messages, &j, err);
+    if (strcmp(mm1_path_extension(files->file), ".tar") != 0) {
+        return mm1__bench_lines(files->file, s, take_messages, &j, err);
+    }
+    mm1_names tars = {0};
+    mm1_status st = mm1_path_glob(files->file, &tars, err);
+    for (size_t i = 0; st == MM1_OK && i < tars.n; i++) {
+        st = read_messages_tar(tars.items[i], &j, s, err);
+    }
+    mm1_names_free(&tars);
+    return st;
 }
 
 /* ---- our own: what a new benchmark is written in ---- */

@@ -11,6 +11,7 @@
 static const char schema[] =
     "CREATE TABLE IF NOT EXISTS runs(id INTEGER PRIMARY KEY, time TEXT NOT NULL, model TEXT, model_hash TEXT NOT NULL, "
     "seed INTEGER NOT NULL, seeds INTEGER NOT NULL, item_limit INTEGER NOT NULL, shot_choice TEXT NOT NULL, "
+    "pictures TEXT NOT NULL, "
     "votes INTEGER NOT NULL, chat INTEGER NOT NULL, thinks INTEGER NOT NULL, finished INTEGER NOT NULL DEFAULT 0);"
     "CREATE TABLE IF NOT EXISTS cells(id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs(id), "
     "task TEXT NOT NULL, metric TEXT NOT NULL, answered_by TEXT NOT NULL, shots INTEGER NOT NULL, score REAL, low "
@@ -89,13 +90,14 @@ static mm1_status add_run(mm1_bench_records *r, const mm1_benchmark_options *o, 
                        {.type = 'i', .i = o->n_seeds},
                        {.type = 'i', .i = o->limit},
                        {.type = 't', .t = mm1_shot_choice_names[o->shot_choice]},
+                       {.type = 't', .t = mm1_bench_pictures_names[o->pictures]},
                        {.type = 'i', .i = o->n_votes},
                        {.type = 'i', .i = o->is_chat},
                        {.type = 'i', .i = o->thinks}};
     const mm1_status st =
         insert_one(r,
-                   "INSERT INTO runs(time, model, model_hash, seed, seeds, item_limit, shot_choice, votes, "
-                   "chat, thinks) VALUES(?,?,?,?,?,?,?,?,?,?)",
+                   "INSERT INTO runs(time, model, model_hash, seed, seeds, item_limit, shot_choice, pictures, votes, "
+                   "chat, thinks) VALUES(?,?,?,?,?,?,?,?,?,?,?)",
                    v, sizeof v / sizeof *v, err);
     r->run = sqlite3_last_insert_rowid(r->db);
     return st;

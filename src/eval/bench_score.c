@@ -159,6 +159,47 @@ static mm1_status mean_of(const double *scores, size_t n, mm1_metric_result *out
     return st;
 }
 
+/* "category\tanswer" */
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* What the most frequent answer of each category would score: the least that a model must be better than. */
+static void score_majority(const mm1_bench_said *answers, size_t n, mm1_buf *text, mm1_metric_result *out)
+{
+    mm1_bench_set pool = {0};
+    const char **keys = mm1_bench_take(&pool, n, sizeof *keys);
+    size_t m = 0, right = 0;
+    for (size_t i = 0; i < n && keys != NULL; i++) {
+        const mm1_bench_item *item = answers[i].item;
+        if (item->n_answers > 0) {
+            mm1_bench_normalize(item->answers[0], text);
+            keys[m] =
+                mm1_bench_printf(&pool, "%s\t%s", item->category != NULL ? item->category : "", mm1_buf_str(text));
+            m += keys[m] != NULL;
+        }
+    }
+    if (m > 0) {
+        qsort(keys, m, sizeof *keys, by_text);
+    }
+    size_t best = 0;
+    for (size_t i = 0, k = 0; i < m; i = k) {
+        const size_t len = strcspn(keys[i], "\t") + 1;
+        for (k = i; k < m && strcmp(keys[k], keys[i]) == 0; k++) {
+        }
+        best = k - i > best ? k - i : best;
+        if (k == m || strncmp(keys[k], keys[i], len) != 0) { /* the last answer of a category */
+            right += best;
+            best = 0;
+        }
+    }
+    if (m > 0 && !pool.no_memory) {
+        part(out, "majority", 100 * (double)right / (double)m);
+    }
+    mm1_bench_set_deinit(&pool);
+}
+
 static mm1_status score_words(mm1_task_metric metric, const mm1_bench_said *answers, size_t n, double *scores,
                               mm1_metric_result *out, mm1_error *err)
 {
@@ -170,6 +211,9 @@ static mm1_status score_words(mm1_task_metric metric, const mm1_bench_said *answ
         scores[i] = item->n_answers == 0             ? (double)NAN
                     : metric == MM1_SCORE_FIRST_WORD ? first_word(answers[i].text, item)
                                                      : exact(answers[i].text, item, &a, &b);
+    }
+    if (metric == MM1_SCORE_EXACT) {
+        score_majority(answers, n, &a, out);
     }
     mm1_buf_deinit(&b);
     mm1_buf_deinit(&a);

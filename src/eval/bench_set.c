@@ -306,24 +306,27 @@ bool mm1_bench_image_exists(const mm1_bench_image *image)
     return image->kind != MM1_BENCH_FILE || mm1_path_exists(image->path);
 }
 
-static mm1_status load_base64(const mm1_bench_image *image, mm1_document *d, mm1_error *err)
+/* Bytes in a file, as they are or in base64. */
+static mm1_status load_span(const mm1_bench_image *image, mm1_document *d, mm1_error *err)
 {
-    if (image->len > MAX_IMAGE_DIGITS) {
-        return mm1_error_set(err, MM1_E_LIMIT, "%s: a picture of %lld digits is over the limit", image->key,
+    if (image->len < 0 || image->len > MAX_IMAGE_DIGITS) {
+        return mm1_error_set(err, MM1_E_LIMIT, "%s: a picture of %lld bytes is over the limit", image->key,
                              (long long)image->len);
     }
-    char *digits = mm1_alloc((size_t)image->len, 1);
+    const size_t len = (size_t)image->len;
+    char *text = mm1_alloc(len, 1);
     FILE *f = fopen(image->path, "rb");
     uint8_t *bytes = NULL;
     size_t n = 0;
     mm1_status st = MM1_OK;
-    if (digits == NULL) {
+    if (text == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for a picture", image->key);
-    } else if (f == NULL || fseeko(f, image->at, SEEK_SET) != 0 ||
-               fread(digits, 1, (size_t)image->len, f) != (size_t)image->len) {
+    } else if (f == NULL || fseeko(f, image->at, SEEK_SET) != 0 || fread(text, 1, len, f) != len) {
         st = mm1_error_set(err, MM1_E_IO, "%s: cannot be read: %s", image->path, strerror(errno));
+    } else if (image->kind == MM1_BENCH_SPAN) {
+        st = mm1_document_add_image(d, text, len, image->key, err);
     } else {
-        st = mm1_base64_decode(digits, (size_t)image->len, &bytes, &n, err);
+        st = mm1_base64_decode(text, len, &bytes, &n, err);
         st = st == MM1_OK ? mm1_document_add_image(d, bytes, n, image->key, err)
                           : mm1_error_wrap(err, st, "%s", image->key);
     }
@@ -331,7 +334,7 @@ static mm1_status load_base64(const mm1_bench_image *image, mm1_document *d, mm1
         (void)fclose(f);
     }
     mm1_free(bytes);
-    mm1_free(digits);
+    mm1_free(text);
     return st;
 }
 
@@ -370,7 +373,8 @@ mm1_status mm1_bench_image_load(const mm1_bench_set *s, const mm1_bench_image *i
 {
     switch (image->kind) {
     case MM1_BENCH_FILE: return mm1_document_add_image_file(d, image->path, err);
-    case MM1_BENCH_BASE64: return load_base64(image, d, err);
+    case MM1_BENCH_SPAN:
+    case MM1_BENCH_BASE64: return load_span(image, d, err);
     case MM1_BENCH_IDX: return load_idx(s, image, d, err);
     case MM1_BENCH_SAMPLE: return load_sample(s, image, d, err);
     }

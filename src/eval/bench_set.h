@@ -19,7 +19,8 @@ enum { MM1_BENCH_MAX_CHOICES = 26, MM1_BENCH_MAX_IMAGES = 64, MM1_BENCH_MAX_ANSW
 
 typedef enum mm1_bench_image_kind {
     MM1_BENCH_FILE,   /* the file at path */
-    MM1_BENCH_BASE64, /* len digits from byte `at` of the file at path */
+    MM1_BENCH_SPAN,   /* len bytes from byte `at` of the file at path: a member of a tar */
+    MM1_BENCH_BASE64, /* the same, as digits */
     MM1_BENCH_IDX,    /* picture `at` of the set's idx file */
     MM1_BENCH_SAMPLE  /* the first picture of sample `at` of the set's reader */
 } mm1_bench_image_kind;

@@ -243,44 +243,29 @@ static mm1_status gather(mm1_bench_shots *s, const mm1_bench_item *item, const c
     return st;
 }
 
-/* Text that goes on from text becomes one part. */
-static mm1_status append(mm1_document *d, const mm1_document *shot, mm1_error *err)
+void mm1_bench_shots_free(mm1_document *shots, size_t n_shots)
 {
-    mm1_part *last = d->n_parts > 0 ? &d->parts[d->n_parts - 1] : NULL;
-    if (last == NULL || last->kind != MM1_PART_TEXT || shot->n_parts == 0 || shot->parts[0].kind != MM1_PART_TEXT) {
-        return mm1_document_append(d, shot, err);
+    for (size_t i = 0; shots != NULL && i < n_shots; i++) {
+        mm1_document_deinit(&shots[i]);
     }
-    mm1_buf all;
-    mm1_buf_init(&all, SIZE_MAX / 2);
-    mm1_buf_append(&all, last->bytes, last->len);
-    mm1_buf_append(&all, shot->parts[0].bytes, shot->parts[0].len);
-    const size_t len = all.len;
-    char *text = mm1_buf_take(&all);
-    if (text == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a prompt");
-    }
-    mm1_free(last->bytes);
-    last->bytes = text;
-    last->len = len;
-    mm1_document rest = {.parts = shot->parts + 1, .n_parts = shot->n_parts - 1};
-    return mm1_document_append(d, &rest, err);
+    mm1_free(shots);
 }
 
-mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, int64_t n,
-                               mm1_document *d, mm1_error *err)
+mm1_status mm1_bench_shots_draw(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, int64_t n,
+                                mm1_document **shots, size_t *n_shots, mm1_error *err)
 {
-    const bool by_class = s->style->task->ways > 0;
-    const int64_t wanted = by_class ? n * (int64_t)item->n_choices : n;
+    const bool by_class = s->style->task->ways > 0, is_similar = s->choice == MM1_SHOTS_SIMILAR;
+    const int64_t wanted = by_class ? n * (int64_t)item->n_choices : n, n_whole = s->style->n_whole;
     const uint64_t id = mm1_hash64(item->id, strlen(item->id), 0);
     const uint64_t index = s->choice == MM1_SHOTS_FIXED ? 0 : id;
-    mm1_document *list = mm1_calloc((size_t)wanted, sizeof *list);
-    size_t *ends = mm1_calloc((size_t)wanted, sizeof *ends);
+    mm1_document *list = mm1_calloc((size_t)wanted, sizeof *list),
+                 *ordered = mm1_calloc((size_t)wanted, sizeof *ordered);
     int64_t n_found = 0;
+    *shots = NULL;
+    *n_shots = 0;
     mm1_status st =
-        list == NULL || ends == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations") : MM1_OK;
-    if (st == MM1_OK && s->choice == MM1_SHOTS_SIMILAR) {
-        st = compare(s, set, item, err);
-    }
+        list == NULL || ordered == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations") : MM1_OK;
+    st = st != MM1_OK || !is_similar ? st : compare(s, set, item, err);
     for (size_t c = 0; st == MM1_OK && c < (by_class ? item->n_choices : 1); c++) {
         st = gather(s, item, by_class ? item->choices[c] : NULL, n, index, list, &n_found, err);
     }
@@ -288,24 +273,37 @@ mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, con
         st = mm1_error_set(err, MM1_E_ARG, "%lld demonstrations are wanted for item %.100s; there are %lld",
                            (long long)wanted, item->id, (long long)n_found);
     }
-    size_t n_images = 0;
-    for (int64_t i = 0; st == MM1_OK && i < wanted; i++) {
+    if (st != MM1_OK) {
+        mm1_bench_shots_free(list, (size_t)n_found);
+        mm1_free(ordered);
+        return st;
+    }
+    for (int64_t i = 0; i < wanted; i++) {
         /* Classes come mixed; the most similar of all stands last. */
-        const int64_t at = s->choice == MM1_SHOTS_SIMILAR ? wanted - 1 - i
+        const int64_t at = is_similar ? wanted - 1 - i
                            : by_class
                                ? (int64_t)mm1_rng_permute(s->seed, MM1_RNG_SHOTS, ~id, (uint64_t)wanted, (uint64_t)i)
                                : i;
-        st = append(d, &list[at], err);
-        n_images += mm1_document_n_images(&list[at]);
-        ends[i] = n_images;
+        ordered[i] = list[at];
+        if (n_whole >= 0 && i < wanted - n_whole) {
+            mm1_bench_shrink(&ordered[i]);
+        }
     }
-    if (st == MM1_OK && wanted > 0) {
-        mm1_bench_shrink(d, ends, (size_t)wanted, s->style->n_whole);
-    }
-    for (int64_t i = 0; list != NULL && i < n_found; i++) {
-        mm1_document_deinit(&list[i]);
-    }
-    mm1_free(ends);
     mm1_free(list);
+    *shots = ordered;
+    *n_shots = (size_t)wanted;
+    return MM1_OK;
+}
+
+mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item, int64_t n,
+                               mm1_document *d, mm1_error *err)
+{
+    mm1_document *shots = NULL;
+    size_t n_shots = 0;
+    mm1_status st = mm1_bench_shots_draw(s, set, item, n, &shots, &n_shots, err);
+    for (size_t i = 0; st == MM1_OK && i < n_shots; i++) {
+        st = mm1_bench_join(d, &shots[i], err);
+    }
+    mm1_bench_shots_free(shots, n_shots);
     return st;
 }

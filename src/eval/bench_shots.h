@@ -29,8 +29,12 @@ MM1_NODISCARD mm1_status mm1_bench_shots_create(const mm1_bench_style *style, co
                                                 const mm1_model *model, mm1_bench_shots **out, mm1_error *err);
 void mm1_bench_shots_destroy(mm1_bench_shots *s); /* accepts NULL */
 
-/* Appends n demonstrations (n a class of the item's choices, for a task with ways) for an item of `set`.
- * MM1_E_ARG if there are not so many. */
+/* Documents [*n_shots] with a demonstration each (n a class of the item's choices, for a task with ways) for an item of
+ * `set`; the first stands first.  mm1_bench_shots_free() them.  MM1_E_ARG if there are not so many. */
+MM1_NODISCARD mm1_status mm1_bench_shots_draw(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item,
+                                              int64_t n, mm1_document **shots, size_t *n_shots, mm1_error *err);
+void mm1_bench_shots_free(mm1_document *shots, size_t n_shots); /* accepts NULL */
+/* Appends them to a prompt. */
 MM1_NODISCARD mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item,
                                              int64_t n, mm1_document *d, mm1_error *err);
 

@@ -24,9 +24,15 @@ mm1_benchmark_options mm1_benchmark_options_default(void)
                                    .temperature = 0.7};
 }
 
+const char *const mm1_bench_pictures_names[] = {"true", "shuffled", "none", NULL};
+
 void mm1_benchmark_results_deinit(mm1_benchmark_results *r)
 {
     for (size_t i = 0; i < r->n; i++) {
+        for (size_t k = 0; k < r->cells[i].n_categories; k++) {
+            mm1_free(r->cells[i].categories[k].name);
+        }
+        mm1_free(r->cells[i].categories);
         mm1_free(r->cells[i].task);
         mm1_free(r->cells[i].seed_scores);
     }
@@ -249,25 +255,101 @@ static mm1_status offer_classes(work *w, mm1_bench_item *item, mm1_error *err)
     return MM1_OK;
 }
 
+/* The item without its pictures. */
+static mm1_status take_pictures(work *w, mm1_bench_item *item, mm1_error *err)
+{
+    mm1_bench_part *parts = mm1_bench_take(&w->paths, item->n_question, sizeof *parts);
+    size_t n = 0;
+    if (parts == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a question");
+    }
+    for (size_t i = 0; i < item->n_question; i++) {
+        if (item->question[i].text != NULL) {
+            parts[n++] = item->question[i];
+        }
+    }
+    item->question = parts;
+    item->n_question = n;
+    item->n_images = 0;
+    return MM1_OK;
+}
+
+static bool shares_a_picture(const mm1_bench_item *a, const mm1_bench_item *b)
+{
+    for (size_t i = 0; i < a->n_images; i++) {
+        for (size_t k = 0; k < b->n_images; k++) {
+            if (strcmp(a->images[i].key, b->images[k].key) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* The item with as many pictures of another one, drawn by its id. */
+static mm1_status swap_pictures(const work *w, mm1_bench_item *item, mm1_error *err)
+{
+    const uint64_t index = mm1_hash64(item->id, strlen(item->id), 4);
+    for (int64_t i = 0; i < w->test.n && item->n_images > 0; i++) {
+        const uint64_t at = mm1_rng_permute(w->o->seed, MM1_RNG_SHOTS, index, (uint64_t)w->test.n, (uint64_t)i);
+        const mm1_bench_item *other = &w->test.items[at];
+        bool fits = other->n_images >= item->n_images && !shares_a_picture(other, item);
+        for (size_t k = 0; k < item->n_images && fits; k++) {
+            fits = mm1_bench_image_exists(&other->images[k]);
+        }
+        if (fits) {
+            item->images = other->images;
+            return MM1_OK;
+        }
+    }
+    return item->n_images == 0
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_ARG,
+                               "task %s: no other item has pictures to be shown in the place of those of "
+                               "item %.100s",
+                               w->task->name, item->id);
+}
+
+/* The item as it is asked. */
+static mm1_status make_item(work *w, mm1_bench_item *item, mm1_error *err)
+{
+    const mm1_status st = w->o->pictures == MM1_PICTURES_NONE       ? take_pictures(w, item, err)
+                          : w->o->pictures == MM1_PICTURES_SHUFFLED ? swap_pictures(w, item, err)
+                                                                    : MM1_OK;
+    return st != MM1_OK || w->task->ways == 0 ? st : offer_classes(w, item, err);
+}
+
 /* ---- asking ---- */
+
+/* The template of an answer with a choice in it; in a conversation the chat template says what stands before it. */
+static char *answer_text(const work *w, const char *choice)
+{
+    const char *p = w->task->answer;
+    mm1_buf text;
+    mm1_buf_init(&text, 1 << 24);
+    if (w->style.renders) {
+        p += strspn(p, " ");
+        mm1_buf_puts(&text, mm1_chat_answer_has_blank(w->style.chat_template) ? " " : "");
+    }
+    for (; *p != '\0'; p++) {
+        if (strncmp(p, "{answer}", 8) == 0) {
+            mm1_buf_puts(&text, choice);
+            p += 7;
+        } else {
+            mm1_buf_putc(&text, *p);
+        }
+    }
+    char *out = mm1_buf_take(&text);
+    mm1_buf_deinit(&text);
+    return out;
+}
 
 /* A likelihood of each choice: what is read before it is scored, and what is scored. */
 static mm1_status make_continuations(const work *w, const mm1_bench_item *item, mm1_continuation *c, char **owned,
                                      mm1_error *err)
 {
     for (size_t i = 0; i < item->n_choices; i++) {
-        mm1_buf text;
-        mm1_buf_init(&text, 1 << 24);
-        /* The template of an answer with the choice in it. */
-        for (const char *p = w->task->answer; *p != '\0'; p++) {
-            if (strncmp(p, "{answer}", 8) == 0) {
-                mm1_buf_puts(&text, item->choices[i]);
-                p += 7;
-            } else {
-                mm1_buf_putc(&text, *p);
-            }
-        }
-        owned[i] = mm1_buf_take(&text);
+        owned[i] = answer_text(w, item->choices[i]);
         if (owned[i] == NULL) {
             return mm1_error_set(err, MM1_E_NOMEM, "no memory for a choice");
         }
@@ -306,17 +388,44 @@ static uint64_t hash_prompt(const work *w, const mm1_document *d, const mm1_benc
     return h;
 }
 
-/* The document of a sample: demonstrations, question, and all of it as a message if it is one. */
+/* Demonstrations and question as turns of a conversation. */
+static mm1_status make_turns(work *w, mm1_bench_shots *shots, int64_t n, const mm1_bench_sample *s, mm1_document *d,
+                             mm1_error *err)
+{
+    mm1_document *list = NULL;
+    size_t n_shots = 0;
+    mm1_status st = n > 0 ? mm1_bench_shots_draw(shots, &w->test, &s->item, n, &list, &n_shots, err) : MM1_OK;
+    mm1_chat_turn *turns = st == MM1_OK ? mm1_calloc(2 * n_shots + 1, sizeof *turns) : NULL;
+    if (st == MM1_OK && turns == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a conversation");
+    }
+    for (size_t i = 0; st == MM1_OK && i < n_shots; i++) { /* borrowed: the answer is the last part */
+        turns[2 * i] = (mm1_chat_turn){MM1_CHAT_USER, {.parts = list[i].parts, .n_parts = list[i].n_parts - 1}};
+        turns[2 * i + 1] =
+            (mm1_chat_turn){MM1_CHAT_ASSISTANT, {.parts = list[i].parts + list[i].n_parts - 1, .n_parts = 1}};
+    }
+    if (st == MM1_OK) {
+        mm1_chat_turn *last = &turns[2 * n_shots];
+        last->role = MM1_CHAT_USER;
+        st = mm1_bench_put_question(&w->style, &w->test, &s->item, &last->message, err);
+        st = st != MM1_OK ? st : mm1_chat_render_turns(w->style.chat_template, turns, 2 * n_shots + 1, d, err);
+        mm1_document_deinit(&last->message);
+    }
+    mm1_free(turns);
+    mm1_bench_shots_free(list, n_shots);
+    return st;
+}
+
+/* The document of a sample: demonstrations and question. */
 static mm1_status make_prompt(work *w, mm1_bench_shots *shots, int64_t n_shots, const mm1_bench_sample *s,
                               mm1_document *d, mm1_error *err)
 {
-    mm1_status st = n_shots > 0 ? mm1_bench_shots_put(shots, &w->test, &s->item, n_shots, d, err) : MM1_OK;
-    st = st != MM1_OK ? st : mm1_bench_put_question(&w->style, &w->test, &s->item, d, err);
-    if (st == MM1_OK && w->style.renders) {
-        mm1_document rendered = {0};
-        st = mm1_chat_render(w->style.chat_template, d, &rendered, err);
-        mm1_document_deinit(d);
-        *d = rendered;
+    mm1_status st = MM1_OK;
+    if (w->style.renders) {
+        st = make_turns(w, shots, n_shots, s, d, err);
+    } else {
+        st = n_shots > 0 ? mm1_bench_shots_put(shots, &w->test, &s->item, n_shots, d, err) : MM1_OK;
+        st = st != MM1_OK ? st : mm1_bench_put_question(&w->style, &w->test, &s->item, d, err);
     }
     return st != MM1_OK ? st : mm1_document_set_name(d, s->item.id, err);
 }
@@ -596,6 +705,45 @@ static mm1_status sum_up(mm1_bench_cell *cell, const mm1_bench_sample *samples, 
     return st;
 }
 
+static int by_category(const void *a, const void *b)
+{
+    const mm1_bench_sample *const *x = a, *const *y = b;
+    return strcmp((*x)->item.category, (*y)->item.category);
+}
+
+/* Means of the categories, over all seeds. */
+static mm1_status sum_up_categories(mm1_bench_cell *cell, const mm1_bench_sample *samples, size_t n, mm1_error *err)
+{
+    const mm1_bench_sample **sorted = mm1_calloc(n, sizeof *sorted);
+    size_t m = 0;
+    mm1_status st = sorted == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for categories") : MM1_OK;
+    for (size_t i = 0; st == MM1_OK && i < n; i++) {
+        if (samples[i].item.category != NULL && !isnan(samples[i].score)) {
+            sorted[m++] = &samples[i];
+        }
+    }
+    if (m > 0) {
+        qsort(sorted, m, sizeof *sorted, by_category);
+    }
+    for (size_t i = 0, k = 0; st == MM1_OK && i < m; i = k) {
+        double sum = 0;
+        for (k = i; k < m && by_category(&sorted[k], &sorted[i]) == 0; k++) {
+            sum += sorted[k]->score;
+        }
+        mm1_bench_category *more = mm1_realloc(cell->categories, cell->n_categories + 1, sizeof *more);
+        char *name = more != NULL ? mm1_strdup(sorted[i]->item.category) : NULL;
+        cell->categories = more != NULL ? more : cell->categories;
+        if (name == NULL) {
+            st = mm1_error_set(err, MM1_E_NOMEM, "no memory for categories");
+        } else {
+            more[cell->n_categories++] =
+                (mm1_bench_category){name, sum / (double)(k - i), (int64_t)(k - i) / cell->n_seeds};
+        }
+    }
+    mm1_free(sorted);
+    return st;
+}
+
 static mm1_status run_cell(work *w, int64_t n_shots, mm1_bench_files *files, mm1_bench_cell *cell, mm1_error *err)
 {
     const mm1_benchmark_options *o = w->o;
@@ -634,7 +782,7 @@ static mm1_status run_cell(work *w, int64_t n_shots, mm1_bench_files *files, mm1
             sample->item = w->test.items[w->chosen[i]];
             sample->seed = o->seed + s;
             sample->score = (double)NAN;
-            st = w->task->ways > 0 ? offer_classes(w, &sample->item, err) : MM1_OK;
+            st = make_item(w, &sample->item, err);
         }
         for (size_t i = 0; st == MM1_OK && i < n; i += step) {
             st = ask_chunk(w, shots, cell, samples + s * n, i, n - i < step ? n - i : step, &params, err);
@@ -659,6 +807,7 @@ static mm1_status run_cell(work *w, int64_t n_shots, mm1_bench_files *files, mm1
         cell->left_out.without_question += c->without_question;
         cell->left_out.without_picture += c->without_picture;
         st = sum_up(cell, samples, n, err);
+        st = st != MM1_OK ? st : sum_up_categories(cell, samples, n * n_seeds, err);
     }
     if (st == MM1_OK && files != NULL) {
         st = mm1__bench_files_add(files, &w->style, &w->test, cell, samples, n * n_seeds, err);

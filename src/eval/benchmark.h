@@ -25,6 +25,16 @@
 
 enum { MM1_BENCH_MAX_SHOTS = 64, MM1_BENCH_MAX_SEEDS = 100, MM1_BENCH_MAX_VOTES = 100 };
 
+/* Which pictures an item shows: a control of whether they are looked at.  Demonstrations keep theirs. */
+typedef enum mm1_bench_pictures {
+    MM1_PICTURES_TRUE,
+    MM1_PICTURES_SHUFFLED, /* those of another item */
+    MM1_PICTURES_NONE,
+    MM1_PICTURES_COUNT
+} mm1_bench_pictures;
+
+extern const char *const mm1_bench_pictures_names[]; /* "true", "shuffled", "none" */
+
 typedef struct mm1_benchmark_options {
     const char *const *tasks; /* [n_tasks] rows, or paths of YAML rows */
     size_t n_tasks;
@@ -36,9 +46,10 @@ typedef struct mm1_benchmark_options {
     mm1_shot_choice shot_choice;
     int64_t shot_pool; /* candidates for similar demonstrations; 0: all */
     int64_t n_whole;   /* the last demonstrations whose pictures are shown with all crops; -1: all */
-    mm1_task_by by;    /* MM1_BY_COUNT: as the row says */
-    bool is_chat;      /* prompts are messages of a user */
-    bool renders;      /* put as chat_template says; else the backend does that */
+    mm1_bench_pictures pictures;
+    mm1_task_by by; /* MM1_BY_COUNT: as the row says */
+    bool is_chat;   /* prompts are messages of a user */
+    bool renders;   /* put as chat_template says; else the backend does that */
     mm1_chat_template chat_template;
     bool thinks;        /* chain of thought */
     int64_t n_votes;    /* 1: greedy */
@@ -57,17 +68,26 @@ typedef struct mm1_benchmark_options {
 
 mm1_benchmark_options mm1_benchmark_options_default(void);
 
+/* Items of one category of a benchmark. */
+typedef struct mm1_bench_category {
+    char *name;   /* owned */
+    double score; /* mean of its items */
+    int64_t n;
+} mm1_bench_category;
+
 typedef struct mm1_bench_cell {
     char *task; /* owned */
     mm1_task_metric metric;
     mm1_task_by by;
     int64_t shots, n_seeds;
-    uint64_t seed;         /* the first */
-    mm1_interval score;    /* mean over seeds and items; NaN: not scored here */
-    double *seed_scores;   /* [n_seeds] owned */
-    mm1_metric_result all; /* of the last seed: parts */
-    int64_t n_asked;       /* items with an answer */
-    int64_t n;             /* items that the score rests on: asked, and with something to be compared with */
+    uint64_t seed;                  /* the first */
+    mm1_interval score;             /* mean over seeds and items; NaN: not scored here */
+    double *seed_scores;            /* [n_seeds] owned */
+    mm1_metric_result all;          /* of the last seed: parts */
+    int64_t n_asked;                /* items with an answer */
+    int64_t n;                      /* items that the score rests on: asked, and with something to be compared with */
+    mm1_bench_category *categories; /* [n_categories] owned, sorted by name */
+    size_t n_categories;
     mm1_bench_counts left_out;
     int64_t too_long; /* prompts that do not fit into the context: left out */
     int64_t n_known;  /* answers that were there already */

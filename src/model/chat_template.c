@@ -260,6 +260,9 @@ static void put_image(renderer *r, const mm1_part *p)
 {
     end_text(r);
     r->st = r->st != MM1_OK ? r->st : mm1_document_add_image(r->out, p->bytes, p->len, p->name, r->err);
+    if (r->st == MM1_OK) {
+        r->out->parts[r->out->n_parts - 1].overview = p->overview;
+    }
 }
 
 static bool is_space(char c)

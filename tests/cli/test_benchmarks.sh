@@ -58,6 +58,20 @@ expect 0 eval -m "$model" --tasks vqav2 --data data --shots 1 --shot-choice simi
 [ "$(grep -A 1 'COCO_train2014_000000000012' out | grep -c 'COCO_val2014_000000000002')" = 1 ] ||
     fail "the question about the circle wants the demonstration with a circle"
 
+# The control: an item without its picture, with another item's, and the demonstrations as they were.
+expect 0 eval -m "$model" --tasks heldout_questions --data data --shots 0 --show-prompts 9 --max-tokens 2 --output plain
+says out "<image: messages-0000.tar#k-1.0.png>Question: What is it? Short answer:" \
+    "Question: See <image: messages-0000.tar#k-2.0.png>: what is it? Short answer:" "majority 33.33" "1 records malformed"
+says plain/results.json '"naming.shape": {' '"pictures": "true"'
+expect 0 eval -m "$model" --tasks heldout_questions --data data --pictures none --show-prompts 9 --max-tokens 2
+says out "Question: See : what is it? Short answer:"
+! grep -q "<image" out || fail "no picture was to be shown"
+expect 0 eval -m "$model" --tasks heldout_questions --data data --pictures shuffled --show-prompts 9 --max-tokens 2 -o other
+[ "$(grep -c '<image: messages-0000.tar#k-[123].0.png>' out)" = 3 ] || fail "three pictures are wanted"
+! grep -q "k-2.0.png>: what" out || fail "an item kept its picture"
+expect 0 eval compare plain other
+says out heldout_questions "n 3"
+
 # Chain of thought, votes, letters and likelihoods, messages.
 expect 0 eval -m "$model" --tasks scienceqa --data data --shots 1 --cot
 says out "2 prompts too long for the context" "n 0"
@@ -71,6 +85,8 @@ expect 0 eval -m "$model" --tasks mmbench --data data --choose-by likelihood
 says out "accuracy_per_char"
 expect 0 eval -m "$model" --tasks vqav2 --data data --chat --max-tokens 2 --show-prompts 1
 says out "User:" "Answer the question using a single word or phrase." "<end_of_utterance>"
+expect 0 eval -m "$root/models/mm1-nano" --tasks vqav2 --data data --chat-template plain --shots 1 --max-tokens 2 --show-prompts 9
+[ "$(grep -c '^Assistant: [a-z0-9]*<eos>User:' out)" = 3 ] || fail "a demonstration is a turn of its own"
 
 # The last demonstration with all crops, the one before as an overview.
 expect 0 eval -m "$root/tests/data/whole/llava_next" --tasks vqav2 --data data --shots 2 --subimage-shots 1 --limit 1 \

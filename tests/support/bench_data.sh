@@ -58,3 +58,23 @@ cp seedbench/SEEDBench_IMG.tsv ai2d/AI2D_TEST.tsv
     printf '0\t%s\tIs there a bar? Please answer yes or no.\tYes\texistence\texistence/1.jpg\n' "$bar"
     printf '1\t%s\tIs there a dog? Please answer yes or no.\tNo\texistence\texistence/1.jpg\n' "$bar"
 } >mme/MME.tsv
+
+# Conversations in a tar, as `mm1 data build` writes them; the second has its picture behind a text.
+for split in heldout train; do
+    mkdir -p $split/made
+    n=0
+    for shape in bar circle cross; do
+        n=$((n + 1))
+        colour=blue
+        [ $split = train ] || colour=black
+        cp "$tiny/$colour-$shape.png" $split/made/k-$n.0.png
+        content='{"type": "image"}, {"type": "text", "text": "What is it?"}'
+        [ $n != 2 ] || content='{"type": "text", "text": "See "}, {"type": "image"}, {"type": "text", "text": ": what is it?"}'
+        echo '{"messages": [{"role": "user", "content": ['"$content"']}, {"role": "assistant", "content": "'$shape'"}],' \
+            '"images": ["k-'$n'.0.png"], "qa": {"kind": "naming.shape", "answer": "'$shape'"}}' >$split/made/k-$n.json
+    done
+    echo '{"messages": [{"role": "user", "content": [{"type": "image"}]}], "images": ["nowhere.png"]}' >$split/made/k-9.json
+    tar --format=ustar -C $split/made -cf $split/messages-0000.tar \
+        k-1.json k-1.0.png k-2.json k-2.0.png k-3.json k-3.0.png k-9.json
+    rm -r $split/made
+done
