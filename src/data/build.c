@@ -31,6 +31,18 @@ static const mm1_field source_fields[] = {
     {0},
 };
 
+static const mm1_field question_fields[] = {
+    MM1_FIELD(mm1_build_questions, kind, STR, .is_required = true,
+              .help = "a kind of question; `mm1 data build --list-sources`"),
+    MM1_FIELD(mm1_build_questions, train, I64, .def.i = 1000, .max.i = 100000000,
+              .help = "conversations for training at most"),
+    MM1_FIELD(mm1_build_questions, heldout, I64, .def.i = 100, .max.i = 100000000,
+              .help = "held-out conversations at most; each has one question"),
+    MM1_FIELD(mm1_build_questions, px, I64, .max.i = 4096, .unit = "px",
+              .help = "side of the pictures that the kind draws; 0 is the kind's own"),
+    {0},
+};
+
 const mm1_field mm1__build_fields[] = {
     MM1_FIELD(mm1_build_config, out, STR, .help = "folder that is made"),
     MM1_FIELD(mm1_build_config, root, STR,
@@ -61,6 +73,8 @@ const mm1_field mm1__build_fields[] = {
               .unit = "bytes", .help = "a new shard starts after so many"),
     MM1_FIELD(mm1_build_config, seed, I64, .help = "of the order in which items are written"),
     MM1_FIELD_LIST_OF(mm1_build_config, sources, n_sources, mm1_build_source, source_fields),
+    MM1_FIELD_LIST_OF(mm1_build_config, questions, n_questions, mm1_build_questions, question_fields,
+                      .help = "if there are any, conversations about the pictures are written instead"),
     {0},
 };
 
@@ -87,11 +101,20 @@ static bool is_set(const char *s)
 static mm1_status recipe_hash(const mm1_build_config *config, char hex[MM1_SHA256_HEX_BYTES], mm1_error *err)
 {
     mm1_build_config copy = *config;
+    mm1_field fields[sizeof mm1__build_fields / sizeof mm1__build_fields[0]];
     mm1_buf text;
+    size_t n = 0;
     mm1_buf_init(&text, MAX_TEXT_BYTES);
     copy.out = NULL; /* may be moved */
+    for (const mm1_field *f = mm1__build_fields; f->key != NULL; f++) {
+        /* Folders from before there were questions stay what they are. */
+        if (config->n_questions > 0 || strcmp(f->key, "questions") != 0) {
+            fields[n++] = *f;
+        }
+    }
+    fields[n] = (mm1_field){0};
     mm1_buf_printf(&text, "builder %d\n", BUILDER_VERSION);
-    mm1_fields_dump_yaml(mm1__build_fields, &copy, &text);
+    mm1_fields_dump_yaml(fields, &copy, &text);
     mm1_sha256_hex(hex, mm1_buf_str(&text), text.len);
     const mm1_status st = mm1_buf_status(&text);
     mm1_buf_deinit(&text);
@@ -228,14 +251,44 @@ static int64_t count_train_images(const mm1_corpus *corpus)
     return n;
 }
 
+/* Conversations instead of captions and documents; what was written is said in json and table.  rows get the captions
+ * that there were to ask about. */
+static mm1_status write_questions(mm1_corpus *corpus, const mm1_build_config *config, const mm1_source *sources,
+                                  mm1_build_row *rows, const char *tmp, const char *spill_path, mm1_buf *json,
+                                  mm1_buf *table, mm1_error *err)
+{
+    mm1_map spill = {0};
+    for (size_t i = 0; i < corpus->n_captions; i++) {
+        const mm1_caption *c = &corpus->captions[i];
+        mm1_build_row *row = &rows[c->source];
+        (c->heldout ? &row->heldout : &row->train)->captions += c->drop == MM1_DROP_NONE;
+    }
+    mm1_questions questions = {.corpus = corpus, .config = config, .sources = sources, .spill = &spill};
+    mm1_status st = mm1_map_open(&spill, spill_path, err);
+    if (st == MM1_OK) {
+        st = mm1_questions_plan(&questions, err);
+    }
+    if (st == MM1_OK) {
+        st = mm1__build_write_questions(&questions, tmp, err);
+    }
+    if (st == MM1_OK) {
+        mm1__question_summary_json(&questions, json);
+        mm1__question_summary_table(&questions, table);
+    }
+    mm1_questions_deinit(&questions);
+    mm1_map_close(&spill);
+    return st;
+}
+
 static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, const mm1_source *sources,
                             mm1_build_row *rows, const char *tmp, const char *hash, double started,
                             mm1_build_summary *summary, mm1_error *err)
 {
-    mm1_buf json, table;
+    mm1_buf json, questions, table;
     char *spill = mm1_path_join(tmp, "pictures.spill"), *path = mm1_path_join(tmp, "summary.json");
     mm1_status st = MM1_OK;
     mm1_buf_init(&json, MAX_TEXT_BYTES);
+    mm1_buf_init(&questions, MAX_TEXT_BYTES);
     mm1_buf_init(&table, MAX_TEXT_BYTES);
     if (spill == NULL || path == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "data build: no memory");
@@ -249,7 +302,9 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
     const double t1 = mm1_time_now();
     mm1_log(MM1_LOG_INFO, "decoded %zu pictures (%.1f s)", corpus->n_pictures, t1 - t0);
     st = mm1__build_select(corpus, config, err);
-    if (st == MM1_OK) {
+    if (st == MM1_OK && config->n_questions > 0) {
+        st = write_questions(corpus, config, sources, rows, tmp, spill, &questions, &table, err);
+    } else if (st == MM1_OK) {
         st = mm1__build_write(corpus, config, sources, tmp, spill, rows, err);
     }
     if (st == MM1_OK) {
@@ -265,9 +320,11 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
     }
     summary->train_images = count_train_images(corpus);
     summary->seconds = mm1_time_now() - started;
-    mm1__build_summary_json(corpus, config, rows, summary, hash, &json);
+    mm1__build_summary_json(corpus, config, rows, summary, hash, mm1_buf_str(&questions), &json);
     mm1__build_summary_table(corpus, rows, summary, &table);
-    st = mm1_buf_status(&json) != MM1_OK ? mm1_buf_status(&json) : mm1_buf_status(&table);
+    st = mm1_buf_status(&json);
+    st = st != MM1_OK ? st : mm1_buf_status(&questions);
+    st = st != MM1_OK ? st : mm1_buf_status(&table);
     if (st != MM1_OK) {
         st = mm1_error_set(err, st, "data build: the summary is too long");
         goto out;
@@ -276,6 +333,7 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
     summary->table = mm1_buf_take(&table);
 out:
     mm1_buf_deinit(&json);
+    mm1_buf_deinit(&questions);
     mm1_buf_deinit(&table);
     mm1_free(spill);
     mm1_free(path);

@@ -9,6 +9,10 @@
  *   <out>/manifest.jsonl                  one line an item: path, sha256 of the original, licence, split, source,
  * concept <out>/summary.json                    counts by source and split, what was dropped and why
  *
+ * With `questions` it writes conversations about the pictures instead (questions.h, question_writer.c):
+ *
+ *   <out>/train/messages-0000.tar ...     key.json {"messages": [..], "qa": {..}, ..}, key.0.png or key.0.jpg, ...
+ *
  * The folder appears complete or not at all.  The same files and configuration give the same bytes, whatever the number
  * of threads.  What each source is: docs/data.md. */
 #ifndef MM1_DATA_BUILD_H
@@ -21,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One entry of `data.build` in a recipe. */
+/* One entry of `build.sources` in a recipe. */
 typedef struct mm1_build_source {
     char *kind;    /* a row of the table in source.c: "tuxpaint", "html", ... */
     char *name;    /* in shards and manifest; NULL or "": the kind */
@@ -32,6 +36,13 @@ typedef struct mm1_build_source {
     char *caption_prefix; /* before every caption: what kind of picture it is, "clip art: "; NULL or "": nothing */
     int64_t max_items;    /* captions, pages or files read at most; 0: all */
 } mm1_build_source;
+
+/* One entry of `build.questions`: conversations of one kind. */
+typedef struct mm1_build_questions {
+    char *kind;             /* a row of the table in questions.c: "naming", "scenes", ... */
+    int64_t train, heldout; /* conversations at most */
+    int64_t px;             /* side of the pictures that the kind draws; 0: the kind's */
+} mm1_build_questions;
 
 typedef struct mm1_build_config {
     char *out;  /* folder to make */
@@ -51,6 +62,8 @@ typedef struct mm1_build_config {
     int64_t seed;             /* of the order in which items are written */
     mm1_build_source *sources;
     size_t n_sources;
+    mm1_build_questions *questions; /* none: captions, documents and text are written; else conversations */
+    size_t n_questions;
 } mm1_build_config;
 
 /* The table of mm1_build_config: a recipe reads it, mm1_fields_deinit() frees it. */
@@ -78,7 +91,7 @@ typedef struct mm1_build_summary {
 MM1_NODISCARD mm1_status mm1_data_build(const mm1_build_config *config, mm1_build_summary *summary, mm1_error *err);
 void mm1_build_summary_deinit(mm1_build_summary *summary);
 
-/* The table of source kinds, for `mm1 data build --list-sources`. */
+/* The tables of source kinds and of question kinds, for `mm1 data build --list-sources`. */
 void mm1_build_list_kinds(mm1_buf *out);
 
 #endif

@@ -1,9 +1,11 @@
-/* build_internal.h - the stages of mm1_data_build(): read (source.h), load (picture.h), select, write, sum up. */
+/* build_internal.h - the stages of mm1_data_build(): read (source.h), load (picture.h), select, plan questions
+ * (questions.h) if there are to be any, write, sum up. */
 #ifndef MM1_DATA_BUILD_INTERNAL_H
 #define MM1_DATA_BUILD_INTERNAL_H
 
 #include "base/fields.h"
 #include "data/build.h"
+#include "data/questions.h"
 #include "data/source.h"
 
 /* What is counted of one source in one split. */
@@ -24,9 +26,21 @@ MM1_NODISCARD mm1_status mm1__build_write(const mm1_corpus *corpus, const mm1_bu
                                           const mm1_source *sources, const char *dir, const char *spill_path,
                                           mm1_build_row *rows, mm1_error *err);
 
-/* summary.json and the table for people. */
+/* ,"name":"value" at the end of an object that has been begun in `json`; without the comma if it is the first. */
+void mm1__build_put_field(mm1_buf *json, const char *name, const char *value);
+
+/* Draws and writes the conversations of a plan below `dir`, with a manifest of their own.  Held-out ones with a picture
+ * whose pixels occur in train are left out: their n_turns becomes 0. */
+MM1_NODISCARD mm1_status mm1__build_write_questions(mm1_questions *q, const char *dir, mm1_error *err);
+
+/* What was written, by kind of question: how many, and how many have the most frequent answer. */
+void mm1__question_summary_json(const mm1_questions *q, mm1_buf *out);
+void mm1__question_summary_table(const mm1_questions *q, mm1_buf *out);
+
+/* summary.json and the table for people; questions: what mm1__question_summary_json() wrote, or "". */
 void mm1__build_summary_json(const mm1_corpus *corpus, const mm1_build_config *config, const mm1_build_row *rows,
-                             const mm1_build_summary *summary, const char *recipe_hash, mm1_buf *out);
+                             const mm1_build_summary *summary, const char *recipe_hash, const char *questions,
+                             mm1_buf *out);
 void mm1__build_summary_table(const mm1_corpus *corpus, const mm1_build_row *rows, const mm1_build_summary *summary,
                               mm1_buf *out);
 

@@ -41,10 +41,12 @@ static void put_drops(mm1_buf *out, const int64_t drops[MM1_DROP_COUNT])
 }
 
 void mm1__build_summary_json(const mm1_corpus *corpus, const mm1_build_config *config, const mm1_build_row *rows,
-                             const mm1_build_summary *summary, const char *recipe_hash, mm1_buf *out)
+                             const mm1_build_summary *summary, const char *recipe_hash, const char *questions,
+                             mm1_buf *out)
 {
     mm1_buf_printf(out, "{\"recipe_sha256\":\"%s\",\n\"heldout_one_in\":%lld,\n\"max_px\":%lld,\n\"max_aspect\":%g,\n",
                    recipe_hash, (long long)config->heldout_one_in, (long long)config->max_px, config->max_aspect);
+    mm1_buf_puts(out, questions);
     put_counts(out, "train", &summary->train);
     mm1_buf_puts(out, ",\n");
     put_counts(out, "heldout", &summary->heldout);

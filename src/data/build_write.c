@@ -49,7 +49,7 @@ static mm1_status put_manifest(write_job *job, mm1_error *err)
     return st;
 }
 
-static void put_field(mm1_buf *json, const char *name, const char *value)
+void mm1__build_put_field(mm1_buf *json, const char *name, const char *value)
 {
     mm1_buf_printf(json, "%s\"%s\":", json->len > 1 ? "," : "", name);
     mm1_buf_put_json(json, value);
@@ -57,11 +57,11 @@ static void put_field(mm1_buf *json, const char *name, const char *value)
 
 static void put_origin(mm1_buf *json, const mm1_source *s, const char *concept, const char *path, const char *sha256)
 {
-    put_field(json, "concept", concept);
-    put_field(json, "source", s->name);
-    put_field(json, "licence", s->licence);
-    put_field(json, "path", path);
-    put_field(json, "sha256", sha256);
+    mm1__build_put_field(json, "concept", concept);
+    mm1__build_put_field(json, "source", s->name);
+    mm1__build_put_field(json, "licence", s->licence);
+    mm1__build_put_field(json, "path", path);
+    mm1__build_put_field(json, "sha256", sha256);
 }
 
 static mm1_build_counts *counts_of(write_job *job, int32_t source, bool heldout)
@@ -98,7 +98,7 @@ static mm1_status write_caption(write_job *job, mm1_shard_writer *w, size_t i, m
     mm1_buf_putc(&job->json, '{');
     put_origin(&job->json, s, c->concept, p->path, p->sha256);
     if (c->keywords != NULL) {
-        put_field(&job->json, "keywords", c->keywords);
+        mm1__build_put_field(&job->json, "keywords", c->keywords);
     }
     mm1_buf_putc(&job->json, '}');
     mm1_status st = check_bufs(job, err);
@@ -122,9 +122,9 @@ static mm1_status write_caption(write_job *job, mm1_shard_writer *w, size_t i, m
     counts->caption_words += (int64_t)mm1_prose_words(text, n_text);
     mm1_buf_clear(&job->text);
     mm1_buf_putc(&job->text, '{');
-    put_field(&job->text, "kind", "caption");
-    put_field(&job->text, "key", mm1_buf_str(&job->key));
-    put_field(&job->text, "split", c->heldout ? "heldout" : "train");
+    mm1__build_put_field(&job->text, "kind", "caption");
+    mm1__build_put_field(&job->text, "key", mm1_buf_str(&job->key));
+    mm1__build_put_field(&job->text, "split", c->heldout ? "heldout" : "train");
     put_origin(&job->text, s, c->concept, p->path, p->sha256);
     return put_manifest(job, err);
 }
@@ -217,9 +217,9 @@ static mm1_status write_document(write_job *job, mm1_shard_writer *w, size_t i, 
         counts->document_words += (int64_t)n_words;
         mm1_buf_clear(&job->text);
         mm1_buf_putc(&job->text, '{');
-        put_field(&job->text, "kind", "document");
-        put_field(&job->text, "key", mm1_buf_str(&job->key));
-        put_field(&job->text, "split", page->heldout ? "heldout" : "train");
+        mm1__build_put_field(&job->text, "kind", "document");
+        mm1__build_put_field(&job->text, "key", mm1_buf_str(&job->key));
+        mm1__build_put_field(&job->text, "split", page->heldout ? "heldout" : "train");
         put_origin(&job->text, s, page->concept, page->path, page->sha256);
         mm1_buf_printf(&job->text, ",\"images\":[%s]", mm1_buf_str(&images));
         st = put_manifest(job, err);
@@ -242,9 +242,9 @@ static mm1_status write_text(write_job *job, mm1_shard_writer *w, size_t i, mm1_
     counts->text_words += (int64_t)mm1_prose_words(mm1_buf_str(&job->text), job->text.len);
     mm1_buf_clear(&job->json);
     mm1_buf_putc(&job->json, '{');
-    put_field(&job->json, "text", mm1_buf_str(&job->text));
-    put_field(&job->json, "source", s->name);
-    put_field(&job->json, "path", page->path);
+    mm1__build_put_field(&job->json, "text", mm1_buf_str(&job->text));
+    mm1__build_put_field(&job->json, "source", s->name);
+    mm1__build_put_field(&job->json, "path", page->path);
     mm1_buf_putc(&job->json, '}');
     mm1_status st = check_bufs(job, err);
     if (st == MM1_OK) {
@@ -258,9 +258,9 @@ static mm1_status write_text(write_job *job, mm1_shard_writer *w, size_t i, mm1_
     }
     mm1_buf_clear(&job->text);
     mm1_buf_putc(&job->text, '{');
-    put_field(&job->text, "kind", "text");
-    put_field(&job->text, "key", mm1_buf_str(&job->key));
-    put_field(&job->text, "split", page->heldout ? "heldout" : "train");
+    mm1__build_put_field(&job->text, "kind", "text");
+    mm1__build_put_field(&job->text, "key", mm1_buf_str(&job->key));
+    mm1__build_put_field(&job->text, "split", page->heldout ? "heldout" : "train");
     put_origin(&job->text, s, page->concept, page->path, page->sha256);
     return put_manifest(job, err);
 }

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/buf.h"
+#include "data/questions.h"
 #include <dirent.h>
 #include <fnmatch.h>
 #include <stdlib.h>
@@ -177,6 +178,12 @@ void mm1_build_list_kinds(mm1_buf *out)
     mm1_buf_printf(out, "%-14s %-26s %s\n", "kind", "gives", "Debian packages");
     for (const mm1_source_kind *k = kinds; k->name != NULL; k++) {
         mm1_buf_printf(out, "%-14s %-26s %s\n", k->name, k->gives, k->package != NULL ? k->package : "(any files)");
+    }
+    mm1_buf_printf(out, "\n%-14s %s\n", "questions", "ask");
+    for (size_t i = 0; mm1_question_kind_at(i) != NULL; i++) {
+        const mm1_question_kind *k = mm1_question_kind_at(i);
+        mm1_buf_printf(out, "%-14s %s%s%s%s\n", k->name, k->gives, k->package != NULL ? " (" : "",
+                       k->package != NULL ? k->package : "", k->package != NULL ? ")" : "");
     }
 }
 
