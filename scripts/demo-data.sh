@@ -20,7 +20,7 @@ marks=$root/.unpacked
 # Largest first, so that the last ones to arrive are quick to unpack.
 large="openclipart-png stellarium-data tuxpaint-stamps-default sweethome3d-furniture opencv-doc endless-sky-data
        python-sklearn-doc gimp-help-en python-skimage-doc debian-handbook games-thumbnails"
-small="qabcs-data openclipart-svg rust-doc unicode-cldr-core python3.11-doc kgeography-data fonts-noto-color-emoji
+small="qabcs-data openclipart-svg rust-doc unicode-cldr-core python3.11-doc kgeography-data fonts-noto-color-emoji fonts-dejavu-core
        sword-comm-tdavid debian-policy postgresql-doc-15 debian-reference-en r-cran-janeaustenr
        dataset-fashion-mnist"
 

@@ -44,7 +44,7 @@ static int build(int argc, char **argv)
 {
     static const struct argp_option options[] = {
         {"set", 's', "KEY=VALUE", 0, "change a value of the recipe; may be repeated", 0},
-        {"list-sources", 'L', NULL, 0, "print the kinds of sources", 0},
+        {"list-sources", 'L', NULL, 0, "print the kinds of sources and of questions", 0},
         {0},
     };
     const struct argp argp = {

@@ -38,8 +38,8 @@ static const mm1_field question_fields[] = {
               .help = "conversations for training at most"),
     MM1_FIELD(mm1_build_questions, heldout, I64, .def.i = 100, .max.i = 100000000,
               .help = "held-out conversations at most; each has one question"),
-    MM1_FIELD(mm1_build_questions, px, I64, .max.i = 4096, .unit = "px",
-              .help = "side of the pictures that the kind draws; 0 is the kind's own"),
+    MM1_FIELD(mm1_build_questions, px, I64, .max.i = 4096, .special = "auto", .special_value.i = 0, .min.i = 64,
+              .unit = "px", .help = "side of the pictures that the kind draws; auto is the kind's own"),
     {0},
 };
 

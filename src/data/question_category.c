@@ -5,7 +5,7 @@
 #include "base/alloc.h"
 #include <string.h>
 
-enum { MAX_SAME = 2, N_CHOICES = 3, MAX_TRIES = 64, MAX_SHARE = 6 }; /* no category has over 1/6 of the questions */
+enum { MAX_SAME = 2, N_CHOICES = 3, MAX_TRIES = 64, MAX_CATEGORIES = 32 };
 
 static const char *const which[] = {"Is this {}?", "What kind of thing is this: {}?", "Which kind of thing is it, {}?",
                                     "What do you see, {}?", NULL};
@@ -14,15 +14,20 @@ static const char *const is_it[] = {"Is this {}?", "Does the picture show {}?", 
 static const char *const which_room[] = {"In which room does it belong: {}?", "Which room is this made for, {}?",
                                          "Where does one find this: {}?", NULL};
 
+static bool is_asked(int category)
+{
+    return category != MM1_CATEGORY_NONE && mm1_category_at(category)->name != NULL;
+}
+
 static bool has_category(const mm1_thing *thing)
 {
-    return thing->category != MM1_CATEGORY_NONE || thing->room != MM1_ROOM_NONE;
+    return is_asked(thing->category) || thing->room != MM1_ROOM_NONE;
 }
 
 typedef struct category_job {
     mm1_questions *q;
     const uint32_t *list;
-    size_t n;
+    size_t n, n_yes_no;
 } category_job;
 
 /* A category that things of this one cannot pass for, as often as the pictures have it; none: MM1_CATEGORY_NONE. */
@@ -30,7 +35,7 @@ static int another_category(const category_job *job, mm1_rng *rng, int category)
 {
     for (int i = 0; i < MAX_TRIES; i++) {
         const int other = job->q->things[job->list[mm1_rng_below(rng, job->n)]].category;
-        if (other != MM1_CATEGORY_NONE && mm1_category_disjoint(category, other)) {
+        if (is_asked(other) && mm1_category_disjoint(category, other)) {
             return other;
         }
     }
@@ -88,34 +93,61 @@ static bool ask_room(mm1_questions *q, mm1_rng *rng, mm1_conversation *c, int ro
                                 mm1_room_at(room), names, n);
 }
 
+/* Asks about what can be asked about; forms: bit 0 the choice, bit 1 yes or no. */
+static bool ask(category_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, unsigned forms)
+{
+    const mm1_thing *thing = &job->q->things[caption];
+    bool ok = mm1_conversation_show(job->q, c, caption);
+    if (ok && thing->room != MM1_ROOM_NONE && (forms & 1) != 0) {
+        ok = ask_room(job->q, rng, c, thing->room);
+    }
+    if (ok && is_asked(thing->category) && (forms & 1) != 0) {
+        ok = ask_which(job, rng, c, thing->category);
+    }
+    if (ok && is_asked(thing->category) && (forms & 2) != 0) {
+        const size_t turns = c->n_turns;
+        ok = ask_yes_no(job, rng, c, thing->category, job->n_yes_no % 2 == 0);
+        job->n_yes_no += ok && c->n_turns > turns;
+    }
+    return ok;
+}
+
+/* Leaves out what a category has over a third of all others, so that none is the answer to over a quarter of the
+ * questions; the same for rooms is not needed. */
+static size_t limit_categories(const mm1_questions *q, uint32_t *list, size_t n)
+{
+    size_t of[MAX_CATEGORIES] = {0}, total = 0, most = 0, kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        const int c = q->things[list[i]].category;
+        if (is_asked(c)) {
+            total++;
+            of[c]++;
+            most = of[c] > most ? of[c] : most;
+        }
+    }
+    const size_t limit = (total - most) / 3 + 1;
+    memset(of, 0, sizeof of);
+    for (size_t i = 0; i < n; i++) {
+        const int c = q->things[list[i]].category;
+        if (!is_asked(c) || of[c]++ < limit) {
+            list[kept++] = list[i];
+        }
+    }
+    return kept;
+}
+
 mm1_status mm1__questions_category(mm1_questions *q, mm1_error *err)
 {
     uint32_t *list = NULL;
-    size_t n = 0, n_category = 0, of_category[32] = {0};
+    size_t n = 0;
     mm1_status st = mm1_questions_list(q, has_category, MAX_SAME, &list, &n, err);
-    const category_job job = {q, list, n};
-    const size_t before = q->n, most = q->wanted / MAX_SHARE + 1;
-    for (size_t i = 0; st == MM1_OK && i < n && q->n - before < q->wanted; i++) {
-        const mm1_thing *thing = &q->things[list[i]];
-        if (thing->category != MM1_CATEGORY_NONE && of_category[thing->category]++ >= most) {
-            continue;
-        }
+    n = st == MM1_OK ? limit_categories(q, list, n) : 0;
+    category_job job = {q, list, n, 0};
+    const size_t before = q->n, rounds = q->heldout ? 2 : 1;
+    for (size_t i = 0; st == MM1_OK && i < n * rounds && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
-        mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i]].concept);
-        bool ok = c != NULL && mm1_conversation_show(q, c, list[i]);
-        if (ok && thing->category == MM1_CATEGORY_NONE) {
-            ok = ask_room(q, &rng, c, thing->room);
-        } else if (ok) {
-            const bool both = !q->heldout, choice = n_category % 2 == 0;
-            if (both || choice) {
-                ok = ask_which(&job, &rng, c, thing->category);
-            }
-            if (ok && (both || !choice)) {
-                ok = ask_yes_no(&job, &rng, c, thing->category, (both ? n_category : n_category / 2) % 2 == 0);
-            }
-            n_category++;
-        }
-        if (!ok) {
+        mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i % n]].concept);
+        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? 1u << (i / n) : 3)) {
             st = mm1_questions_no_memory(err);
         } else if (c->n_turns == 0) {
             mm1_questions_take_back(q);

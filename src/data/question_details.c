@@ -47,20 +47,19 @@ static bool has_name(const mm1_thing *thing)
     return thing->name != NULL;
 }
 
-/* Stamps of `share` percent of a cell in the first n of `cells`. */
+/* Stamps of `share` percent of a cell, or a little more, in the first n of `cells`. */
 static bool put_stamps(detail_job *job, const uint32_t *cells, size_t n, uint32_t grid, int share, bool same)
 {
-    const int32_t cell_px = job->scene->width / (int32_t)grid;
+    const int32_t cell_px = job->scene->width / (int32_t)grid, free_px = cell_px - 2 * MM1_STAMP_MARGIN_PX;
     const uint32_t first = job->list[mm1_rng_below(&job->rng, job->n)];
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
         const uint32_t caption = same ? first : job->list[mm1_rng_below(&job->rng, job->n)];
-        const int32_t box = cell_px * (share + (int32_t)mm1_rng_below(&job->rng, 16)) / 100;
-        const int32_t room = cell_px - box > 0 ? cell_px - box : 0;
-        mm1_scene_add(job->scene, caption,
-                      (int32_t)(cells[i] % grid) * cell_px + (int32_t)mm1_rng_below(&job->rng, (uint64_t)room + 1),
-                      (int32_t)(cells[i] / grid) * cell_px + (int32_t)mm1_rng_below(&job->rng, (uint64_t)room + 1),
-                      box);
+        const int32_t box = free_px * (share + (int32_t)mm1_rng_below(&job->rng, 16)) / 100;
+        const int32_t dx = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
+        const int32_t dy = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
+        mm1_scene_add(job->scene, caption, (int32_t)(cells[i] % grid) * cell_px + MM1_STAMP_MARGIN_PX + dx,
+                      (int32_t)(cells[i] / grid) * cell_px + MM1_STAMP_MARGIN_PX + dy, box);
         ok = mm1_conversation_add_origin_of(job->q, job->c, caption);
     }
     return ok;

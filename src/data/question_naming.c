@@ -45,7 +45,7 @@ static bool is_short(const char *title)
 typedef struct naming_job {
     mm1_questions *q;
     const uint32_t *list; /* captions of this side */
-    size_t n;
+    size_t n, n_yes_no;
 } naming_job;
 
 /* The name of a thing that nobody takes for `thing`; NULL if none was found. */
@@ -104,29 +104,39 @@ static bool ask_yes_no(const naming_job *job, mm1_rng *rng, mm1_conversation *c,
            mm1_conversation_yes_no(job->q, c, "naming.yes_no", mm1_questions_say(job->q, rng, is_it, name, NULL), yes);
 }
 
+enum { OPEN = 1, CHOICE = 2, YES_NO = 4 };
+
+static bool ask(naming_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, int forms)
+{
+    const mm1_thing *thing = &job->q->things[caption];
+    const bool named = thing->name != NULL;
+    bool ok = mm1_conversation_show(job->q, c, caption);
+    if (ok && (forms & OPEN) != 0) {
+        ok = ask_open(job->q, rng, c, thing);
+    }
+    if (ok && named && (forms & CHOICE) != 0) {
+        ok = ask_choice(job, rng, c, thing);
+    }
+    if (ok && named && (forms & YES_NO) != 0) {
+        const size_t turns = c->n_turns;
+        ok = ask_yes_no(job, rng, c, thing, job->n_yes_no % 2 == 0);
+        job->n_yes_no += ok && c->n_turns > turns;
+    }
+    return ok;
+}
+
 mm1_status mm1__questions_naming(mm1_questions *q, mm1_error *err)
 {
+    static const int heldout_forms[] = {YES_NO, CHOICE, OPEN}; /* a conversation each; things without a name last */
     uint32_t *list = NULL;
-    size_t n = 0, n_closed = 0;
+    size_t n = 0;
     mm1_status st = mm1_questions_list(q, is_titled, q->heldout ? 1 : MAX_SAME, &list, &n, err);
-    const naming_job job = {q, list, n};
-    const size_t before = q->n;
-    for (size_t i = 0; st == MM1_OK && i < n && q->n - before < q->wanted; i++) {
-        const mm1_thing *thing = &q->things[list[i]];
+    naming_job job = {q, list, n, 0};
+    const size_t before = q->n, rounds = q->heldout ? 3 : 1;
+    for (size_t i = 0; st == MM1_OK && i < n * rounds && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
-        mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i]].concept);
-        bool ok = c != NULL && mm1_conversation_show(q, c, list[i]);
-        const bool closed = thing->name != NULL && (!q->heldout || i % 2 == 1);
-        if (ok && (!q->heldout || !closed)) {
-            ok = ask_open(q, &rng, c, thing);
-        }
-        if (ok && closed) {
-            const size_t turns = c->n_turns;
-            ok = n_closed % 2 == 0 ? ask_choice(&job, &rng, c, thing)
-                                   : ask_yes_no(&job, &rng, c, thing, n_closed % 4 == 1);
-            n_closed += ok && c->n_turns > turns;
-        }
-        if (!ok) {
+        mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i % n]].concept);
+        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? heldout_forms[i / n] : OPEN | CHOICE | YES_NO)) {
             st = mm1_questions_no_memory(err);
         } else if (c->n_turns == 0) {
             mm1_questions_take_back(q);

@@ -83,15 +83,15 @@ static bool another(scene_job *job, const uint32_t *others, size_t n, uint32_t *
     return false;
 }
 
-/* Puts the thing into the next free cell, at a size and place of its own. */
+/* Puts the thing into a cell, at a size and place of its own, and leaves paper between it and its neighbours. */
 static void put_in(scene_job *job, uint32_t caption, uint32_t cell)
 {
-    const int32_t cell_px = job->scene->width / GRID;
-    const int32_t box = cell_px * (70 + (int32_t)mm1_rng_below(&job->rng, 26)) / 100;
-    const int32_t dx = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(cell_px - box) + 1);
-    const int32_t dy = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(cell_px - box) + 1);
-    mm1_scene_add(job->scene, caption, (int32_t)(cell % GRID) * cell_px + dx, (int32_t)(cell / GRID) * cell_px + dy,
-                  box);
+    const int32_t cell_px = job->scene->width / GRID, free_px = cell_px - 2 * MM1_STAMP_MARGIN_PX;
+    const int32_t box = free_px * (72 + (int32_t)mm1_rng_below(&job->rng, 29)) / 100;
+    const int32_t dx = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
+    const int32_t dy = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
+    mm1_scene_add(job->scene, caption, (int32_t)(cell % GRID) * cell_px + MM1_STAMP_MARGIN_PX + dx,
+                  (int32_t)(cell / GRID) * cell_px + MM1_STAMP_MARGIN_PX + dy, box);
     job->ok = job->ok && mm1_conversation_add_origin_of(job->q, job->c, caption);
 }
 
@@ -129,7 +129,7 @@ static bool form_some(scene_job *job, size_t k, bool by_category)
     const size_t n = 1 + k % MAX_NAMED, n_others = 1 + (size_t)mm1_rng_below(&job->rng, 3);
     const uint32_t first = any(job);
     const int category = thing_of(job, first)->category;
-    if (category == MM1_CATEGORY_NONE) {
+    if (category == MM1_CATEGORY_NONE || (by_category && mm1_category_at(category)->plural == NULL)) {
         return false;
     }
     for (size_t i = 0; i < n; i++) {
@@ -279,7 +279,7 @@ mm1_status mm1__questions_scenes(mm1_questions *q, mm1_error *err)
         mm1_questions_shuffle(&job.rng, job.cells, N_CELLS);
         const bool planned = plan_form(&job, form, k);
         if (planned && (form == 7 || !q->heldout) && form != 6) {
-            ask_is_there(&job, (form == 7 ? k : i / 2) % 2 == 0);
+            ask_is_there(&job, form == 7 ? k % 2 == 0 : mm1_rng_below(&job.rng, 2) == 0);
         }
         if (planned && (form == 6 || (!q->heldout && i % 3 == 0))) {
             ask_paper(&job);

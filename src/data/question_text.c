@@ -123,7 +123,7 @@ static bool plan_country(text_job *job, const country *c, mm1_rng *rng, bool rev
 
 static bool has_kind(const mm1_thing *thing)
 {
-    return thing->name != NULL && thing->category != MM1_CATEGORY_NONE;
+    return thing->name != NULL && mm1_category_at(thing->category)->name != NULL;
 }
 
 static int another_category(const text_job *job, mm1_rng *rng, int category)
@@ -154,7 +154,7 @@ static bool ask_kind(const text_job *job, mm1_conversation *talk, const mm1_thin
         names[i] = mm1_category_at(c)->name;
         with_article[i] = mm1_category_at(c)->a;
     }
-    if (k % 2 == 0) {
+    if (k % 2 == 0) { /* k and k + 1 are the two forms of one thing */
         const bool yes = k / 2 % 2 == 0;
         return mm1_conversation_yes_no(
             q, talk, "text.yes_no",
@@ -189,11 +189,13 @@ mm1_status mm1__questions_text(mm1_questions *q, mm1_error *err)
         st = mm1_questions_list(q, has_kind, 1, &job->things, &job->n_things, err);
     }
     const size_t before = q->n;
-    for (size_t i = 0; st == MM1_OK && i < job->n_countries + job->n_things && q->n - before < q->wanted; i++) {
+    /* Twice over all: forwards and backwards, and in both forms. */
+    const size_t n_countries = job->n_countries * (q->heldout ? 2 : 1), n_things = job->n_things * 2;
+    for (size_t i = 0; st == MM1_OK && i < n_countries + n_things && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
-        const bool ok = i < job->n_countries
-                            ? plan_country(job, &job->countries[i], &rng, i % 2 == 1)
-                            : plan_thing(job, job->things[i - job->n_countries], &rng, i - job->n_countries);
+        const size_t k = i - n_countries;
+        const bool ok = i < n_countries ? plan_country(job, &job->countries[q->heldout ? i / 2 : i], &rng, i % 2 == 1)
+                                        : plan_thing(job, job->things[k / 2], &rng, k);
         if (!ok) {
             st = mm1_questions_no_memory(err);
         } else if (q->items[q->n - 1].n_turns == 0) {

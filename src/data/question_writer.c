@@ -2,6 +2,7 @@
  *
  *   <key>.json     {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": ".."}]},
  *                                {"role": "assistant", "content": ".."}, ..],
+ *                   "images": ["<key>.0.png", ..],
  *                   "qa": {"kind": "flags.choice", "answer": "France", "choices": [..]},      of the last answer
  *                   "concept", "source", "licence", "note", "origins": [{"path", "sha256", "source", "licence"}, ..]}
  *   <key>.0.png    the pictures, in the order of the image parts; <key>.1.jpg ...
@@ -99,6 +100,16 @@ static void put_messages(mm1_buf *json, const mm1_conversation *c)
     mm1_buf_putc(json, ']');
 }
 
+/* The names of the members that the image parts stand for. */
+static void put_images(write_job *job, size_t i)
+{
+    const mm1_conversation *c = job->items[i];
+    for (size_t k = 0; k < c->n_pictures; k++) {
+        mm1_buf_printf(&job->json, "%s\"%s.%zu.%s\"%s", k == 0 ? ",\"images\":[" : ",", mm1_buf_str(&job->key), k,
+                       job->pictures[i][k].jpeg ? "jpg" : "png", k + 1 == c->n_pictures ? "]" : "");
+    }
+}
+
 static void put_qa(mm1_buf *json, const mm1_turn *turn)
 {
     mm1_buf_puts(json, ",\"qa\":{");
@@ -142,6 +153,7 @@ static mm1_status write_one(write_job *job, mm1_shard_writer *w, size_t i, mm1_e
     mm1_buf_printf(&job->key, "%s-%06zu", c->kind->name, job->index[i]);
     mm1_buf_clear(&job->json);
     put_messages(&job->json, c);
+    put_images(job, i);
     put_qa(&job->json, &c->turns[c->n_turns - 1]);
     put_origins(&job->json, c);
     mm1_buf_putc(&job->json, '}');

@@ -32,6 +32,8 @@ static const mm1_question_kind kinds[] = {
      .note = "text drawn by the builder",
      .package = "fonts-dejavu-core",
      .px = 224},
+    {.name = "sizes", .plan = mm1__questions_sizes, .gives = "two pieces of furniture: which is taller, wider, deeper"},
+    {.name = "cards", .plan = mm1__questions_cards, .gives = "playing cards: suit, rank, colour"},
     {.name = "text", .plan = mm1__questions_text, .gives = "no picture: capitals, kinds of things"},
     {0},
 };

@@ -139,6 +139,8 @@ mm1_status mm1__questions_clothes(mm1_questions *q, mm1_error *err);
 mm1_status mm1__questions_scenes(mm1_questions *q, mm1_error *err);
 mm1_status mm1__questions_details(mm1_questions *q, mm1_error *err);
 mm1_status mm1__questions_signs(mm1_questions *q, mm1_error *err);
+mm1_status mm1__questions_sizes(mm1_questions *q, mm1_error *err);
+mm1_status mm1__questions_cards(mm1_questions *q, mm1_error *err);
 mm1_status mm1__questions_text(mm1_questions *q, mm1_error *err);
 
 #endif

@@ -22,7 +22,8 @@ typedef struct mm1_label {
     bool framed;
 } mm1_label;
 
-enum { MM1_MAX_STAMPS = 9 };
+/* So much paper stays between a stamp and the edge of its cell. */
+enum { MM1_MAX_STAMPS = 9, MM1_STAMP_MARGIN_PX = 2 };
 
 typedef struct mm1_scene {
     const mm1_corpus *corpus;

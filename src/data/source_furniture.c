@@ -4,6 +4,7 @@
  *     name#1=Screen door
  *     category#1=Doors and windows
  *     icon#1=/katorlegaz/screen-door.png
+ *     width#1=94.0        (depth, height: in cm)
  *
  * gives "Screen door, doors and windows".  The category "Miscellaneous" says nothing and is left out. */
 #include "data/source.h"
@@ -23,6 +24,7 @@ enum { MAX_MEMBER_BYTES = 16 << 20, MAX_PIECES = 10000 };
 
 typedef struct piece {
     char *name, *category, *icon;
+    char *size_cm[3]; /* width, depth, height, as written */
 } piece;
 
 typedef struct catalogue {
@@ -35,6 +37,9 @@ static void catalogue_deinit(catalogue *c)
         mm1_free(c->pieces[i].name);
         mm1_free(c->pieces[i].category);
         mm1_free(c->pieces[i].icon);
+        for (int k = 0; k < 3; k++) {
+            mm1_free(c->pieces[i].size_cm[k]);
+        }
     }
     mm1_free(c->pieces);
     *c = (catalogue){0};
@@ -62,6 +67,19 @@ static void put_value(mm1_buf *out, const char *p, size_t len)
     }
 }
 
+/* Where the value of a key goes; NULL for keys that are not read. */
+static char **slot_of(piece *p, const char *key, size_t len)
+{
+    static const char *const names[] = {"name", "category", "icon", "width", "depth", "height"};
+    char **const slots[] = {&p->name, &p->category, &p->icon, &p->size_cm[0], &p->size_cm[1], &p->size_cm[2]};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        if (len == strlen(names[i]) && memcmp(key, names[i], len) == 0) {
+            return slots[i];
+        }
+    }
+    return NULL;
+}
+
 static bool parse_catalogue(catalogue *c, const char *text, size_t len)
 {
     const char *end = text + len;
@@ -74,14 +92,7 @@ static bool parse_catalogue(catalogue *c, const char *text, size_t len)
         const char *hash = memchr(line, '#', (size_t)(stop - line)), *equals = memchr(line, '=', (size_t)(stop - line));
         if (hash != NULL && hash > line && equals != NULL && equals > hash) {
             const long i = strtol(hash + 1, NULL, 10);
-            const size_t key = (size_t)(hash - line);
-            char **slot = NULL;
-            if (i > 0 && i <= MAX_PIECES) {
-                slot = key == 4 && memcmp(line, "name", 4) == 0       ? &c->pieces[i].name
-                       : key == 8 && memcmp(line, "category", 8) == 0 ? &c->pieces[i].category
-                       : key == 4 && memcmp(line, "icon", 4) == 0     ? &c->pieces[i].icon
-                                                                      : NULL;
-            }
+            char **slot = i > 0 && i <= MAX_PIECES ? slot_of(&c->pieces[i], line, (size_t)(hash - line)) : NULL;
             if (slot != NULL && *slot == NULL) {
                 size_t n = (size_t)(stop - equals - 1);
                 while (n > 0 && isspace((unsigned char)equals[n])) {
@@ -140,8 +151,13 @@ static mm1_status add_piece(mm1_source *s, const piece *p, const char *file, con
     mm1_buf concept;
     mm1_buf_init(&concept, 4096);
     mm1_prose_key(&concept, p->name, strlen(p->name));
+    const size_t n = s->corpus->n_captions;
     const mm1_status st =
         mm1_corpus_add_caption(s->corpus, &picture, mm1_buf_str(&caption), mm1_buf_str(&concept), NULL, err);
+    for (int k = 0; k < 3 && s->corpus->n_captions > n; k++) {
+        const double cm = p->size_cm[k] != NULL ? strtod(p->size_cm[k], NULL) : 0;
+        s->corpus->captions[n].size_cm[k] = cm > 0 && cm < 1e5 ? (float)cm : 0;
+    }
     mm1_buf_deinit(&concept);
     mm1_buf_deinit(&caption);
     mm1_buf_deinit(&path);

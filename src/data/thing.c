@@ -30,6 +30,7 @@ enum {
     ROAD_SIGN,
     LETTER,
     LAMP,
+    HOUSEHOLD, /* not asked about: what else stands in the rooms of a house */
     N_CATEGORIES
 };
 
@@ -54,7 +55,9 @@ static const mm1_category categories[N_CATEGORIES] = {
     [CARD] = {"playing card", "a playing card", "playing cards", BIT(TOY)},
     [ROAD_SIGN] = {"road sign", "a road sign", "road signs", BIT(LETTER)},
     [LETTER] = {"letter", "a letter", "letters", BIT(ROAD_SIGN)},
-    [LAMP] = {"lamp", "a lamp", "lamps", BIT(TOOL)},
+    [LAMP] = {"lamp", "a lamp", "lamps", BIT(TOOL) | BIT(HOUSEHOLD)},
+    [HOUSEHOLD] = {NULL, NULL, NULL,
+                   BIT(PLANT) | BIT(FOOD) | BIT(DRINK) | BIT(INSTRUMENT) | BIT(TOY) | BIT(TOOL) | BIT(CLOTHING)},
 };
 
 static const char *const rooms[] = {"kitchen", "bathroom", "bedroom", "living room", "office"};
@@ -228,6 +231,17 @@ static bool ends_with(const char *s, const char *end)
     return n >= k && strcmp(s + n - k, end) == 0;
 }
 
+static int room_of(const char *kind, const char *caption)
+{
+    const char *comma = strrchr(caption, ',');
+    for (int i = 0; strcmp(kind, "furniture") == 0 && comma != NULL && i < N_ROOMS; i++) {
+        if (strcmp(comma + 2, rooms[i]) == 0) {
+            return i;
+        }
+    }
+    return MM1_ROOM_NONE;
+}
+
 static int category_of(const mm1_count_map *labels, const char *kind, const mm1_caption *c, const char *path)
 {
     if (strncmp(c->text, "flag of ", 8) == 0) {
@@ -240,7 +254,10 @@ static int category_of(const mm1_count_map *labels, const char *kind, const mm1_
         return category_of_emoji(labels, c->concept);
     }
     if (strcmp(kind, "furniture") == 0) {
-        return ends_with(c->text, ", vehicles") ? VEHICLE : ends_with(c->text, ", lights") ? LAMP : MM1_CATEGORY_NONE;
+        return ends_with(c->text, ", vehicles")          ? VEHICLE
+               : ends_with(c->text, ", lights")          ? LAMP
+               : room_of(kind, c->text) != MM1_ROOM_NONE ? HOUSEHOLD
+                                                         : MM1_CATEGORY_NONE;
     }
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
         if (strcmp(kind, folders[i].kind) == 0 && strstr(path, folders[i].folder) != NULL) {
@@ -248,17 +265,6 @@ static int category_of(const mm1_count_map *labels, const char *kind, const mm1_
         }
     }
     return MM1_CATEGORY_NONE;
-}
-
-static int room_of(const char *kind, const char *caption)
-{
-    const char *comma = strrchr(caption, ',');
-    for (int i = 0; strcmp(kind, "furniture") == 0 && comma != NULL && i < N_ROOMS; i++) {
-        if (strcmp(comma + 2, rooms[i]) == 0) {
-            return i;
-        }
-    }
-    return MM1_ROOM_NONE;
 }
 
 static bool is_one_of(const char *s, const char *const *list)
@@ -328,7 +334,7 @@ static bool is_asked_about(const char *kind, const char *caption)
 static bool describe(mm1_corpus *corpus, const mm1_count_map *labels, const char *kind, const mm1_caption *c,
                      mm1_thing *thing, mm1_buf *scratch)
 {
-    static const char *const named[] = {"tuxpaint", "emoji", "furniture", "qabcs", "images", "manifest", NULL};
+    static const char *const named[] = {"tuxpaint", "emoji", "furniture", "qabcs", NULL};
     if (!is_asked_about(kind, c->text)) {
         return true;
     }
@@ -349,9 +355,9 @@ static bool describe(mm1_corpus *corpus, const mm1_count_map *labels, const char
     }
     const bool counts = thing->category != FLAG && thing->category != LETTER && thing->category != ROAD_SIGN &&
                         thing->category != CARD && thing->category != FACE;
-    const bool known = thing->category != MM1_CATEGORY_NONE || thing->room != MM1_ROOM_NONE ||
-                       strcmp(kind, "images") == 0 || strcmp(kind, "manifest") == 0;
-    if (counts && known && is_one_of(kind, named) && is_name(title)) {
+    /* Tux Paint's sentences begin with an article where they name one thing. */
+    const bool one = strcmp(kind, "tuxpaint") != 0 || strncmp(c->text, "A ", 2) == 0 || strncmp(c->text, "An ", 3) == 0;
+    if (counts && one && thing->category != MM1_CATEGORY_NONE && is_one_of(kind, named) && is_name(title)) {
         thing->name = title;
     }
     return true;

@@ -15,7 +15,7 @@
 enum { MM1_CATEGORY_NONE = -1, MM1_ROOM_NONE = -1 };
 
 typedef struct mm1_category {
-    const char *name, *a, *plural; /* "animal", "an animal", "animals" */
+    const char *name, *a, *plural; /* "animal", "an animal", "animals"; NULL: it is not asked about */
     uint32_t overlaps;             /* bit i: a thing of this category may pass for one of category i */
 } mm1_category;
 
