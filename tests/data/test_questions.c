@@ -10,6 +10,7 @@
 #include "data/build_internal.h"
 #include "data/picture.h"
 #include "data/questions.h"
+#include "data/reader.h"
 #include "data/scene.h"
 #include "data/thing.h"
 #include <archive.h>
@@ -538,7 +539,7 @@ static void things_are_called_what_their_package_says(void **state)
 /* What one split holds. */
 typedef struct seen {
     mm1_count_map pixels, concepts, origins;
-    size_t n;
+    size_t n, n_pictures;
 } seen;
 
 static void add(mm1_count_map *map, const json_t *text)
@@ -625,10 +626,35 @@ static void look_at_shards(const place *p, const char *split, seen *s)
             check_ok(mm1_picture_pixel_hash(&image, &hash, &one_colour, &err), &err);
             mm1_count_map_add(&s->pixels, hash);
             mm1_image_deinit(&image);
+            s->n_pictures++;
         }
         mm1_tar_index_close(&index);
         mm1_free(path);
     }
+}
+
+/* Training reads all that was written: n conversations, n_pictures pictures. */
+static void read_as_training_does(const place *p, const char *split, size_t n, size_t n_pictures)
+{
+    mm1_error err = {0};
+    mm1_reader *r = NULL;
+    mm1_buf pattern;
+    size_t n_images = 0;
+    mm1_buf_init(&pattern, 4096);
+    mm1_buf_printf(&pattern, "%s/%s/messages-*.tar", p->config.out, split);
+    const mm1_data_source source = {
+        .kind = MM1_DATA_CONVERSATIONS, .format = MM1_DATA_MESSAGES, .path = pattern.data, .sampling_strategy = NULL};
+    check_ok(mm1_reader_open_source(&source, MM1_CHAT_AUTO, 0, &r, &err), &err);
+    assert_int_equal(mm1_reader_len(r), n);
+    for (size_t i = 0; i < n; i++) {
+        mm1_document d;
+        check_ok(mm1_reader_get(r, (int64_t)i, &d, &err), &err);
+        n_images += mm1_document_n_images(&d);
+        mm1_document_deinit(&d);
+    }
+    assert_int_equal(n_images, n_pictures);
+    mm1_reader_destroy(r);
+    mm1_buf_deinit(&pattern);
 }
 
 static size_t n_common(const mm1_count_map *a, const mm1_count_map *b)
@@ -674,6 +700,8 @@ static void nothing_of_heldout_is_in_train_and_no_answer_is_too_frequent(void **
     look_at_shards(&p, "train", &train);
     look_at_shards(&p, "heldout", &heldout);
     assert_true(train.n > 600 && heldout.n > 250);
+    read_as_training_does(&p, "train", train.n, train.n_pictures);
+    read_as_training_does(&p, "heldout", heldout.n, heldout.n_pictures);
     assert_int_equal(n_common(&heldout.pixels, &train.pixels), 0);
     assert_int_equal(n_common(&heldout.concepts, &train.concepts), 0);
     assert_int_equal(n_common(&heldout.origins, &train.origins), 0);
