@@ -20,18 +20,16 @@
 #ifndef MM1_GENERATE_ENGINE_H
 #define MM1_GENERATE_ENGINE_H
 
-#include "model/model.h"
+#include "generate/context.h"
 #include <mm1/generate.h>
 
 typedef struct mm1_engine mm1_engine;
 
 typedef struct mm1_engine_options {
-    int64_t n_slots;     /* sequences at once, 1 to MM1_ENGINE_MAX_SLOTS */
+    int64_t n_slots;     /* sequences at once, 1 to MM1_CONTEXT_MAX_SLOTS */
     int64_t n_positions; /* room of each; 0: all that the model was made for */
     size_t image_bytes;  /* features of images that nobody needs now are kept up to so many bytes */
 } mm1_engine_options;
-
-enum { MM1_ENGINE_MAX_SLOTS = 1024 };
 
 /* 8 slots, all positions, 64 MiB. */
 mm1_engine_options mm1_engine_defaults(void);

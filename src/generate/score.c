@@ -18,70 +18,25 @@ void mm1_score_deinit(mm1_score *s)
     *s = (mm1_score){0};
 }
 
-typedef struct job {
-    const mm1_session *session;
-    mm1_score *score;
-    const int32_t *visual; /* of the sequence: what belongs to an image is not scored, its marker tokens neither */
-    int64_t block;         /* rows of logits at once */
-    float *logits;         /* [block, V]; NULL if all of them are kept */
-    float *nll;            /* [2, block] */
-    int32_t *next;         /* [block] the token after each row; any id where there is none to predict */
-} job;
-
-/* Rows [begin, begin + n) of the sequence predict the tokens [begin + 1, begin + n + 1). */
-static mm1_status score_rows(void *ctx, const float *hidden, int64_t begin, int64_t n, mm1_error *err)
+mm1_status mm1__scorer_init(mm1__scorer *j, const mm1_context *ctx, const mm1_sequence *q, int64_t first,
+                            bool with_logits, mm1_error *err)
 {
-    job *j = ctx;
-    mm1_score *s = j->score;
-    const mm1_kernels *k = mm1_kernels_get();
-    const int64_t V = s->n_vocab, C = mm1_session_model(j->session)->config.decoder.width;
-    for (int64_t at = 0; at < n; at += j->block) {
-        const int64_t first = begin + at, rows = n - at < j->block ? n - at : j->block;
-        float *logits = s->logits != NULL ? s->logits + first * V : j->logits;
-        mm1__session_logits(j->session, hidden + at * C, rows, logits);
-        for (int64_t i = 0; i < rows; i++) {
-            const int64_t t = first + i + 1;
-            j->next[i] = t < s->n && s->token[t] >= 0 ? s->token[t] : 0;
-        }
-#pragma omp parallel for schedule(static) if (rows > 1 && rows * V > 1 << 14)
-        for (int64_t i = 0; i < rows; i++) {
-            k->xent(logits + i * V, V, j->nll + i, j->nll + j->block + i, j->next + i, 1, V, 0.0f, 0.0f);
-        }
-        for (int64_t i = 0; i < rows; i++) {
-            const int64_t t = first + i + 1;
-            if (t >= s->n || j->visual[t] != MM1_VISUAL_NONE) {
-                continue;
-            }
-            if (!isfinite(j->nll[i])) {
-                return mm1_error_set(err, MM1_E_NUMERIC,
-                                     "the logits before position %" PRId64 " are not finite; is the model damaged?", t);
-            }
-            s->logprob[t] = -j->nll[i];
-            s->sum_logprob -= (double)j->nll[i];
-            s->n_scored++;
-        }
-    }
-    return MM1_OK;
-}
-
-static mm1_status take_memory(job *j, const mm1_sequence *q, bool with_logits, mm1_error *err)
-{
-    mm1_score *s = j->score;
-    const size_t n = (size_t)q->len, V = (size_t)s->n_vocab;
+    const size_t n = (size_t)q->len;
+    const int64_t V = mm1_context_model(ctx)->config.decoder.vocab_size;
     size_t n_logits = 0;
+    *j = (mm1__scorer){
+        .context = ctx, .sequence = q, .first = first > 1 ? first : 1, .score = {.n = q->len, .n_vocab = V}};
+    mm1_score *s = &j->score;
     s->token = mm1_alloc(n, sizeof *s->token);
     s->part = mm1_alloc(n, sizeof *s->part);
     s->logprob = mm1_alloc(n, sizeof *s->logprob);
-    j->nll = mm1_alloc((size_t)j->block, 2 * sizeof *j->nll);
-    j->next = mm1_alloc((size_t)j->block, sizeof *j->next);
-    bool ok = s->token != NULL && s->part != NULL && s->logprob != NULL && j->nll != NULL && j->next != NULL;
+    bool ok = s->token != NULL && s->part != NULL && s->logprob != NULL;
     if (with_logits) {
-        ok = ok && mm1_size_mul(n, V, &n_logits) && (s->logits = mm1_alloc(n_logits, sizeof *s->logits)) != NULL;
-    } else {
-        ok = ok && mm1_size_mul((size_t)j->block, V, &n_logits) &&
-             (j->logits = mm1_alloc(n_logits, sizeof *j->logits)) != NULL;
+        ok =
+            ok && mm1_size_mul(n, (size_t)V, &n_logits) && (s->logits = mm1_alloc(n_logits, sizeof *s->logits)) != NULL;
     }
     if (!ok) {
+        mm1_score_deinit(s);
         return mm1_error_set(err, MM1_E_NOMEM, "no memory to score %" PRId64 " positions%s", q->len,
                              with_logits ? " and keep all of their logits" : "");
     }
@@ -93,36 +48,103 @@ static mm1_status take_memory(job *j, const mm1_sequence *q, bool with_logits, m
     return MM1_OK;
 }
 
-static mm1_status score_sequence(mm1_session *session, const mm1_document *d, const mm1_sequence *q, bool with_logits,
-                                 mm1_score *out, mm1_error *err)
+mm1_status mm1__score_room_init(mm1__score_room *r, const mm1_context *ctx, mm1_error *err)
 {
-    const int64_t V = mm1_session_model(session)->config.decoder.vocab_size;
-    mm1_score s = {.n = q->len, .n_vocab = V};
-    job j = {
-        .session = session, .score = &s, .visual = q->visual, .block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1};
-    j.block = j.block < MM1_SESSION_PIECE ? j.block : MM1_SESSION_PIECE;
-    mm1_status st = take_memory(&j, q, with_logits, err);
-    st = st != MM1_OK ? st : mm1__session_read(session, d, q, score_rows, &j, err);
-    if (st == MM1_OK) {
-        *out = s;
-    } else {
-        mm1_score_deinit(&s);
+    const int64_t V = mm1_context_model(ctx)->config.decoder.vocab_size, piece = mm1_context_piece(ctx);
+    int64_t block = LOGIT_FLOATS / V > 0 ? LOGIT_FLOATS / V : 1;
+    block = block < piece ? block : piece;
+    *r = (mm1__score_room){.block = block};
+    r->logits = mm1_alloc((size_t)(block * V), sizeof *r->logits);
+    r->nll = mm1_alloc((size_t)block, 2 * sizeof *r->nll);
+    r->next = mm1_alloc((size_t)block, sizeof *r->next);
+    if (r->logits == NULL || r->nll == NULL || r->next == NULL) {
+        mm1__score_room_deinit(r);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %" PRId64 " rows of %" PRId64 " logits", block, V);
     }
-    mm1_free(j.logits);
-    mm1_free(j.nll);
-    mm1_free(j.next);
+    return MM1_OK;
+}
+
+void mm1__score_room_deinit(mm1__score_room *r)
+{
+    mm1_free(r->logits);
+    mm1_free(r->nll);
+    mm1_free(r->next);
+    *r = (mm1__score_room){0};
+}
+
+mm1_status mm1__scorer_rows(mm1__scorer *j, const mm1__score_room *r, const float *hidden, int64_t begin, int64_t n,
+                            mm1_error *err)
+{
+    mm1_score *s = &j->score;
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t V = s->n_vocab, C = mm1_context_model(j->context)->config.decoder.width;
+    const int64_t left_out = s->logits == NULL && begin < j->first - 1 ? j->first - 1 - begin : 0;
+    for (int64_t at = left_out; at < n; at += r->block) {
+        const int64_t first = begin + at, rows = n - at < r->block ? n - at : r->block;
+        float *logits = s->logits != NULL ? s->logits + first * V : r->logits;
+        mm1_context_logits(j->context, hidden + at * C, rows, MM1_ROWS_MANY, logits);
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t t = first + i + 1;
+            r->next[i] = t < s->n && s->token[t] >= 0 ? s->token[t] : 0;
+        }
+#pragma omp parallel for schedule(static) if (rows > 1 && rows * V > 1 << 14)
+        for (int64_t i = 0; i < rows; i++) {
+            k->xent(logits + i * V, V, r->nll + i, r->nll + r->block + i, r->next + i, 1, V, 0.0f, 0.0f);
+        }
+        for (int64_t i = 0; i < rows; i++) {
+            const int64_t t = first + i + 1;
+            /* What belongs to an image is not scored, its marker tokens neither. */
+            if (t < j->first || t >= s->n || j->sequence->visual[t] != MM1_VISUAL_NONE) {
+                continue;
+            }
+            if (!isfinite(r->nll[i])) {
+                return mm1_error_set(err, MM1_E_NUMERIC,
+                                     "the logits before position %" PRId64 " are not finite; is the model damaged?", t);
+            }
+            s->logprob[t] = -r->nll[i];
+            s->sum_logprob -= (double)r->nll[i];
+            s->n_scored++;
+        }
+    }
+    return MM1_OK;
+}
+
+typedef struct job {
+    mm1__scorer scorer;
+    mm1__score_room room;
+} job;
+
+static mm1_status score_rows(void *ctx, const float *hidden, int64_t begin, int64_t n, mm1_error *err)
+{
+    job *j = ctx;
+    return mm1__scorer_rows(&j->scorer, &j->room, hidden, begin, n, err);
+}
+
+/* The prompt is given up, also on failure. */
+static mm1_status score_prompt(mm1_session *session, mm1_prompt *p, bool with_logits, mm1_score *out, mm1_error *err)
+{
+    const mm1_context *ctx = mm1__session_context(session);
+    job j = {0};
+    mm1_status st = mm1__scorer_init(&j.scorer, ctx, &p->sequence, 0, with_logits, err);
+    st = st != MM1_OK ? st : mm1__score_room_init(&j.room, ctx, err);
+    st = st != MM1_OK ? st : mm1__session_read(session, p, score_rows, &j, err);
+    if (st == MM1_OK) {
+        *out = j.scorer.score;
+    } else {
+        mm1_score_deinit(&j.scorer.score);
+    }
+    mm1__score_room_deinit(&j.room);
+    mm1_prompt_deinit(p);
     return st;
 }
 
 mm1_status mm1_score_document(mm1_session *s, const mm1_document *d, bool closed, bool with_logits, mm1_score *out,
                               mm1_error *err)
 {
-    mm1_sequence q;
+    mm1_prompt p;
     *out = (mm1_score){0};
-    mm1_status st = mm1__session_sequence(s, d, closed, &q, err);
-    st = st != MM1_OK ? st : score_sequence(s, d, &q, with_logits, out, err);
-    mm1_sequence_deinit(&q);
-    return st;
+    const mm1_status st = mm1_prompt_init(&p, d, closed, mm1__session_context(s), mm1__session_images(s), err);
+    return st != MM1_OK ? st : score_prompt(s, &p, with_logits, out, err);
 }
 
 mm1_status mm1_score_tokens(mm1_session *s, const int32_t *tokens, int64_t n, bool with_logits, mm1_score *out,
@@ -141,10 +163,11 @@ mm1_status mm1_score_tokens(mm1_session *s, const int32_t *tokens, int64_t n, bo
     }
     mm1_status st = mm1_sequence_init(&q, n, 0, err);
     if (st == MM1_OK) {
+        mm1_prompt p;
         memcpy(q.tokens, tokens, (size_t)n * sizeof *q.tokens);
-        st = score_sequence(s, NULL, &q, with_logits, out, err);
+        st = mm1_prompt_init_sequence(&p, NULL, &q, mm1__session_context(s), mm1__session_images(s), err);
+        st = st != MM1_OK ? st : score_prompt(s, &p, with_logits, out, err);
     }
-    mm1_sequence_deinit(&q);
     return st;
 }
 

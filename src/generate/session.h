@@ -1,22 +1,17 @@
 /* session.h - one conversation with a model: what it has read so far, and what it expects next.
  *
- *   prompt document -> mm1_sequence -> [pieces of up to MM1_SESSION_PIECE positions] -> keys and values kept in the
- * cache
- *                                                                                   -> logits of the last position
+ *   prompt document -> mm1_sequence -> [pieces of up to MM1_CONTEXT_PIECE positions] -> keys and values in the cache
+ *                                                                                    -> logits of the last position
  *
- * Positions, masks and the leading <bos> are those of mm1_sequence_build() and mm1_batch_add(), as in training.  All
- * memory for the decoder is taken when the session is made: the cache in one block, an arena that was measured by a dry
- * run; a step allocates nothing.
+ * A session is a context of one slot (context.h).  Positions, masks and the leading <bos> are those of
+ * mm1_sequence_build() and mm1_batch_add(), as in training.  A step allocates nothing.
  *
  * Ownership: a session borrows its model.  Threads: as a tape; several sessions may share a model if they take turns.
  */
 #ifndef MM1_GENERATE_SESSION_H
 #define MM1_GENERATE_SESSION_H
 
-#include "model/model.h"
-
-/* Positions that go through the decoder at once: enough for the matrix product, little memory for activations. */
-enum { MM1_SESSION_PIECE = 256 };
+#include "generate/prompt.h"
 
 typedef struct mm1_session mm1_session;
 
@@ -44,15 +39,11 @@ size_t mm1_session_bytes(const mm1_session *s);  /* of the cache and the arena *
 /* Called with the hidden states [n, C] of the positions [begin, begin + n), in order. */
 typedef mm1_status mm1_session_rows_fn(void *ctx, const float *hidden, int64_t begin, int64_t n, mm1_error *err);
 
-/* Forgets, then reads a sequence that was built from d (which gives the images; NULL if there are none).  rows may be
- * NULL.  No logits are formed. */
-MM1_NODISCARD mm1_status mm1__session_read(mm1_session *s, const mm1_document *d, const mm1_sequence *q,
-                                           mm1_session_rows_fn *rows, void *ctx, mm1_error *err);
-/* The sequence of a document if it may be read here: images and length are checked.  complete as in
- * mm1_sequence_build(). */
-MM1_NODISCARD mm1_status mm1__session_sequence(const mm1_session *s, const mm1_document *d, bool complete,
-                                               mm1_sequence *out, mm1_error *err);
-/* logits [n, V] of hidden [n, C]. */
-void mm1__session_logits(const mm1_session *s, const float *hidden, int64_t n, float *logits);
+/* Forgets, then reads a prompt.  rows may be NULL.  No logits are formed. */
+MM1_NODISCARD mm1_status mm1__session_read(mm1_session *s, mm1_prompt *p, mm1_session_rows_fn *rows, void *ctx,
+                                           mm1_error *err);
+/* For prompts that are to be read here. */
+const mm1_context *mm1__session_context(const mm1_session *s);
+mm1_image_cache *mm1__session_images(mm1_session *s);
 
 #endif

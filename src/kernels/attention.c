@@ -58,6 +58,7 @@ typedef struct job {
     const mm1_kernels *kern;
     char *scratch;
     int64_t tq;      /* queries in a tile */
+    int64_t align;   /* tiles of keys begin at its multiples */
     int64_t n_parts; /* stretches of queries */
     float *sums;     /* backward, n_parts > 1: dk and dv of each item, see item_sums() */
     float *o, *lse;
@@ -90,7 +91,8 @@ static int64_t sum_floats(const mm1_attention_args *a)
 /* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
 static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool backward)
 {
-    const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX, keys = (size_t)sum_floats(a);
+    const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX;
+    const size_t keys = a->rows == MM1_ROWS_FEW ? 0 : (size_t)sum_floats(a); /* else they are read where they lie */
     const size_t back = backward ? keys : 0;
     const size_t sizes[] = {
         keys,    back, keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
@@ -155,9 +157,9 @@ static void tile_take(tile *t, const job *j, int64_t b, int64_t t0, int64_t t1)
 }
 
 /* The first key of a tile's first tile of keys: a panel begins there. */
-static int64_t tile_first_key(const tile *t, const mm1_kernels *kern)
+static int64_t tile_first_key(const tile *t, const job *j)
 {
-    return t->min_lo / kern->gemm_nr * kern->gemm_nr;
+    return t->min_lo / j->align * j->align;
 }
 
 /* Moves to the n keys from n0 on; false if no query of the tile sees any of them. */
@@ -293,7 +295,13 @@ static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *
             *s1 = max64(*s1, hi);
         }
     }
-    *s0 = *s1 == 0 ? 0 : *s0 / j->kern->gemm_nr * j->kern->gemm_nr;
+    *s0 = *s1 == 0 ? 0 : *s0 / j->align * j->align;
+}
+
+/* The row of k and v that is the key s of sequence b. */
+static int64_t key_row(const mm1_attention_args *a, int64_t b, int64_t s)
+{
+    return (a->first_key != NULL ? a->first_key[b] : b * a->S) + s;
 }
 
 /* ------------------------------------------------------------------------------------------------ forward */
@@ -339,7 +347,7 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t->m);
     kern->gemm_pack(r->qa, kern->gemm_mr, q, ldq, D, t->m, false, a->scale);
     start_rows(r, t->m, D);
-    for (int64_t n0 = tile_first_key(t, kern); n0 < t->max_hi; n0 += TK) {
+    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += TK) {
         const int64_t n = min64(TK, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;
@@ -388,8 +396,9 @@ static void forward_item(void *ctx, int64_t i, int64_t end)
         const item x = item_at(j, i);
         const int64_t n_heads = a->H / a->Hkv, n_keys = x.s1 - x.s0;
         int64_t ldk = a->ldk;
-        const float *k = turned(j, r.turned, a->k + (x.b * a->S + x.s0) * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
-        const float *v = a->v + (x.b * a->S + x.s0) * a->ldv + x.g * a->D;
+        const int64_t row = key_row(a, x.b, x.s0);
+        const float *k = turned(j, r.turned, a->k + row * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
+        const float *v = a->v + row * a->ldv + x.g * a->D;
         kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, 1.0f);
         kern->gemm_pack(r.kd, kern->gemm_nr, v, a->ldv, n_keys, a->D, true, 1.0f);
         for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
@@ -418,15 +427,15 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
             kern->scale(r.qa, a->q + (b * a->T + t) * a->ldq + h0 * D, m * D, a->scale);
             start_rows(&r, m, D);
             for (int64_t n0 = first; n0 < last; n0 += TK) {
-                const int64_t n = min64(TK, last - n0);
+                const int64_t n = min64(TK, last - n0), row = key_row(a, b, n0);
                 for (int64_t k = 0; k < m; k++) {
                     lo[k] = 0;
                     hi[k] = (int32_t)n;
                 }
-                kern->gemm_few_nt(r.s, TK, r.qa, D, a->k + (b * a->S + n0) * a->ldk + g * D, a->ldk, m, n, D, false);
+                kern->gemm_few_nt(r.s, TK, r.qa, D, a->k + row * a->ldk + g * D, a->ldk, m, n, D, false);
                 kern->attn_softmax(r.s, TK, r.row[0], r.row[1], r.row[2], lo, hi, m, n);
                 rescale(r.acc, r.row[2], m, D, kern);
-                kern->gemm_few_nn(r.acc, D, r.s, TK, a->v + (b * a->S + n0) * a->ldv + g * D, a->ldv, m, D, n, true);
+                kern->gemm_few_nn(r.acc, D, r.s, TK, a->v + row * a->ldv + g * D, a->ldv, m, D, n, true);
             }
             for (int64_t k = 0; k < m; k++) {
                 finish_row(j, &r, k, b, t, h0 + k);
@@ -439,7 +448,12 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
 static job make_job(const mm1_attention_args *args, void *scratch)
 {
     const mm1_kernels *kern = mm1_kernels_get();
-    return (job){.a = args, .kern = kern, .scratch = scratch, .tq = TQ / kern->gemm_mr * kern->gemm_mr, .n_parts = 1};
+    return (job){.a = args,
+                 .kern = kern,
+                 .scratch = scratch,
+                 .tq = TQ / kern->gemm_mr * kern->gemm_mr,
+                 .align = args->rows == MM1_ROWS_MANY ? TK : kern->gemm_nr,
+                 .n_parts = 1};
 }
 
 void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, void *scratch)
@@ -451,7 +465,7 @@ void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, voi
     if (n_heads <= 0 || args->T <= 0 || args->D <= 0) {
         return;
     }
-    if (args->T <= DECODE_T && args->cos_sin == NULL) {
+    if (args->rows == MM1_ROWS_FEW || (args->rows == MM1_ROWS_ANY && args->T <= DECODE_T && args->cos_sin == NULL)) {
         mm1_parallel_each(n_heads, decode_item, &j);
         return;
     }
@@ -483,7 +497,7 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
         delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
     }
     memset(r->acc, 0, (size_t)(t->m * D) * sizeof *r->acc);
-    for (int64_t n0 = tile_first_key(t, kern); n0 < t->max_hi; n0 += TK) {
+    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += TK) {
         const int64_t n = min64(TK, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;

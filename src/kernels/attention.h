@@ -18,10 +18,8 @@
 #ifndef MM1_KERNELS_ATTENTION_H
 #define MM1_KERNELS_ATTENTION_H
 
-#include <mm1/error.h>
-#include <stdbool.h>
+#include "kernels/kernels.h"
 #include <stddef.h>
-#include <stdint.h>
 
 typedef struct mm1_attention_args {
     int64_t B, T, S, H, Hkv, D;
@@ -33,6 +31,9 @@ typedef struct mm1_attention_args {
      * their gradients back.  Needs S == T.  NULL: q and k are taken as they are. */
     const int32_t *position;
     const float *cos_sin;
+    /* FEW, MANY: the bits of a query depend on its keys alone, not on the other queries; the forward pass only. */
+    mm1_rows rows;
+    const int64_t *first_key; /* [B] row of k and v where a sequence's keys begin; NULL: b S; the forward pass only */
 } mm1_attention_args;
 
 /* Bytes of 64-byte aligned scratch for these sizes and mm1_threads() threads, linear in S: what the forward pass needs,

@@ -247,8 +247,9 @@ static void work(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch 
 static bool is_few(const mm1_gemm_args *g)
 {
     const bool copied = g->trans_a || g->alpha != 1.0f;
-    return g->M <= (g->trans_b ? FEW_ROWS_NT : FEW_ROWS_NN) && g->K > 0 && (g->K <= FEW_K || !copied) &&
-           !needs_aside(g);
+    const bool wanted = g->rows == MM1_ROWS_ANY ? g->M <= (g->trans_b ? FEW_ROWS_NT : FEW_ROWS_NN) && g->K > 0
+                                                : g->rows == MM1_ROWS_FEW;
+    return wanted && (g->K <= FEW_K || !copied) && !needs_aside(g);
 }
 
 /* Columns [n0, n1) of a product with few rows: bounded by the reading of b, which happens once.  a [M, K] has alpha in

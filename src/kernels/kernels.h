@@ -29,6 +29,13 @@ typedef enum mm1_act {
     MM1_ACT_COUNT
 } mm1_act;
 
+/* In which order a row's sums are added, where kernels for few rows and for many differ. */
+typedef enum mm1_rows {
+    MM1_ROWS_ANY,  /* by the number of rows at hand */
+    MM1_ROWS_FEW,  /* as if each row stood alone, whatever stands beside it */
+    MM1_ROWS_MANY, /* as if it stood among many */
+} mm1_rows;
+
 /* Scalars of one AdamW step (Loshchilov & Hutter 2019), as PyTorch's: p *= 1 - lr * decay; p -= lr * mhat / (sqrt(vhat)
  * + eps). */
 typedef struct mm1_adamw_args {

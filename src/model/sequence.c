@@ -204,6 +204,36 @@ int64_t mm1_sequence_n_tiles(const mm1_sequence *s, int64_t first, int64_t n)
     return n_tiles;
 }
 
+mm1_status mm1_sequence_check(const mm1_sequence *s, const mm1_image_spec *images, const char *name, mm1_error *err)
+{
+    const int64_t n_tiles = mm1_sequence_n_tiles(s, 0, s->n_images);
+    const int64_t k = s->n_images > 0 ? images->n_tokens : 0, n_rows = n_tiles * k;
+    if (s->n_images > 0 && (k < 1 || n_tiles > INT32_MAX / k)) {
+        return mm1_error_set(err, MM1_E_SHAPE, "%s: %" PRId64 " slots a tile with %" PRId64 " tiles", name, k, n_tiles);
+    }
+    int64_t n_slots = 0, n_wanted = 0;
+    for (int64_t i = 0; i < s->n_images; i++) {
+        n_wanted += s->images[i].n_slots;
+    }
+    for (int64_t t = 0; t < s->len; t++) {
+        const int32_t v = s->visual[t];
+        const bool is_slot = v >= 0 || v == MM1_VISUAL_NEWLINE;
+        n_slots += is_slot;
+        if (is_slot != (s->tokens[t] == MM1_IMAGE_SLOT) || v >= n_rows ||
+            (v == MM1_VISUAL_NEWLINE && (n_tiles == 0 || !mm1_image_has_newline(images)))) {
+            return mm1_error_set(err, MM1_E_SHAPE,
+                                 "%s: position %" PRId64 " holds token %d and row %d of %" PRId64 " visual tokens",
+                                 name, t, (int)s->tokens[t], (int)v, n_rows);
+        }
+    }
+    if (n_slots != n_wanted) {
+        return mm1_error_set(err, MM1_E_SHAPE,
+                             "%s: %" PRId64 " image slots for %" PRId64 " images of %" PRId64 " slots in all", name,
+                             n_slots, s->n_images, n_wanted);
+    }
+    return MM1_OK;
+}
+
 void mm1_sequence_deinit(mm1_sequence *s)
 {
     mm1_free(s->tokens);
@@ -306,30 +336,13 @@ static mm1_status check_fits(const mm1_batch *b, int64_t row, const mm1_sequence
                              " tiles of %" PRId64,
                              name, s->n_images, n_tiles, b->I, b->max_tiles);
     }
-    const int64_t k = s->n_images > 0 ? images->n_tokens : 0, n_rows = n_tiles * k;
-    if (s->n_images > 0 && (k < 1 || k > (INT32_MAX - 1) / (b->I + n_tiles))) {
-        return mm1_error_set(err, MM1_E_SHAPE, "%s: %" PRId64 " slots a tile with %" PRId64 " tiles", name, k,
-                             b->I + n_tiles);
+    const mm1_status st = mm1_sequence_check(s, images, name, err);
+    if (st != MM1_OK) {
+        return st;
     }
-    int64_t n_slots = 0, n_wanted = 0;
-    for (int64_t i = 0; i < s->n_images; i++) {
-        n_wanted += s->images[i].n_slots;
-    }
-    for (int64_t t = 0; t < s->len; t++) {
-        const int32_t v = s->visual[t];
-        const bool is_slot = v >= 0 || v == MM1_VISUAL_NEWLINE;
-        n_slots += is_slot;
-        if (is_slot != (s->tokens[t] == MM1_IMAGE_SLOT) || v >= n_rows ||
-            (v == MM1_VISUAL_NEWLINE && (n_tiles == 0 || !mm1_image_has_newline(images)))) {
-            return mm1_error_set(err, MM1_E_SHAPE,
-                                 "%s: position %" PRId64 " holds token %d and row %d of %" PRId64 " visual tokens",
-                                 name, t, (int)s->tokens[t], (int)v, n_rows);
-        }
-    }
-    if (n_slots != n_wanted) {
-        return mm1_error_set(err, MM1_E_SHAPE,
-                             "%s: %" PRId64 " image slots for %" PRId64 " images of %" PRId64 " slots in all", name,
-                             n_slots, s->n_images, n_wanted);
+    if (s->n_images > 0 && images->n_tokens > (INT32_MAX - 1) / (b->I + n_tiles)) {
+        return mm1_error_set(err, MM1_E_SHAPE, "%s: %" PRId64 " slots a tile with %" PRId64 " tiles", name,
+                             images->n_tokens, b->I + n_tiles);
     }
     for (int64_t r = row + 1; n_tiles > 0 && r < b->B; r++) {
         if (b->row_tiles[r] > 0) {

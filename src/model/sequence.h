@@ -45,6 +45,10 @@ MM1_NODISCARD mm1_status mm1_sequence_build(const mm1_document *d, const mm1_tok
 /* Arrays of these sizes for a sequence that is filled by hand: text that is not trained, of part 0. */
 MM1_NODISCARD mm1_status mm1_sequence_init(mm1_sequence *s, int64_t len, int64_t n_images, mm1_error *err);
 void mm1_sequence_deinit(mm1_sequence *s);
+/* Slots as many as the layouts say, rows of visual tokens that the tiles have: what every pass relies on.  MM1_E_SHAPE
+ * names `name` and the place. */
+MM1_NODISCARD mm1_status mm1_sequence_check(const mm1_sequence *s, const mm1_image_spec *images, const char *name,
+                                            mm1_error *err);
 /* Tiles of images [first, first + n). */
 int64_t mm1_sequence_n_tiles(const mm1_sequence *s, int64_t first, int64_t n);
 

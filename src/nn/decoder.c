@@ -207,6 +207,8 @@ mm1_tensor *mm1_decoder_forward(const mm1_decoder *d, mm1_tape *t, const mm1_dec
         return NULL;
     }
     spec.hi = in->hi;
+    spec.runs = in->runs;
+    spec.n_runs = in->n_runs;
     if (d->rope_table != NULL) {
         spec.position = in->position;
         spec.cos_sin = d->rope_table;

@@ -47,6 +47,8 @@ typedef struct mm1_decoder_input {
     const int32_t *token, *position, *lo, *hi; /* [B, T] */
     const int32_t *visual_row;                 /* [B, T] row of visual or -1; NULL: none */
     mm1_tensor *visual;                        /* [*, C] or NULL */
+    const mm1_kv_run *runs;                    /* [n_runs] with caches: whose rows these are; B = 1 */
+    int64_t n_runs;
 } mm1_decoder_input;
 
 /* Fills in what 0 stands for and checks the rules. */

@@ -194,59 +194,104 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
     return o;
 }
 
+/* Writes the keys and values of n rows from `row` on to the cache, from its row `at` on, and their queries to q. */
+static void store_rows(float *q, const mm1_kv_cache *cache, int64_t at, const mm1_tensor *qkv,
+                       const mm1_attention_spec *spec, int64_t row, int64_t n)
+{
+    mm1_attention_spec s = *spec;
+    const int64_t wq = s.H * s.D, wk = s.Hkv * s.D, ld = mm1_tensor_cols(qkv);
+    const float *x = qkv->data + row * ld;
+    float *new_q = q + row * wq, *new_k = cache->k + at * wk;
+    if (s.cos_sin != NULL) {
+        s.position += row;
+        rope(new_q, wq, x + s.q_col, ld, &s, n, s.H);
+        rope(new_k, wk, x + s.k_col, ld, &s, n, s.Hkv);
+    } else {
+        mm1__rows_take_columns(new_q, x + s.q_col, ld, n, wq);
+        mm1__rows_take_columns(new_k, x + s.k_col, ld, n, wk);
+    }
+    mm1__rows_take_columns(cache->v + at * wk, x + s.v_col, ld, n, wk);
+}
+
+/* Whether the runs are the rows of the pass and have room; *most_keys that one of them sees. */
+static bool runs_fit(mm1_tape *t, const mm1_attention_spec *s, const mm1_kv_cache *cache, int64_t *most_keys)
+{
+    int64_t n_rows = 0;
+    *most_keys = 0;
+    for (int64_t i = 0; i < s->n_runs; i++) {
+        const mm1_kv_run *r = &s->runs[i];
+        if (r->slot < 0 || r->slot >= cache->n_slots || r->n_past < 0 || r->T > cache->n_max - r->n_past) {
+            mm1_tape_fail(t, MM1_E_LIMIT, "the context is full: %lld positions and %lld more, with room for %lld",
+                          (long long)r->n_past, (long long)r->T, (long long)cache->n_max);
+            return false;
+        }
+        n_rows += r->T;
+        *most_keys = r->n_past + r->T > *most_keys ? r->n_past + r->T : *most_keys;
+    }
+    if (s->B != 1 || n_rows != s->T) {
+        mm1_tape_fail(t, MM1_E_SHAPE, "attention: %lld rows of sequences for %lld rows", (long long)n_rows,
+                      (long long)s->T);
+        return false;
+    }
+    return true;
+}
+
 mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_attention_spec *spec, mm1_kv_cache *cache)
 {
     if (qkv == NULL) {
         return NULL;
     }
     const mm1_attention_spec *s = spec;
-    const int64_t T = s->T, wq = s->H * s->D, wk = s->Hkv * s->D, ld = mm1_tensor_cols(qkv);
-    if (s->B != 1 || T > cache->n_max - cache->n || !spec_fits(qkv, T, s->q_col, wq)) {
-        return mm1_tape_fail(t, MM1_E_LIMIT, "the context is full: %lld positions and %lld more, with room for %lld",
-                             (long long)cache->n, (long long)T, (long long)cache->n_max);
-    }
-    mm1_tensor *o = mm1__tape_tensor(t, 2, (int64_t[]){T, wq}, false);
-    float *lse = mm1__tape_floats(t, T * s->H), *q = mm1__tape_floats(t, T * wq);
-    if (o == NULL || lse == NULL || q == NULL) {
+    const int64_t N = s->T, wq = s->H * s->D, wk = s->Hkv * s->D;
+    int64_t most_keys;
+    if (!runs_fit(t, s, cache, &most_keys)) {
         return NULL;
     }
-    if (!t->dry) {
-        float *new_k = cache->k + cache->n * wk, *new_v = cache->v + cache->n * wk;
-        if (s->cos_sin != NULL) {
-            rope(q, wq, qkv->data + s->q_col, ld, s, T, s->H);
-            rope(new_k, wk, qkv->data + s->k_col, ld, s, T, s->Hkv);
-        } else {
-            mm1__rows_take_columns(q, qkv->data + s->q_col, ld, T, wq);
-            mm1__rows_take_columns(new_k, qkv->data + s->k_col, ld, T, wk);
-        }
-        mm1__rows_take_columns(new_v, qkv->data + s->v_col, ld, T, wk);
+    if (!spec_fits(qkv, N, s->q_col, wq)) {
+        return mm1_tape_fail(t, MM1_E_SHAPE, "attention: %lld heads of %lld do not fit the rows given", (long long)s->H,
+                             (long long)s->D);
     }
-    cache->n += T;
-
-    const mm1_attention_args args = {.B = 1,
-                                     .T = T,
-                                     .S = cache->n,
-                                     .H = s->H,
-                                     .Hkv = s->Hkv,
-                                     .D = s->D,
-                                     .q = q,
-                                     .k = cache->k,
-                                     .v = cache->v,
-                                     .ldq = wq,
-                                     .ldk = wk,
-                                     .ldv = wk,
-                                     .ldo = wq,
-                                     .lo = s->lo,
-                                     .hi = s->hi,
-                                     .scale = 1.0f / sqrtf((float)s->D)};
+    mm1_attention_args args = {.S = most_keys,
+                               .H = s->H,
+                               .Hkv = s->Hkv,
+                               .D = s->D,
+                               .k = cache->k,
+                               .v = cache->v,
+                               .ldq = wq,
+                               .ldk = wk,
+                               .ldv = wk,
+                               .ldo = wq,
+                               .scale = 1.0f / sqrtf((float)s->D),
+                               .rows = t->rows};
+    mm1_tensor *o = mm1__tape_tensor(t, 2, (int64_t[]){N, wq}, false);
+    float *q = mm1__tape_floats(t, N * wq);
+    int64_t *first_key = (int64_t *)(void *)mm1__tape_floats(t, 2 * N); /* of each row */
     float *scratch = mm1__tape_floats(t, (int64_t)(mm1_attention_scratch_bytes(&args, false) / sizeof(float)) + 16);
-    if (scratch == NULL) {
+    if (o == NULL || q == NULL || first_key == NULL || scratch == NULL) {
         return NULL;
     }
-    if (!t->dry) {
+    for (int64_t i = 0, row = 0; i < s->n_runs && !t->dry; row += s->runs[i++].T) {
+        const mm1_kv_run *r = &s->runs[i];
+        store_rows(q, cache, r->slot * cache->n_max + r->n_past, qkv, s, row, r->T);
+        for (int64_t k = 0; k < r->T; k++) {
+            first_key[row + k] = r->slot * cache->n_max;
+        }
+    }
+    /* Rows that are as if alone are sequences of one position each, and need not wait for each other. */
+    const bool apart = t->rows == MM1_ROWS_FEW;
+    for (int64_t i = 0, row = 0; row < N && !t->dry; row += args.B * args.T, i++) {
         const double start = mm1__tape_clock(t);
-        mm1_attention_fwd(o->data, lse, &args, scratch);
-        mm1__tape_attended(t, &args, start, 4);
+        args.B = apart ? N : 1;
+        args.T = apart ? 1 : s->runs[i].T;
+        args.S = apart ? most_keys : s->runs[i].n_past + s->runs[i].T;
+        args.q = q + row * wq;
+        args.lo = s->lo + row;
+        args.hi = s->hi + row;
+        args.first_key = first_key + row;
+        if (args.T > 0) {
+            mm1_attention_fwd(o->data + row * wq, NULL, &args, scratch);
+            mm1__tape_attended(t, &args, start, 4);
+        }
     }
     mm1__tape_done(t, "attention", 0, 0);
     return o;

@@ -85,12 +85,14 @@ void mm1__tape_lap_back(mm1_tape *t, const mm1_node *node)
 void mm1__tape_gemm(mm1_tape *t, const mm1_gemm_args *args)
 {
     mm1_profile *p = t->profile;
+    mm1_gemm_args g = *args;
+    g.rows = t->rows;
     if (p == NULL) {
-        mm1_gemm(args);
+        mm1_gemm(&g);
         return;
     }
     const double start = mm1_time_now(), flops = 2.0 * (double)args->M * (double)args->N * (double)args->K;
-    mm1_gemm(args);
+    mm1_gemm(&g);
     p->gemm_seconds += mm1_time_now() - start;
     p->gemm_flops += flops;
     p->lap_flops += flops;

@@ -91,7 +91,8 @@ struct mm1_tape {
     mm1_arena *arena; /* data */
     mm1_arena meta;   /* nodes and tensor headers */
     bool recording;
-    bool dry; /* allocate and record, compute nothing */
+    bool dry;      /* allocate and record, compute nothing */
+    mm1_rows rows; /* of products and of attention with a cache; set by who reads sequences that share a pass */
     mm1_activations activations;
     mm1_arena *window;           /* of the segment that runs forward, takes its values; else NULL */
     int64_t window_from;         /* floats: what is smaller goes to the arena all the same */
@@ -260,6 +261,17 @@ mm1_tensor *mm1_op_embed(mm1_tape *t, mm1_tensor *table, const int32_t *id, int6
 /* The rows of a, then those of b; a may be one row [C]. */
 mm1_tensor *mm1_op_join(mm1_tape *t, mm1_tensor *a, mm1_tensor *b);
 
+/* Keys and values of what has been read so far; for generation, without recording. */
+typedef struct mm1_kv_cache {
+    float *k, *v;           /* [n_slots, n_max, Hkv D], k already rotated */
+    int64_t n_slots, n_max; /* sequences, positions of each */
+} mm1_kv_cache;
+
+/* The next T positions of the sequence in a slot, where n_past are already. */
+typedef struct mm1_kv_run {
+    int64_t slot, n_past, T;
+} mm1_kv_run;
+
 /* Where q, k and v stand: columns of (possibly the same) tensors. */
 typedef struct mm1_attention_spec {
     int64_t B, T, S, H, Hkv, D;  /* queries are rows [B T], keys rows [B S] */
@@ -267,19 +279,16 @@ typedef struct mm1_attention_spec {
     const int32_t *lo, *hi;      /* [B, T]; visible keys */
     const int32_t *position;     /* [B, T] for rotary positions (S == T), or NULL for none */
     const float *cos_sin;        /* [n_positions, D], see mm1_rope_table */
+    const mm1_kv_run *runs;      /* [n_runs] with a cache: the rows' sequences */
+    int64_t n_runs;
 } mm1_attention_spec;
 
 /* o [B T, H D] = softmax(q k^T / sqrt(D)) v. */
 mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tensor *v, const mm1_attention_spec *spec);
 
-/* Keys and values of what has been read so far; for generation, without recording. */
-typedef struct mm1_kv_cache {
-    float *k, *v;     /* [n_max, Hkv D], k already rotated */
-    int64_t n, n_max; /* positions held, room */
-} mm1_kv_cache;
-
-/* As above for one sequence (B = 1, qkv fused in one tensor), with the T new positions appended to the cache first; lo
- * and hi count positions of the cache.  spec->S is ignored. */
+/* As above with qkv fused in one tensor, whose rows are those of spec->runs, one after the other (B = 1, T of them in
+ * all): they are written to the cache first, and then see what is in their slots.  lo and hi count positions of a slot.
+ * spec->S is ignored.  No slot may come twice. */
 mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_attention_spec *spec, mm1_kv_cache *cache);
 
 /* How rotary positions are stretched over more than they were learned for. */

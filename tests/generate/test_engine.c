@@ -4,6 +4,7 @@
 #include "generate/engine.h"
 #include "generate/generate.h"
 #include "generate/generate_fixture.h"
+#include "generate/prompt.h"
 #include "generate/score.h"
 
 enum { N_REQUESTS = 18, MAX_DOCUMENTS = 2 * N_REQUESTS };
@@ -240,7 +241,7 @@ static void what_is_wrong_with_a_request_is_its_result(void **state)
     fixture_model(&m, &c);
     options.n_slots = 0;
     assert_int_equal(mm1_engine_create(&m, &options, &e, &err), MM1_E_ARG);
-    options.n_slots = MM1_ENGINE_MAX_SLOTS + 1;
+    options.n_slots = MM1_CONTEXT_MAX_SLOTS + 1;
     assert_int_equal(mm1_engine_create(&m, &options, &e, &err), MM1_E_ARG);
     options.n_slots = 2;
     options.n_positions = FIXTURE_POSITIONS + 1;
@@ -283,6 +284,237 @@ static void what_is_wrong_with_a_request_is_its_result(void **state)
     mm1_document_deinit(&long_one);
     mm1_document_deinit(&broken);
     mm1_document_deinit(&many);
+    mm1_model_deinit(&m);
+}
+
+/* Positions of a document with more after it. */
+static int64_t length(const mm1_model *m, const mm1_document *d)
+{
+    mm1_sequence q;
+    mm1_error err = {0};
+    check_ok(mm1_sequence_build(d, m->tokenizer, &m->images, false, &q, &err), &err);
+    const int64_t len = q.len;
+    mm1_sequence_deinit(&q);
+    return len;
+}
+
+static void a_common_beginning_is_read_once(void **state)
+{
+    (void)state;
+    mm1_model m;
+    mm1_error err = {0};
+    const mm1_model_config c = fixture_config(false);
+    enum { N = 5 };
+    static const char *const tails[N] = {" red", " cat and", " the", " 123", " 9"};
+    mm1_document demos, tail[N], other;
+    mm1_engine_request requests[N];
+    mm1_engine_result results[N];
+    mm1_generate_params params = mm1_generate_defaults();
+    fixture_model(&m, &c);
+    make_document(&demos, "ititttttttttttttttt");
+    make_document(&other, "ti");
+    for (int i = 0; i < N; i++) {
+        make_document(&tail[i], "");
+        add_text(&tail[i], tails[i]);
+        requests[i] = (mm1_engine_request){.prefix = &demos, .document = &tail[i], .params = i < 3 ? &params : NULL};
+    }
+    const int64_t n_demos = length(&m, &demos);
+    for (int64_t n_slots = 1; n_slots <= N; n_slots++) {
+        mm1_engine *e = NULL;
+        mm1_engine_options options = mm1_engine_defaults();
+        options.n_slots = n_slots;
+        check_ok(mm1_engine_create(&m, &options, &e, &err), &err);
+        for (int round = 0; round < 2; round++) { /* in the second one, slots still hold what is wanted */
+            check_ok(mm1_engine_run(e, requests, N, results, &err), &err);
+            for (int i = 0; i < N; i++) {
+                check_ok(results[i].status, &results[i].error);
+                /* A score needs the last position before its tokens. */
+                const int64_t most = n_demos - (i < 3 ? 0 : 1);
+                assert_in_range(results[i].n_shared, i == 0 && round == 0 ? 0 : most, length(&m, &demos) + 3);
+                assert_true(round > 0 || i > 0 || results[i].n_shared == 0);
+                mm1_engine_result_deinit(&results[i]);
+            }
+        }
+        /* Nothing in common but the first token. */
+        check_ok(mm1_engine_run(e, &(mm1_engine_request){.document = &other, .params = &params}, 1, results, &err),
+                 &err);
+        assert_int_equal(results[0].n_shared, 1);
+        mm1_engine_result_deinit(&results[0]);
+        mm1_engine_destroy(e);
+    }
+    for (int i = 0; i < N; i++) {
+        mm1_document_deinit(&tail[i]);
+    }
+    mm1_document_deinit(&demos);
+    mm1_document_deinit(&other);
+    mm1_model_deinit(&m);
+}
+
+static void a_picture_is_encoded_once_while_there_is_room_for_it(void **state)
+{
+    (void)state;
+    mm1_model m;
+    mm1_context *ctx = NULL;
+    mm1_error err = {0};
+    mm1_document d;
+    const mm1_model_config c = fixture_config(false);
+    fixture_model(&m, &c);
+    make_document(&d, "iti");
+    check_ok(mm1_context_create(&m, 1, 0, &ctx, &err), &err);
+    const size_t each = (size_t)(FIXTURE_SLOTS * c.decoder.width) * sizeof(float);
+    for (size_t room = 0; room <= 2; room++) {
+        mm1_image_cache cache = {.max_bytes = room * each};
+        for (int round = 0; round < 3; round++) {
+            mm1_prompt p;
+            check_ok(mm1_prompt_init(&p, &d, false, ctx, &cache, &err), &err);
+            check_ok(mm1_prompt_see(&p, 0, 2, &err), &err); /* the first one alone is needed there */
+            assert_non_null(p.tile[0]);
+            assert_null(p.tile[1]);
+            check_ok(mm1_prompt_see(&p, 0, p.sequence.len, &err), &err);
+            assert_int_equal(cache.n_waiting, room == 2 && round > 0 ? 0 : 2);
+            check_ok(mm1_image_cache_encode(&cache, ctx, &err), &err);
+            assert_int_equal(cache.n_waiting, 0);
+            assert_non_null(p.tile[1]);
+            assert_int_equal(cache.n, 2);
+            mm1_prompt_deinit(&p);
+            assert_int_equal(cache.n, room);
+            assert_int_equal(cache.bytes, room * each);
+        }
+        assert_int_equal(cache.n_encoded, room == 2 ? 2 : 6);
+        mm1_image_cache_deinit(&cache);
+    }
+    mm1_context_destroy(ctx);
+    mm1_document_deinit(&d);
+    mm1_model_deinit(&m);
+}
+
+/* Slots that step together, on top of sequences that were read in pieces, have the logits of one that is alone. */
+static void logits_are_equal_to_the_bit(void **state)
+{
+    (void)state;
+    enum { N = 7, STEPS = 3 };
+    mm1_model m;
+    mm1_context *one = NULL, *many = NULL;
+    mm1_image_cache cache = {.max_bytes = SIZE_MAX};
+    mm1_error err = {0};
+    mm1_prompt p[N];
+    mm1_document d[N];
+    const mm1_model_config c = fixture_config(true);
+    const int64_t V = c.decoder.vocab_size, C = c.decoder.width;
+    float *want = mm1_alloc((size_t)(N * (STEPS + 1) * V), sizeof *want),
+          *got = mm1_alloc((size_t)(N * V), sizeof *got);
+    const float *hidden;
+    assert_true(want != NULL && got != NULL);
+    fixture_model(&m, &c);
+    check_ok(mm1_context_create(&m, 1, 0, &one, &err), &err);
+    check_ok(mm1_context_create(&m, N, 0, &many, &err), &err);
+    for (int i = 0; i < N; i++) {
+        static const char *const plans[N] = {"t", "it", "ti", "ttttttttt", "iti", "i", "tttit"};
+        make_document(&d[i], plans[i]);
+        check_ok(mm1_prompt_init(&p[i], &d[i], false, one, &cache, &err), &err);
+        const int64_t len = p[i].sequence.len;
+        check_ok(mm1_prompt_see(&p[i], 0, len, &err), &err);
+        check_ok(mm1_image_cache_encode(&cache, one, &err), &err);
+        mm1_context_cut(one, 0, 0);
+        mm1_reading r = {.n = len, .sequence = &p[i].sequence, .tiles = p[i].tile};
+        check_ok(mm1_context_read(one, &r, 1, &hidden, &err), &err);
+        hidden += (len - 1) * C;
+        for (int s = 0; s <= STEPS; s++) {
+            mm1_context_logits(one, hidden, 1, MM1_ROWS_FEW, want + (i * (STEPS + 1) + s) * V);
+            if (s < STEPS) {
+                check_ok(mm1_context_step(one, &(int64_t){0}, &(int32_t){7 * i + s}, 1, &hidden, &err), &err);
+            }
+        }
+    }
+    /* Readings of all of them, a few positions each time, so that their ends fall together as they will. */
+    float last[N * 32];
+    assert_true(C == 32);
+    for (bool reading = true; reading;) {
+        mm1_reading r[N];
+        int64_t n = 0;
+        for (int i = 0; i < N; i++) {
+            const int64_t left = p[i].sequence.len - mm1_context_n(many, i), most = 1 + i % 3;
+            if (left > 0) {
+                r[n++] = (mm1_reading){
+                    .slot = i, .n = left < most ? left : most, .sequence = &p[i].sequence, .tiles = p[i].tile};
+            }
+        }
+        reading = n > 0;
+        if (reading) {
+            check_ok(mm1_context_read(many, r, n, &hidden, &err), &err);
+        }
+        for (int64_t k = 0; k < n; hidden += r[k++].n * C) {
+            memcpy(last + r[k].slot * C, hidden + (r[k].n - 1) * C, (size_t)C * sizeof *last);
+        }
+    }
+    mm1_context_logits(many, last, N, MM1_ROWS_FEW, got);
+    for (int s = 0; s <= STEPS; s++) {
+        for (int i = 0; i < N; i++) {
+            assert_memory_equal(got + i * V, want + (i * (STEPS + 1) + s) * V, (size_t)V * sizeof *got);
+        }
+        if (s < STEPS) {
+            int64_t slots[N];
+            int32_t tokens[N];
+            for (int i = 0; i < N; i++) {
+                slots[i] = i;
+                tokens[i] = 7 * i + s;
+            }
+            check_ok(mm1_context_step(many, slots, tokens, N, &hidden, &err), &err);
+            mm1_context_logits(many, hidden, N, MM1_ROWS_FEW, got);
+        }
+    }
+    for (int i = 0; i < N; i++) {
+        mm1_prompt_deinit(&p[i]);
+        mm1_document_deinit(&d[i]);
+    }
+    mm1_image_cache_deinit(&cache);
+    mm1_context_destroy(one);
+    mm1_context_destroy(many);
+    mm1_free(want);
+    mm1_free(got);
+    mm1_model_deinit(&m);
+}
+
+static void every_allocation_may_fail(void **state)
+{
+    (void)state;
+    mm1_model m;
+    mm1_document demos, d;
+    const mm1_model_config c = fixture_config(false);
+    const char *stop[] = {"STOP"};
+    mm1_generate_params params = mm1_generate_defaults();
+    params.stop = stop;
+    params.n_stop = 1;
+    params.max_tokens = 5;
+    fixture_model(&m, &c);
+    make_document(&demos, "it");
+    make_document(&d, "it");
+    const mm1_engine_request requests[] = {{.prefix = &demos, .document = &d, .params = &params},
+                                           {.prefix = &demos, .document = &d, .closed = true}};
+    const size_t live = mm1_alloc_bytes();
+    bool is_whole = false;
+    for (uint64_t n = 1; !is_whole; n++) {
+        mm1_engine *e = NULL;
+        mm1_engine_result results[2] = {{0}};
+        mm1_error err = {0};
+        mm1_engine_options options = mm1_engine_defaults();
+        options.n_slots = 2;
+        mm1_alloc_fail_at(n);
+        mm1_status st = mm1_engine_create(&m, &options, &e, &err);
+        st = st != MM1_OK ? st : mm1_engine_run(e, requests, 2, results, &err);
+        mm1_alloc_fail_at(0);
+        assert_true(st == MM1_OK || st == MM1_E_NOMEM);
+        is_whole = st == MM1_OK;
+        for (int i = 0; i < 2; i++) {
+            assert_true(results[i].status == MM1_OK || results[i].status == MM1_E_NOMEM);
+            is_whole = is_whole && results[i].status == MM1_OK;
+            mm1_engine_result_deinit(&results[i]);
+        }
+        mm1_engine_destroy(e);
+        assert_int_equal(mm1_alloc_bytes(), live);
+    }
+    mm1_document_deinit(&demos);
+    mm1_document_deinit(&d);
     mm1_model_deinit(&m);
 }
 
@@ -355,6 +587,10 @@ int main(void)
         cmocka_unit_test(nor_with_windows_and_norms_of_queries),
         cmocka_unit_test(nor_with_pictures_of_several_tiles),
         cmocka_unit_test(what_is_wrong_with_a_request_is_its_result),
+        cmocka_unit_test(a_common_beginning_is_read_once),
+        cmocka_unit_test(a_picture_is_encoded_once_while_there_is_room_for_it),
+        cmocka_unit_test(logits_are_equal_to_the_bit),
+        cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(requests_may_come_at_any_time),
     };
     return cmocka_run_group_tests(tests, fixture_group_setup, NULL);

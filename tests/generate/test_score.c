@@ -78,7 +78,7 @@ static void log_probabilities_are_those_of_the_full_forward(void **state)
         }
         mm1_sequence q;
         check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, true, &q, &err), &err);
-        assert_in_range(q.len, MM1_SESSION_PIECE + 1, FIXTURE_POSITIONS);
+        assert_in_range(q.len, MM1_CONTEXT_PIECE + 1, FIXTURE_POSITIONS);
         mm1_sequence_deinit(&q);
         check_score(&m, s, &d, true);
         mm1_document_deinit(&d);

@@ -34,7 +34,7 @@ static mm1_status check_rows(void *ctx, const float *hidden, int64_t begin, int6
     (void)err;
     assert_int_equal(begin, c->n_seen);
     float *logits = mm1_alloc((size_t)(n * c->V), sizeof *logits);
-    mm1__session_logits(c->s, hidden, n, logits);
+    mm1_context_logits(mm1__session_context(c->s), hidden, n, MM1_ROWS_MANY, logits);
     check_close(logits, c->want + begin * c->V, n * c->V, 1e-5, 1e-5);
     mm1_free(logits);
     c->n_seen += n;
@@ -68,12 +68,15 @@ static void check_prompt(const mm1_model *m, const mm1_document *d)
 
     /* Every position of the prompt and of the rest when all of it is read as a prompt. */
     rows_check c = {.s = s, .want = want, .V = V};
-    check_ok(mm1__session_read(s, d, &q, check_rows, &c, &err), &err);
-    assert_int_equal(c.n_seen, q.len);
+    const int64_t len = q.len;
+    mm1_prompt p;
+    check_ok(mm1_prompt_init_sequence(&p, d, &q, mm1__session_context(s), mm1__session_images(s), &err), &err);
+    check_ok(mm1__session_read(s, &p, check_rows, &c, &err), &err);
+    assert_int_equal(c.n_seen, len);
+    mm1_prompt_deinit(&p);
 
     mm1_session_destroy(s);
     mm1_free(want);
-    mm1_sequence_deinit(&q);
     mm1_ids_free(&more);
 }
 
@@ -132,7 +135,7 @@ static void prompts_longer_than_a_piece_are_read_in_pieces(void **state)
     mm1_sequence q;
     mm1_error err = {0};
     check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, false, &q, &err), &err);
-    assert_in_range(q.len, 2 * MM1_SESSION_PIECE + 1, FIXTURE_POSITIONS - 60);
+    assert_in_range(q.len, 2 * MM1_CONTEXT_PIECE + 1, FIXTURE_POSITIONS - 60);
     mm1_sequence_deinit(&q);
     check_prompt(&m, &d);
     mm1_document_deinit(&d);
@@ -182,7 +185,7 @@ static void text_that_names_a_special_token_makes_no_image_slot(void **state)
     fixture_model(&m, &config);
     add_text(&d, "see <|image|> and <|endoftext|>");
     check_ok(mm1_session_create(&m, 0, &s, &err), &err);
-    check_ok(mm1__session_sequence(s, &d, false, &q, &err), &err);
+    check_ok(mm1_sequence_build(&d, m.tokenizer, &m.images, false, &q, &err), &err);
     assert_int_equal(q.n_images, 0);
     for (int64_t i = 1; i < q.len; i++) {
         assert_true(q.tokens[i] >= 0 && !mm1_tokenizer_is_special(m.tokenizer, q.tokens[i]));

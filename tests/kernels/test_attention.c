@@ -513,6 +513,63 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
     }
 }
 
+/* The last T queries of a sequence in one call, or `step` at a time, with keys that begin anywhere. */
+static void check_queries_alike(mm1_rows rows, int64_t window, int64_t step)
+{
+    enum { T = 230, S = 260, FIRST = 40 };
+    problem p = problem_make((shape){1, T, S + FIRST, 4, 2, 24, 0}, CACHE, 3),
+            q = problem_make((shape){1, T, S + FIRST, 4, 2, 24, 0}, CACHE, 3);
+    const int64_t first = FIRST;
+    mm1_attention_args a = p.a;
+    a.S = S;
+    a.rows = rows;
+    a.first_key = &first;
+    for (int64_t t = 0; t < T; t++) {
+        p.hi[t] = (int32_t)(S - T + t + 1);
+        p.lo[t] = window == 0 || p.hi[t] < window ? 0 : p.hi[t] - (int32_t)window;
+    }
+    void *scratch = mm1_alloc(mm1_attention_scratch_bytes(&a, false), 1);
+    assert_non_null(scratch);
+    mm1_attention_fwd(p.got_o, NULL, &a, scratch);
+    for (int64_t t = 0; t < T; t += step) {
+        mm1_attention_args part = a;
+        part.T = step < T - t ? step : T - t;
+        part.S = S - T + t + part.T;
+        part.q = a.q + t * a.ldq;
+        part.lo = p.lo + t;
+        part.hi = p.hi + t;
+        mm1_attention_fwd(q.got_o + t * a.ldo, NULL, &part, scratch);
+    }
+    assert_memory_equal(p.got_o, q.got_o, (size_t)p.n_o * sizeof *p.got_o);
+
+    /* And it is the definition, of the sequence that begins later. */
+    memmove(p.k, p.k + FIRST * a.ldk, (size_t)(S * a.ldk) * sizeof *p.k);
+    memmove(p.v, p.v + FIRST * a.ldv, (size_t)(S * a.ldv) * sizeof *p.v);
+    p.a.S = S;
+    define_fwd(&p, p.o, p.lse);
+    check_rows(p.got_o, p.o, T, a.ldo, 4 * 24, 1e-5);
+    mm1_free(scratch);
+    problem_free(&p);
+    problem_free(&q);
+}
+
+static void a_query_has_the_same_bits_whatever_stands_beside_it(void **state)
+{
+    (void)state;
+    static const int64_t windows[] = {0, 50, 1}, steps[] = {1, 3, 5, 29, 96, 150};
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use(isa, 1)) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof windows / sizeof *windows; i++) {
+            for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
+                check_queries_alike(MM1_ROWS_MANY, windows[i], steps[k]);
+                check_queries_alike(MM1_ROWS_FEW, windows[i], steps[k]);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -527,6 +584,7 @@ int main(void)
         cmocka_unit_test(large_scores_do_not_overflow),
         cmocka_unit_test(a_long_sequence_needs_memory_linear_in_its_length),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(a_query_has_the_same_bits_whatever_stands_beside_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

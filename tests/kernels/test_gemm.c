@@ -319,6 +319,64 @@ static void any_number_of_threads_gives_the_same_bits(void **state)
     mm1_threads_set(2);
 }
 
+/* All M rows in one product with all threads, and the same rows in serial products of `step` rows. */
+static void check_rows_alike(shape s, bool trans_b, mm1_rows rows, int64_t step)
+{
+    float *a = filled(s.M * s.K, 1), *b = filled(s.N * s.K, 2), *bias = filled(s.N, 3),
+          *residual = filled(s.M * s.N, 5);
+    float *whole = filled(s.M * s.N, 4), *parts = filled(s.M * s.N, 4);
+    mm1_gemm_args g = {.M = s.M,
+                       .N = s.N,
+                       .K = s.K,
+                       .a = a,
+                       .b = b,
+                       .c = whole,
+                       .lda = s.K,
+                       .ldb = trans_b ? s.K : s.N,
+                       .ldc = s.N,
+                       .trans_b = trans_b,
+                       .alpha = 1,
+                       .bias = bias,
+                       .act = MM1_ACT_SILU,
+                       .residual = residual,
+                       .rows = rows};
+    mm1_gemm(&g);
+    for (int64_t m = 0; m < s.M; m += step) {
+        g.M = step < s.M - m ? step : s.M - m;
+        g.a = a + m * s.K;
+        g.c = parts + m * s.N;
+        g.residual = residual + m * s.N;
+        mm1_gemm_serial(&g);
+    }
+    assert_memory_equal(whole, parts, (size_t)(s.M * s.N) * sizeof *whole);
+    free(a);
+    free(b);
+    free(bias);
+    free(residual);
+    free(whole);
+    free(parts);
+}
+
+static void a_row_has_the_same_bits_whatever_stands_beside_it(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{37, 130, 77}, {16, 257, 512}, {70, 33, 1100}, {19, 1, 64}, {20, 600, 8}};
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (mm1_kernels_for((mm1_isa)isa) == NULL) {
+            continue;
+        }
+        use_threads(2, isa);
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            for (int64_t step = 1; step <= 24; step += step < 10 ? 1 : 7) {
+                for (int trans_b = 0; trans_b < 2; trans_b++) {
+                    check_rows_alike(shapes[i], trans_b == 1, MM1_ROWS_FEW, step);
+                    check_rows_alike(shapes[i], trans_b == 1, MM1_ROWS_MANY, step);
+                }
+            }
+        }
+    }
+}
+
 /* Each item is a product of its own, on the scratch of the thread that runs it. */
 static void product_item(void *ctx, int64_t begin, int64_t end)
 {
@@ -457,6 +515,7 @@ int main(void)
         cmocka_unit_test(gradients_pass_through_activations),
         cmocka_unit_test(k_of_zero_clears_or_leaves_alone),
         cmocka_unit_test(any_number_of_threads_gives_the_same_bits),
+        cmocka_unit_test(a_row_has_the_same_bits_whatever_stands_beside_it),
         cmocka_unit_test(products_inside_a_parallel_region_are_serial_and_right),
         cmocka_unit_test(tiles_read_a_in_place),
         cmocka_unit_test(panels_and_few_rows_agree_with_the_reference),

@@ -73,7 +73,9 @@ static void forward(fixture *f, int64_t begin, int64_t n, mm1_kv_cache *caches)
                                   .token = f->ids + begin,
                                   .position = f->position + begin,
                                   .lo = f->lo + begin,
-                                  .hi = f->hi + begin};
+                                  .hi = f->hi + begin,
+                                  .runs = &(mm1_kv_run){.n_past = begin, .T = n},
+                                  .n_runs = 1};
     mm1_tape_reset(&f->tape, 0);
     const mm1_tensor *h = mm1_decoder_forward(&f->model.decoder, &f->tape, &in, caches);
     check_ok(mm1_tape_status(&f->tape, &err), &err);
@@ -121,7 +123,7 @@ static void logits_with_a_cache_are_the_same(void **state)
         mm1_kv_cache caches[8];
         assert_true(c->n_layers <= 8);
         for (int64_t k = 0; k < c->n_layers; k++) {
-            caches[k] = (mm1_kv_cache){.k = kv + 2 * k * n, .v = kv + (2 * k + 1) * n, .n_max = f.T};
+            caches[k] = (mm1_kv_cache){.k = kv + 2 * k * n, .v = kv + (2 * k + 1) * n, .n_slots = 1, .n_max = f.T};
         }
         for (int64_t t = 0; t < f.T; t += t == 0 ? FIRST : 1) {
             forward(&f, t, t == 0 ? FIRST : 1, caches);

@@ -1,0 +1,156 @@
+/* image_cache.c - see image_cache.h. */
+#include "generate/image_cache.h"
+
+#include "base/alloc.h"
+#include "base/hash.h"
+#include <inttypes.h>
+
+static void free_item(mm1_image_features *f)
+{
+    if (f != NULL) {
+        mm1_free(f->visual);
+        mm1_free(f->pixels);
+        mm1_free(f);
+    }
+}
+
+static void drop(mm1_image_cache *c, size_t i)
+{
+    mm1_image_features *f = c->items[i];
+    c->bytes -= f->bytes;
+    c->n_waiting -= f->pixels != NULL;
+    c->items[i] = c->items[--c->n];
+    free_item(f);
+}
+
+void mm1_image_cache_deinit(mm1_image_cache *c)
+{
+    while (c->n > 0) {
+        drop(c, c->n - 1);
+    }
+    mm1_free(c->items);
+    *c = (mm1_image_cache){0};
+}
+
+mm1_image_key mm1_image_key_of(const void *bytes, size_t len)
+{
+    return (mm1_image_key){{mm1_hash64(bytes, len, 0), mm1_hash64(bytes, len, 1)}};
+}
+
+/* Gives back what has not been used for longest, until the rest may stay. */
+static void shrink(mm1_image_cache *c)
+{
+    while (c->bytes > c->max_bytes) {
+        size_t oldest = c->n;
+        for (size_t i = 0; i < c->n; i++) {
+            if (c->items[i]->n_users == 0 && (oldest == c->n || c->items[i]->last_use < c->items[oldest]->last_use)) {
+                oldest = i;
+            }
+        }
+        if (oldest == c->n) {
+            return; /* all of it is in use */
+        }
+        drop(c, oldest);
+    }
+    if (c->n == 0) {
+        mm1_free(c->items);
+        c->items = NULL;
+        c->cap = 0;
+    }
+}
+
+/* A place in the list, and memory for pixels and features of n_tiles. */
+static mm1_image_features *new_item(mm1_image_cache *c, const mm1_model *m, int64_t n_tiles)
+{
+    if (c->n == c->cap) {
+        mm1_image_features **items = mm1_realloc(c->items, 2 * c->cap + 16, sizeof(mm1_image_features *));
+        if (items == NULL) {
+            return NULL;
+        }
+        c->items = items;
+        c->cap = 2 * c->cap + 16;
+    }
+    mm1_image_features *f = mm1_calloc(1, sizeof *f);
+    const size_t n = (size_t)(n_tiles * mm1_model_n_visual(m) * m->config.decoder.width);
+    if (f == NULL) {
+        return NULL;
+    }
+    f->n_tiles = n_tiles;
+    f->bytes = n * sizeof *f->visual;
+    f->visual = mm1_alloc(n, sizeof *f->visual);
+    f->pixels = mm1_alloc((size_t)(n_tiles * 3 * m->images.tile_px * m->images.tile_px), sizeof *f->pixels);
+    if (f->visual == NULL || f->pixels == NULL) {
+        free_item(f);
+        return NULL;
+    }
+    return f;
+}
+
+mm1_status mm1_image_cache_take(mm1_image_cache *c, const mm1_model *m, const mm1_part *part, const mm1_image_key *key,
+                                const mm1_image_layout *l, const char *name, mm1_image_features **out, mm1_error *err)
+{
+    *out = NULL;
+    for (size_t i = 0; i < c->n && *out == NULL; i++) {
+        const mm1_image_key *k = &c->items[i]->key;
+        *out = k->half[0] == key->half[0] && k->half[1] == key->half[1] ? c->items[i] : NULL;
+    }
+    if (*out == NULL) {
+        mm1_image_features *f = new_item(c, m, l->n_tiles);
+        const mm1_status st =
+            f == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for an image of %d tiles", name, (int)l->n_tiles)
+                      : mm1_image_to_pixels(&m->images, l, part->bytes, part->len,
+                                            part->name != NULL ? part->name : name, f->pixels, err);
+        if (st != MM1_OK) {
+            free_item(f);
+            shrink(c);
+            return st;
+        }
+        f->key = *key;
+        c->items[c->n++] = f;
+        c->bytes += f->bytes;
+        c->n_waiting++;
+        *out = f;
+    }
+    (*out)->n_users++;
+    (*out)->last_use = ++c->clock;
+    shrink(c);
+    return MM1_OK;
+}
+
+mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_error *err)
+{
+    enum { MOST = MM1_CONTEXT_PATCHES };
+    const mm1_model *m = mm1_context_model(ctx);
+    const int64_t n_visual = mm1_model_n_visual(m) * m->config.decoder.width;
+    const int64_t n_pixels = 3 * m->images.tile_px * m->images.tile_px, most = mm1_context_tiles(ctx);
+    const float *pixels[MOST];
+    float *visual[MOST];
+    int64_t n = 0;
+    mm1_status st = MM1_OK;
+    for (size_t i = 0; st == MM1_OK && c->n_waiting > 0 && i < c->n; i++) {
+        const mm1_image_features *f = c->items[i];
+        for (int64_t k = 0; st == MM1_OK && f->pixels != NULL && k < f->n_tiles; k++) {
+            pixels[n] = f->pixels + k * n_pixels;
+            visual[n++] = f->visual + k * n_visual;
+            if (n == most) {
+                st = mm1_context_encode(ctx, pixels, visual, n, err);
+                n = 0;
+            }
+        }
+    }
+    st = st == MM1_OK && n > 0 ? mm1_context_encode(ctx, pixels, visual, n, err) : st;
+    for (size_t i = 0; st == MM1_OK && c->n_waiting > 0 && i < c->n; i++) {
+        mm1_image_features *f = c->items[i];
+        c->n_encoded += f->pixels != NULL;
+        c->n_waiting -= f->pixels != NULL;
+        mm1_free(f->pixels);
+        f->pixels = NULL;
+    }
+    return st;
+}
+
+void mm1_image_cache_release(mm1_image_cache *c, mm1_image_features *features)
+{
+    features->n_users--;
+    shrink(c);
+}

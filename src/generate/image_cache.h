@@ -1,0 +1,51 @@
+/* image_cache.h - visual tokens of images, kept by the content of their files.
+ *
+ * The same picture (a demonstration of every prompt, one picture with several questions) is decoded and encoded once.
+ * Pictures are encoded several at once, whoever asks for them.  Content is compared by 128 bits of XXH3: enough against
+ * chance, not against someone who builds collisions.
+ *
+ * Ownership: features are borrowed from the cache between take and release.  Threads: one at a time. */
+#ifndef MM1_GENERATE_IMAGE_CACHE_H
+#define MM1_GENERATE_IMAGE_CACHE_H
+
+#include "generate/context.h"
+
+typedef struct mm1_image_key {
+    uint64_t half[2];
+} mm1_image_key;
+
+/* Of one image: plain data, borrowed. */
+typedef struct mm1_image_features {
+    mm1_image_key key;
+    float *visual; /* [n_tiles k, C] once it is encoded */
+    float *pixels; /* [n_tiles, 3, R, R] until then, else NULL */
+    int64_t n_tiles;
+    size_t bytes; /* of visual */
+    int64_t n_users;
+    uint64_t last_use;
+} mm1_image_features;
+
+typedef struct mm1_image_cache {
+    mm1_image_features **items; /* [n] */
+    size_t n, cap;
+    size_t max_bytes; /* what nobody uses is kept up to so many in all */
+    size_t bytes;
+    uint64_t clock;
+    int64_t n_waiting; /* images that are pixels yet */
+    int64_t n_encoded; /* since the beginning */
+} mm1_image_cache;
+
+/* A zeroed cache keeps nothing that is not in use. */
+void mm1_image_cache_deinit(mm1_image_cache *c); /* nothing may be in use; accepts a zeroed one */
+
+mm1_image_key mm1_image_key_of(const void *bytes, size_t len);
+
+/* The features of a part that is an image of layout l: those that are there, or its pixels, which the next call of
+ * mm1_image_cache_encode() makes features of.  name is for messages.  Errors of decoding; MM1_E_NOMEM. */
+MM1_NODISCARD mm1_status mm1_image_cache_take(mm1_image_cache *c, const mm1_model *m, const mm1_part *part,
+                                              const mm1_image_key *key, const mm1_image_layout *l, const char *name,
+                                              mm1_image_features **out, mm1_error *err);
+MM1_NODISCARD mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_error *err);
+void mm1_image_cache_release(mm1_image_cache *c, mm1_image_features *features);
+
+#endif
