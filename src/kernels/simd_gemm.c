@@ -344,12 +344,28 @@ INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a
             }
         }
     }
+    float sums[4 * 8];
+    if (m * n == 8) {
+        vf in_order[8];
+#pragma GCC unroll 8
+        for (int i = 0; i < 8; i++) {
+            in_order[i] = s[i / n][i % n];
+        }
+        _mm256_storeu_ps(sums, v_sum_8(in_order));
+    } else {
+#pragma GCC unroll 4
+        for (int i = 0; i < m; i++) {
+#pragma GCC unroll 8
+            for (int j = 0; j < n; j++) {
+                sums[i * n + j] = v_sum(s[i][j]);
+            }
+        }
+    }
 #pragma GCC unroll 4
     for (int i = 0; i < m; i++) {
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
-            const float sum = v_sum(s[i][j]);
-            c[i * ldc + j] = acc ? c[i * ldc + j] + sum : sum;
+            c[i * ldc + j] = acc ? c[i * ldc + j] + sums[i * n + j] : sums[i * n + j];
         }
     }
 }
