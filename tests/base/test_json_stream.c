@@ -1,18 +1,15 @@
 /* Elements of lists, maps and lines, one at a time; what is malformed among them; files that end too early. */
-#include "support/check.h"
+#include "support/tmp.h"
 
 #include "base/file.h"
 #include "base/json_stream.h"
 #include <stdlib.h>
-#include <unistd.h>
-
-static char dir[64];
 
 static char *put(const char *text)
 {
-    static char path[128];
+    static char path[300];
     mm1_error err = {0};
-    (void)snprintf(path, sizeof path, "%s/x.json", dir);
+    (void)snprintf(path, sizeof path, "%s/x.json", tmp);
     check_ok(mm1_file_write_atomic(path, text, strlen(text), &err), &err);
     return path;
 }
@@ -93,22 +90,8 @@ static void test_malformed(void **state)
     check_fails(deep, NULL, "nested too deep");
 }
 
-static int make_dir(void **state)
-{
-    (void)state;
-    (void)snprintf(dir, sizeof dir, "/tmp/mm1-json-XXXXXX");
-    return mkdtemp(dir) == NULL;
-}
-
-static int remove_dir(void **state)
-{
-    mm1_error err;
-    (void)state;
-    return mm1_path_remove(dir, &err) != MM1_OK;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_elements), cmocka_unit_test(test_malformed)};
-    return cmocka_run_group_tests(tests, make_dir, remove_dir);
+    return cmocka_run_group_tests(tests, make_tmp, remove_tmp);
 }

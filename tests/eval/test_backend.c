@@ -1,7 +1,7 @@
 /* What a backend gives is what a session gives, bit for bit, at any batch: texts and likelihoods of prompts that share
  * pictures, one of them shown as an overview in some and with its crops in others; and what a run leaves in
  * records.sqlite. */
-#include "support/check.h"
+#include "support/tmp.h"
 
 #include "base/alloc.h"
 #include "base/file.h"
@@ -10,8 +10,6 @@
 #include "generate/score.h"
 #include "kernels/gemm.h"
 #include <sqlite3.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #define WHOLE MM1_TEST_DATA "/whole/llava_next"
 
@@ -181,8 +179,7 @@ static void test_records(void **state)
     mm1_benchmark_results r;
     mm1_benchmark_options o = mm1_benchmark_options_default();
     sqlite3 *db = NULL;
-    char dir[] = "/tmp/mm1-records-XXXXXX", path[64];
-    assert_non_null(mkdtemp(dir));
+    char path[300];
     check_ok(mm1_model_load(&m, WHOLE, false, &err), &err);
     o.tasks = tasks;
     o.n_tasks = 2;
@@ -191,7 +188,7 @@ static void test_records(void **state)
     o.shots[1] = 1;
     o.n_shots = 2;
     o.n_seeds = 2;
-    o.output_dir = dir;
+    o.output_dir = tmp;
     o.model_name = "tiny";
     check_ok(mm1_benchmark_model_hash(WHOLE, &o.model_hash, &err), &err);
     run(&m, &o, &r);
@@ -213,7 +210,7 @@ static void test_records(void **state)
     assert_true(r.cells[1].score.value == score);
     mm1_benchmark_results_deinit(&r);
 
-    (void)snprintf(path, sizeof path, "%s/records.sqlite", dir);
+    (void)snprintf(path, sizeof path, "%s/records.sqlite", tmp);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
     check_sql(db, "SELECT id, model, seeds, finished FROM runs", "1|tiny|2|1\n2|tiny|2|1\n");
     check_sql(db, "SELECT run, task, metric, answered_by, shots, n, left_out FROM cells",
@@ -223,7 +220,6 @@ static void test_records(void **state)
               "1|2|1|2\n2|4|2|4\n3|3|1|3\n4|6|2|6\n5|4|2|4\n6|6|2|6\n");
     check_sql(db, "SELECT count(*) FROM parts WHERE name = 'accuracy_per_char'", "6\n");
     (void)sqlite3_close(db);
-    check_ok(mm1_path_remove(dir, &err), &err);
     mm1_model_deinit(&m);
 }
 
@@ -237,6 +233,6 @@ static int set_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal_at_any_batch), cmocka_unit_test(test_one_too_long),
-                                       cmocka_unit_test(test_records)};
+                                       cmocka_unit_test_setup_teardown(test_records, make_tmp, remove_tmp)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -157,6 +157,93 @@ static void test_what_is_left_out(void **state)
     check_counts("arc_easy", 1, 0, 0, 0);
 }
 
+/* ---- damage ---- */
+
+static const char table[] =
+    "index\timage\timage_path\tquestion\thint\tA\tB\tanswer\tcategory\tsplit\n"
+    "1\tiVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFElEQVR4nGNgYGDAhv9jEyUkCQA\tx\t\"a "
+    "\"\"q\"\"\nb\"\tnan\tyes\tno\tB\tc\tdev\n"
+    "2\t1\t\tIs it <image 1>?\th\tyes\tno\tA\tc\tdev\n"
+    "3\t\"['iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFElEQVR4nGNg', 'iVBO']\"\t\tq\t\t\t\topen\tc\ttest\n"
+    "4\t9\t\tq\t\ta\tb\tA\tc\tdev\n";
+
+/* Cuts, changes, doubles or inserts somewhere. */
+static size_t damage(mm1_rng *r, const char *from, size_t len, char *to)
+{
+    static const char odd[] = "\"{}[],:\\\t\n\0\xff'<9-";
+    const size_t at = (size_t)mm1_rng_below(r, len);
+    const size_t rest = len - at;
+    memcpy(to, from, len);
+    switch (mm1_rng_below(r, 4)) {
+    case 0: return at;
+    case 1: to[at] = odd[mm1_rng_below(r, sizeof odd - 1)]; return len;
+    case 2: memmove(to + at, to + at + 1, rest - 1); return len - 1;
+    default:
+        memmove(to + at + 1, to + at, rest);
+        to[at] = odd[mm1_rng_below(r, sizeof odd - 1)];
+        return len + 1;
+    }
+}
+
+/* Every reader takes damaged files for what they are: fewer items, or an error that names the file. */
+static void test_damaged(void **state)
+{
+    enum { TRIES = 60, MAX_BYTES = 1 << 20 };
+    (void)state;
+    char path[] = "/tmp/mm1-damaged-XXXXXX";
+    const int fd = mkstemp(path);
+    char *damaged = mm1_alloc(MAX_BYTES, 1);
+    assert_true(fd >= 0 && damaged != NULL);
+    (void)close(fd);
+    int n_read = 0, n_refused = 0;
+    for (size_t i = 0; i <= mm1_n_tasks; i++) {
+        mm1_error err = {0};
+        mm1_bench_set paths = {0};
+        mm1_task_files files = {0};
+        const mm1_task *t = i < mm1_n_tasks ? &mm1_tasks[i] : mm1_task_find("mmbench");
+        char *text = NULL;
+        size_t len = 0;
+        if (i == mm1_n_tasks) {
+            text = mm1_strndup(table, sizeof table - 1);
+            len = sizeof table - 1;
+        } else if (mm1_benchmark_files(t, &t->test, DATA, &paths, &files, &err) != MM1_OK ||
+                   mm1_path_is_dir(files.file) ||
+                   mm1_file_read(files.file, MAX_BYTES / 2, &text, &len, &err) != MM1_OK) {
+            mm1_bench_set_deinit(&paths); /* tables and folders are not here */
+            continue;
+        }
+        assert_non_null(text);
+        for (int k = 0; k < TRIES; k++) {
+            mm1_rng r = mm1_rng_make(7, MM1_RNG_TEST, i * TRIES + (size_t)k);
+            mm1_bench_set s;
+            const size_t n = damage(&r, text, len, damaged);
+            FILE *f = fopen(path, "wb"); /* without the sync of a file that is to last */
+            assert_non_null(f);
+            assert_int_equal(fwrite(damaged, 1, n, f), n);
+            assert_int_equal(fclose(f), 0);
+            mm1_task_files own = files;
+            own.file = path;
+            own.answers = files.answers != NULL && k % 2 == 1 ? files.answers : NULL;
+            const mm1_status st = mm1_bench_read(t->format, t->name, &own, false, &s, &err);
+            if (st == MM1_OK) {
+                assert_true(s.n > 0);
+                n_read++;
+                mm1_bench_set_deinit(&s);
+            } else {
+                assert_true(mm1_reader_is_bad_sample(st) || st == MM1_E_IO || st == MM1_E_ARG);
+                assert_true(err.message[0] != '\0');
+                n_refused++;
+            }
+        }
+        mm1_free(text);
+        mm1_bench_set_deinit(&paths);
+    }
+    assert_true(n_read > 500);
+    assert_true(n_refused > 100);
+    mm1_free(damaged);
+    (void)unlink(path);
+}
+
 /* ---- rows ---- */
 
 static void test_table(void **state)
@@ -510,15 +597,11 @@ static void test_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_readers),
-        cmocka_unit_test(test_what_is_left_out),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_yaml),
-        cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_shots),
-        cmocka_unit_test(test_shots_of_other_pictures),
-        cmocka_unit_test(test_ways),
-        cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_readers), cmocka_unit_test(test_what_is_left_out),
+        cmocka_unit_test(test_damaged), cmocka_unit_test(test_table),
+        cmocka_unit_test(test_yaml),    cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_shots),   cmocka_unit_test(test_shots_of_other_pictures),
+        cmocka_unit_test(test_ways),    cmocka_unit_test(test_answers),
         cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
