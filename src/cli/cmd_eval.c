@@ -33,7 +33,8 @@ enum {
     OPT_COT,
     OPT_VOTES,
     OPT_TEMPERATURE,
-    OPT_MAX_TOKENS
+    OPT_MAX_TOKENS,
+    OPT_MAX_IMAGES
 };
 
 static const struct argp_option options[] = {
@@ -79,6 +80,8 @@ static const struct argp_option options[] = {
     {"votes", OPT_VOTES, "N", 0, "draw N answers and take the most frequent (default: 1, greedy)", 1},
     {"temperature", OPT_TEMPERATURE, "T", 0, "of votes (default: 0.7)", 1},
     {"max-tokens", OPT_MAX_TOKENS, "N", 0, "of an answer (default: as the benchmark has it)", 1},
+    {"max-images", OPT_MAX_IMAGES, "N", 0, "let a prompt hold N pictures (default: as many as the model folder says)",
+     1},
     {0},
 };
 
@@ -177,7 +180,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 {
     args *a = state->input;
     mm1_benchmark_options *b = &a->bench.o;
-    a->has_bench_option = a->has_bench_option || (key >= OPT_SEEDS && key <= OPT_MAX_TOKENS) || key == 'b';
+    a->has_bench_option = a->has_bench_option || (key >= OPT_SEEDS && key <= OPT_MAX_IMAGES) || key == 'b';
     switch (key) {
     case 'm': a->model = arg; break;
     case 't': parse_tasks(state, a, arg); break;
@@ -211,6 +214,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_COT: b->thinks = true; break;
     case OPT_VOTES: b->n_votes = mm1_cli_int(state, "--votes", arg, 1, MM1_BENCH_MAX_VOTES); break;
     case OPT_TEMPERATURE: b->temperature = mm1_cli_number(state, "--temperature", arg, 0, 100); break;
+    case OPT_MAX_IMAGES: a->bench.max_images = mm1_cli_int(state, "--max-images", arg, 1, 4096); break;
     case OPT_MAX_TOKENS: b->max_tokens = mm1_cli_int(state, "--max-tokens", arg, 1, INT32_MAX); break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option", arg); break;
     case ARGP_KEY_END:

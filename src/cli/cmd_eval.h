@@ -6,9 +6,9 @@
 
 typedef struct mm1_cli_benchmark {
     mm1_benchmark_options o;
-    const char *model, *url;   /* one or both */
-    const char *chat_template; /* NULL: that of the folder */
-    int64_t batch, image_size;
+    const char *model, *url;               /* one or both */
+    const char *chat_template;             /* NULL: that of the folder */
+    int64_t batch, image_size, max_images; /* max_images 0: as the model folder says */
     bool json;
 } mm1_cli_benchmark;
 

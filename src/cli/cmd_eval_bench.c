@@ -143,6 +143,9 @@ static mm1_status open_backend(mm1_cli_benchmark *b, mm1_model *model, mm1_backe
     b->o.model_name = b->model;
     st = st != MM1_OK ? st : mm1_model_load_at(model, b->model, b->image_size, false, err);
     b->o.model = model;
+    if (st == MM1_OK && b->max_images > 0) {
+        model->config.image.max_images = b->max_images;
+    }
     return st != MM1_OK ? st : mm1_backend_open_model(model, b->batch, out, err);
 }
 

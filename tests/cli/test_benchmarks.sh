@@ -105,13 +105,18 @@ idx() { # name, pictures
         for p in $(seq 16); do byte $(((i * 7 + p * (i % 10) * 9) % 256)); done >>$dir/$1-images-idx3-ubyte
     done
 }
-idx train 30
+idx train 40
 idx t10k 10
 export MM1_CACHE_DIR=$tmp/cache
 expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 0,1 --limit 2 --show-prompts 2 --output classes
 [ "$(grep -c '^<image: train-images.*>A photo of a [a-z]' out)" = 10 ] || fail "five classes, one demonstration each"
 [ "$(grep -c '"choices": \["[a-z -]*", "[a-z -]*", "[a-z -]*", "[a-z -]*", "[a-z -]*"\]' classes/samples.jsonl)" = 4 ] ||
     fail "each item offers five classes"
+
+expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 4 --limit 1
+says out "1 prompts too long for the context"
+expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 4 --limit 1 --max-images 21
+says out "n 1;"
 
 # The demo's captions, and two models on the same items.
 mv data public && make_tiny
