@@ -28,6 +28,7 @@ int mm1_cmd_encode(int argc, char **argv);
 int mm1_cmd_eval(int argc, char **argv);
 int mm1_cmd_generate(int argc, char **argv);
 int mm1_cmd_inspect(int argc, char **argv);
+int mm1_cmd_merge_lora(int argc, char **argv);
 int mm1_cmd_metrics(int argc, char **argv);
 int mm1_cmd_plan(int argc, char **argv);
 int mm1_cmd_pretrain(int argc, char **argv);

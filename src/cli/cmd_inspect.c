@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "model/import_gguf.h"
+#include "model/lora.h"
 #include "model/model.h"
 #include <jansson.h>
 #include <math.h>
@@ -116,7 +117,11 @@ static mm1_status read_vocabulary(const mm1_weights *w, const char *path, int64_
 static mm1_status subject_open(subject *s, const char *dir, mm1_error *err)
 {
     *s = (subject){.vocab_size = -1};
-    mm1_status st = mm1_import_open(&s->import, &s->weights, dir, err);
+    mm1_status st = mm1_lora_is_folder(dir) ? mm1_error_set(err, MM1_E_UNSUPPORTED,
+                                                            "%s: adapters; `mm1 merge-lora` makes a model of them and "
+                                                            "their base, which can be looked at",
+                                                            dir)
+                                            : mm1_import_open(&s->import, &s->weights, dir, err);
     st = st != MM1_OK ? st : mm1_model_init(&s->model, &s->import.config, err);
     st = st != MM1_OK ? st : mm1_import_check(&s->import, &s->model.params, &s->weights, err);
     st = st != MM1_OK ? st : read_vocabulary(&s->weights, dir, &s->vocab_size, err);

@@ -101,6 +101,9 @@ static void print_text(const mm1_plan *p, double rate, bool measured, int64_t n_
         print_params("what the encoder is trained with", p->n_head);
     }
     print_params("all", n_all(p));
+    if (p->n_trained < n_all(p)) {
+        print_params("trained", p->n_trained);
+    }
     if (p->n_active < n_all(p)) {
         print_params("active: one position's experts", p->n_active);
     }
@@ -165,16 +168,18 @@ static mm1_status print_json(const mm1_plan *p, double rate, int64_t n_ranks, mm
         set_bytes(rank_bytes, zero_keys[stage], mm1_plan_rank_bytes(p, (mm1_zero_stage)stage, n_ranks));
     }
     json_t *root = json_pack(
-        "{s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, s:f, "
+        "{s:{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}, s:I, s:f, s:b, s:f, s:f, s:o, s:o, s:f, s:f, s:o, s:b, s:b, s:I, "
+        "s:f, "
         "s:I, s:o, s:f}",
         "parameters", "vision", (json_int_t)p->n_vision, "connector", (json_int_t)p->n_connector, "decoder",
         (json_int_t)p->n_decoder, "embeddings", (json_int_t)p->n_embeddings, "head", (json_int_t)p->n_head, "all",
-        (json_int_t)n_all(p), "active", (json_int_t)p->n_active, "vocab_size", (json_int_t)p->vocab_size, "lr_peak",
-        p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step", p->tokens, "images_per_step", p->images,
-        "forward_flops", flops_json(&p->forward), "backward_flops", flops_json(&p->backward), "step_flops",
-        p->step_flops, "recomputed_flops", p->recomputed, "memory_bytes", memory, "has_tokenizer",
-        (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps, "gflops", rate / 1e9,
-        "ranks", (json_int_t)n_ranks, "rank_bytes", rank_bytes, "seconds", mm1_plan_seconds(p, rate * (double)n_ranks));
+        (json_int_t)n_all(p), "active", (json_int_t)p->n_active, "trained", (json_int_t)p->n_trained, "vocab_size",
+        (json_int_t)p->vocab_size, "lr_peak", p->lr_peak, "lr_by_law", (int)p->lr_by_law, "tokens_per_step", p->tokens,
+        "images_per_step", p->images, "forward_flops", flops_json(&p->forward), "backward_flops",
+        flops_json(&p->backward), "step_flops", p->step_flops, "recomputed_flops", p->recomputed, "memory_bytes",
+        memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps,
+        "gflops", rate / 1e9, "ranks", (json_int_t)n_ranks, "rank_bytes", rank_bytes, "seconds",
+        mm1_plan_seconds(p, rate * (double)n_ranks));
     char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     mm1_status st = MM1_OK;
     if (text == NULL) {

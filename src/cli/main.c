@@ -24,6 +24,7 @@ static const mm1_command commands[] = {
     {"convert", "write a model in another form: mm1's, Hugging Face's or llama.cpp's; in another element type",
      mm1_cmd_convert},
     {"average", "make one model out of the last checkpoints of a run: the mean of their weights", mm1_cmd_average},
+    {"merge-lora", "make a model out of adapters and their base", mm1_cmd_merge_lora},
     {"upcycle", "make a mixture of experts out of a dense model", mm1_cmd_upcycle},
     {"bench", "how fast this machine trains: matrix product, attention, a step by operator", mm1_cmd_bench},
     {"doctor", "look at this machine and this build, and say what is missing", mm1_cmd_doctor},

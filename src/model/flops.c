@@ -93,6 +93,18 @@ double mm1_flops_head(const mm1_model_config *c)
     return 2 * (double)c->decoder.width * (double)c->decoder.vocab_size;
 }
 
+mm1_trained_parts mm1_flops_trained(const mm1_model *m)
+{
+    bool any[MM1_GROUP_COUNT] = {false};
+    for (int64_t i = 0; i < m->params.n_items; i++) {
+        any[m->params.items[i]->group] = any[m->params.items[i]->group] || m->params.items[i]->tensor.needs_grad;
+    }
+    return (mm1_trained_parts){.vision = any[MM1_GROUP_VISION],
+                               .connector = any[MM1_GROUP_CONNECTOR],
+                               .decoder = any[MM1_GROUP_DECODER],
+                               .adapters_only = m->lora.rank > 0};
+}
+
 double mm1_flops_step(const mm1_model_config *c, const mm1_batch *b, mm1_trained_parts parts)
 {
     const mm1_image_flops image = mm1_flops_image(c);
@@ -110,8 +122,9 @@ double mm1_flops_step(const mm1_model_config *c, const mm1_batch *b, mm1_trained
     /* Forward once; gradients of the input wherever something below is trained, gradients of the weights where they
      * are. */
     const bool below_connector = parts.vision, below_decoder = parts.vision || parts.connector;
-    return decoder * (1 + (below_decoder || parts.decoder ? 1 : 0) + (parts.decoder ? 1 : 0)) +
+    const double weights = parts.adapters_only ? 0 : 1;
+    return decoder * (1 + (below_decoder || parts.decoder ? 1 : 0) + (parts.decoder ? weights : 0)) +
            (double)b->I * image.connector *
-               (1 + (below_connector || parts.connector ? 1 : 0) + (parts.connector ? 1 : 0)) +
-           (double)b->I * image.vision * (1 + (parts.vision ? 2 : 0));
+               (1 + (below_connector || parts.connector ? 1 : 0) + (parts.connector ? weights : 0)) +
+           (double)b->I * image.vision * (1 + (parts.vision ? 1 + weights : 0));
 }

@@ -3,8 +3,7 @@
 #ifndef MM1_MODEL_FLOPS_H
 #define MM1_MODEL_FLOPS_H
 
-#include "model/model_config.h"
-#include "model/sequence.h"
+#include "model/model.h"
 
 /* Forward pass of one image through encoder and connector. */
 typedef struct mm1_image_flops {
@@ -28,10 +27,15 @@ double mm1_flops_causal_attention(const mm1_model_config *c, double n);
 /* Forward pass of the head for one target. */
 double mm1_flops_head(const mm1_model_config *c);
 
-/* Which parts are trained: a frozen encoder costs no backward pass, and what lies below everything trained neither. */
+/* Which parts are trained: a frozen encoder costs no backward pass, and what lies below everything trained neither.  Of
+ * adapters alone the products are left out, and there are no gradients of the weights. */
 typedef struct mm1_trained_parts {
     bool vision, connector, decoder;
+    bool adapters_only;
 } mm1_trained_parts;
+
+/* Those with parameters that take gradients. */
+mm1_trained_parts mm1_flops_trained(const mm1_model *m);
 
 /* A whole training step of this batch: padding costs nothing, attention what it sees, the head what has a target. */
 double mm1_flops_step(const mm1_model_config *c, const mm1_batch *b, mm1_trained_parts parts);

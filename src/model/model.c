@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "model/import_gguf.h"
+#include "model/lora.h"
+#include "model/roles.h"
 #include <math.h>
 #include <string.h>
 
@@ -60,6 +62,7 @@ void mm1_model_deinit(mm1_model *m)
     mm1_text_tower_deinit(&m->text);
     mm1_joint_deinit(&m->joint);
     mm1_params_deinit(&m->params);
+    mm1_free(m->lora.items);
     mm1_tokenizer_destroy(m->tokenizer);
     *m = (mm1_model){0};
 }
@@ -68,9 +71,11 @@ void mm1_model_deinit(mm1_model *m)
 static mm1_status load_weights(mm1_model *m, mm1_import *i, const mm1_weights *w, bool alloc, bool with_grad,
                                mm1_error *err)
 {
-    mm1_status st = mm1_import_check(i, &m->params, w, err);
+    mm1_params own = m->params; /* adapters are not among them */
+    own.n_items = m->lora.rank > 0 ? m->lora.n_own : own.n_items;
+    mm1_status st = mm1_import_check(i, &own, w, err);
     st = st != MM1_OK || !alloc ? st : mm1_params_alloc(&m->params, with_grad, err);
-    return st != MM1_OK ? st : mm1_import_weights(i, &m->params, w, err);
+    return st != MM1_OK ? st : mm1_import_weights(i, &own, w, err);
 }
 
 mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err)
@@ -124,6 +129,77 @@ mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err)
     return st;
 }
 
+static mm1_status check_vocabulary(const mm1_model *m, const char *path, mm1_error *err)
+{
+    const int64_t n_rows =
+        mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
+    return mm1_tokenizer_vocab_size(m->tokenizer) <= n_rows
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_FORMAT, "%s: its tokenizer has ids up to %d, but the embedding has %lld rows",
+                               path, mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
+}
+
+/* The tokenizer of a folder or GGUF file, and how messages are put. */
+static mm1_status load_language(mm1_model *m, const char *path, mm1_error *err)
+{
+    mm1_import import;
+    mm1_weights weights = {0};
+    mm1_tokenizer *t = NULL;
+    mm1_status st = MM1_OK;
+    char *file = mm1_path_join(path, "tokenizer.json");
+    if (file != NULL && mm1_path_exists(file)) {
+        st = mm1_roles_load(file, &t, err);
+    } else {
+        st = mm1_import_open(&import, &weights, path, err);
+        st = st != MM1_OK ? st : mm1_import_tokenizer(&weights, path, &t, err);
+        mm1_weights_close(&weights);
+    }
+    mm1_free(file);
+    st = st != MM1_OK ? st : mm1_model_set_tokenizer(m, t, err);
+    st = st != MM1_OK ? st : find_chat(m, path, err);
+    return st != MM1_OK ? st : check_vocabulary(m, path, err);
+}
+
+static bool holds(const char *dir, const char *name)
+{
+    char *path = mm1_path_join(dir, name);
+    const bool is_there = path != NULL && mm1_path_exists(path);
+    mm1_free(path);
+    return is_there;
+}
+
+/* The base of a folder of adapters, with these merged into it.  What the folder does not say is the base's. */
+static mm1_status load_adapters(mm1_model *m, const char *path, int64_t image_size, mm1_error *err)
+{
+    mm1_lora_folder f;
+    mm1_model_config config;
+    mm1_status st = mm1_lora_open(&f, path, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    st = mm1_model_config_read(&config, holds(path, "config.json") ? path : f.base, err);
+    if (st == MM1_OK) {
+        config.vision.image_size = image_size != 0 ? image_size : config.vision.image_size;
+        st = mm1_model_init(m, &config, err);
+    }
+    st = st != MM1_OK ? st : mm1_lora_add(m, &f.config, err);
+    st = st != MM1_OK ? st : mm1_params_alloc(&m->params, false, err);
+    st = st != MM1_OK ? st : mm1_model_load_values(m, f.base, err);
+    st = st != MM1_OK ? st : mm1_lora_load(m, path, err);
+    if (st == MM1_OK) {
+        mm1_lora_merge(m);
+        st = mm1_model_config_has_tokenizer(&m->config)
+                 ? load_language(m, holds(path, "tokenizer.json") ? path : f.base, err)
+                 : MM1_OK;
+    }
+    mm1_lora_folder_deinit(&f);
+    if (st != MM1_OK) {
+        mm1_model_deinit(m);
+        st = mm1_error_wrap(err, st, "%s", path);
+    }
+    return st;
+}
+
 mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err)
 {
     return mm1_model_load_at(m, path, 0, with_grad, err);
@@ -134,6 +210,9 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
     mm1_import import;
     mm1_weights weights = {0};
     *m = (mm1_model){0};
+    if (mm1_lora_is_folder(path)) {
+        return load_adapters(m, path, image_size, err);
+    }
     mm1_status st = mm1_import_open(&import, &weights, path, err);
     st = st != MM1_OK ? st : set_image_size(&import, path, image_size, err);
     st = st != MM1_OK ? st : mm1_model_init(m, &import.config, err);
@@ -152,12 +231,7 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
     if (st == MM1_OK) {
         st = find_chat(m, path, err);
     }
-    const int64_t n_rows =
-        mm1_model_config_has_decoder(&m->config) ? m->config.decoder.vocab_size : m->config.text.vocab_size;
-    if (st == MM1_OK && mm1_tokenizer_vocab_size(m->tokenizer) > n_rows) {
-        st = mm1_error_set(err, MM1_E_FORMAT, "%s: its tokenizer has ids up to %d, but the embedding has %lld rows",
-                           path, mm1_tokenizer_vocab_size(m->tokenizer) - 1, (long long)n_rows);
-    }
+    st = st != MM1_OK ? st : check_vocabulary(m, path, err);
 out:
     mm1_weights_close(&weights);
     if (st != MM1_OK) {

@@ -13,6 +13,14 @@
 #include "tensor/safetensors.h"
 #include <mm1/tokenizer.h>
 
+/* Adapters (lora.h); rank 0: none. */
+typedef struct mm1_model_lora {
+    int64_t rank, n_own; /* entries of the table before those of the adapters */
+    double alpha;
+    mm1_lora *items; /* [n] */
+    int64_t n;
+} mm1_model_lora;
+
 typedef struct mm1_model {
     mm1_model_config config;
     mm1_params params;
@@ -25,8 +33,9 @@ typedef struct mm1_model {
     mm1_pixel_head pixel_head;
     mm1_tokenizer *tokenizer; /* NULL if the model was made without one */
     mm1_image_spec images;    /* how it reads pictures; its markers come with the tokenizer */
-    mm1_chat_template chat;   /* by which messages are put to it; AUTO: none is known */
-    const char *model_type;   /* as which it was read: a row of import.h; NULL if it was made here */
+    mm1_model_lora lora;
+    mm1_chat_template chat; /* by which messages are put to it; AUTO: none is known */
+    const char *model_type; /* as which it was read: a row of import.h; NULL if it was made here */
 } mm1_model;
 
 /* The parameter table alone, no memory for values: for planning.  config is resolved in the copy that the model keeps.
@@ -42,7 +51,8 @@ MM1_NODISCARD mm1_status mm1_model_set_tokenizer(mm1_model *m, mm1_tokenizer *t,
  * not. */
 MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *path, bool with_grad, mm1_error *err);
 /* The same for pictures of image_size px a side: positions of another grid of patches are interpolated to that of this
- * size.  0: the size that the folder says.  MM1_E_CONFIG for a size that patches do not fill. */
+ * size.  0: the size that the folder says.  MM1_E_CONFIG for a size that patches do not fill.  A folder of adapters
+ * (lora.h) is its base with the adapters merged, without gradients. */
 MM1_NODISCARD mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size, bool with_grad,
                                            mm1_error *err);
 /* The values of another model's folder into the parameters of this one, which have memory; positions of another grid

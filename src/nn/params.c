@@ -160,12 +160,18 @@ int64_t mm1_params_count(const mm1_params *p, mm1_param_group group)
     return n;
 }
 
+void mm1_params_truncate(mm1_params *p, int64_t n)
+{
+    while (p->n_items > n) {
+        mm1_param *item = p->items[--p->n_items];
+        mm1_free(item->name);
+        mm1_free(item);
+    }
+}
+
 void mm1_params_deinit(mm1_params *p)
 {
-    for (int64_t i = 0; i < p->n_items; i++) {
-        mm1_free(p->items[i]->name);
-        mm1_free(p->items[i]);
-    }
+    mm1_params_truncate(p, 0);
     mm1_free(p->items);
     mm1_free(p->data);
     mm1_free(p->grad);

@@ -124,7 +124,7 @@ static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
     size_t arena_bytes = 0;
     out->made_up = images >= 0 || r->data.n_sources == 0;
     mm1_status st = resolve_model(b, err);
-    st = st != MM1_OK ? st : mm1_model_init(&b->model, &r->model, err);
+    st = st != MM1_OK ? st : mm1_train_model_init(&b->model, r, &r->model, err);
     if (st == MM1_OK && out->made_up) {
         b->made_up = (mm1_data_source){.kind = MM1_DATA_CAPTIONS, .weight = 1};
         r->data.sources = &b->made_up;

@@ -205,7 +205,8 @@ static void plan_encoder_flops(const mm1_recipe *r, const mm1_model_config *c, c
     add_up(p);
 }
 
-static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_plan *p)
+static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const images *n, mm1_trained_parts parts,
+                       mm1_plan *p)
 {
     if (r->train.objective != MM1_OBJECTIVE_TEXT) {
         plan_encoder_flops(r, c, n, p);
@@ -224,10 +225,10 @@ static void plan_flops(const mm1_recipe *r, const mm1_model_config *c, const ima
                                   .attention = B * mm1_flops_causal_attention(c, T),
                                   .head = targets * mm1_flops_head(c)};
     /* As mm1_flops_step(): gradients of the input where something below is trained, of the weights where they are. */
-    const bool vision = r->train.lr_vision > 0, connector = r->train.lr_connector > 0,
-               decoder = r->train.lr_decoder > 0;
-    const double back_vision = vision ? 2 : 0, back_connector = (vision || connector) + connector,
-                 back_decoder = (vision || connector || decoder) + decoder;
+    const bool vision = parts.vision, connector = parts.connector, decoder = parts.decoder;
+    const double weights = parts.adapters_only ? 0 : 1;
+    const double back_vision = vision ? 1 + weights : 0, back_connector = (vision || connector) + connector * weights,
+                 back_decoder = (vision || connector || decoder) + decoder * weights;
     p->backward = (mm1_plan_flops){.vision = back_vision * p->forward.vision,
                                    .connector = back_connector * p->forward.connector,
                                    .decoder = back_decoder * p->forward.decoder,
@@ -428,13 +429,14 @@ static mm1_status plan_objective(const mm1_recipe *r, mm1_model *m, mm1_plan *p,
     return st;
 }
 
-static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan *p, mm1_error *err)
+static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan *p, mm1_trained_parts *parts,
+                             mm1_error *err)
 {
     const size_t before = mm1_alloc_bytes();
     mm1_recipe full = *r; /* shallow: the dry run takes as many images as a row is going to have */
     mm1_model m = {0};
     size_t arena = 0;
-    mm1_status st = mm1_model_init(&m, &r->model, err);
+    mm1_status st = mm1_train_model_init(&m, r, &r->model, err);
     if (st == MM1_OK) {
         p->memory.tables = (double)(mm1_alloc_bytes() - before);
         p->n_vision = mm1_params_count(&m.params, MM1_GROUP_VISION);
@@ -451,6 +453,10 @@ static mm1_status plan_model(const mm1_recipe *r, int64_t images_a_row, mm1_plan
         full.data.max_images = images_a_row;
         st = mm1_train_plan_arena(&m, &full, &arena, err);
         st = st != MM1_OK ? st : plan_objective(r, &m, p, err);
+        *parts = mm1_flops_trained(&m);
+        for (int64_t i = 0; i < m.params.n_items; i++) {
+            p->n_trained += m.params.items[i]->tensor.needs_grad ? m.params.items[i]->n : 0;
+        }
         const double trained = (double)mm1_params_grad_total(&m.params);
         p->memory.parameters = 4.0 * (double)m.params.total;
         p->memory.gradients = 4 * trained;
@@ -490,8 +496,9 @@ mm1_status mm1_plan_make(const mm1_recipe *recipe, mm1_plan *plan, mm1_error *er
             images_by_data(&r, &r.model, tokenizer, &n);
         }
         plan_batches(&r, &n, plan);
-        plan_flops(&r, &r.model, &n, plan);
-        st = plan_model(&r, n.per_row, plan, err);
+        mm1_trained_parts parts = {0};
+        st = plan_model(&r, n.per_row, plan, &parts, err);
+        plan_flops(&r, &r.model, &n, parts, plan);
     }
     mm1_tokenizer_destroy(tokenizer);
     if (st != MM1_OK) {

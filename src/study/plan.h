@@ -60,7 +60,8 @@ typedef enum mm1_zero_stage {
 typedef struct mm1_plan {
     int64_t n_vision, n_connector, n_decoder, n_embeddings; /* parameters; decoder: without embeddings */
     int64_t n_head;                                         /* what an encoder is trained with */
-    int64_t n_active; /* parameters that a position uses: all but the experts that it does not go to */
+    int64_t n_active;  /* parameters that a position uses: all but the experts that it does not go to */
+    int64_t n_trained; /* parameters that are not frozen */
     int64_t vocab_size;
     double lr_peak;
     bool lr_by_law;

@@ -9,6 +9,7 @@ typedef struct linear_node {
     mm1_node node;
     mm1_tensor *x, *w, *b, *residual;
     float *pre; /* before the activation; NULL if there is none */
+    float *low; /* of the adapter; NULL if there is none */
     mm1_act act;
 } linear_node;
 
@@ -29,15 +30,14 @@ static void linear_backward(mm1_tape *t, mm1_node *base)
     if (n->pre != NULL && !t->dry) {
         mm1__rows_act_bwd(dy, dy, n->pre, N * M, n->act, false); /* in place: dy is not needed any more */
     }
-    if (n->x->needs_grad) {
-        float *dx = mm1__tape_grad(t, n->x, &acc);
-        if (dx != NULL && !t->dry) {
-            mm1__layer_input_grad(t, dx, dy, n->w, N, acc);
-        }
+    float *dx = n->x->needs_grad ? mm1__tape_grad(t, n->x, &acc) : NULL;
+    if (dx != NULL && !t->dry) {
+        mm1__layer_input_grad(t, dx, dy, n->w, N, acc);
     }
     if (!t->dry) {
         mm1__layer_grads(t, n->w, n->b, dy, n->x->data, N);
     }
+    mm1__lora_backward(t, n->w, dy, n->x->data, n->low, N, dx, n->w->dims[1], true);
     if (passes_on && n->pre == NULL) {
         mm1__tape_pass_grad(t, base->out, n->residual);
     }
@@ -54,10 +54,12 @@ mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor 
         return mm1_tape_fail(t, MM1_E_SHAPE, "linear: rows of %lld against weights [%lld, %lld]", (long long)K,
                              (long long)w->dims[0], (long long)w->dims[1]);
     }
-    const bool needs =
-        x->needs_grad || w->needs_grad || (b != NULL && b->needs_grad) || (residual != NULL && residual->needs_grad);
+    const bool needs = x->needs_grad || mm1__weight_needs_grad(w) || (b != NULL && b->needs_grad) ||
+                       (residual != NULL && residual->needs_grad);
+    float *low;
+    const bool has_room = mm1__lora_take(t, w, N, &low);
     mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
-    if (y == NULL) {
+    if (y == NULL || !has_room) {
         return NULL;
     }
     float *pre = NULL;
@@ -65,9 +67,11 @@ mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor 
         return NULL;
     }
     if (!t->dry) {
+        const bool is_begun = mm1__lora_forward(t, w, x->data, N, low, y->data);
         mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
                                            .N = M,
                                            .K = K,
+                                           .acc = is_begun,
                                            .a = x->data,
                                            .lda = K,
                                            .b = w->data,
@@ -92,6 +96,7 @@ mm1_tensor *mm1_op_linear(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, mm1_tensor 
         n->b = b;
         n->residual = residual;
         n->pre = pre;
+        n->low = low;
         n->act = act;
     }
     return y;

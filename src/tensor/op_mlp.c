@@ -12,8 +12,9 @@ typedef struct mlp_node {
     mm1_node node;
     mm1_mlp mlp;
     mm1_tensor *x, *residual;
-    float *u;      /* [N, n_up] before the activation */
-    float *hidden; /* [N, F] */
+    float *u;                 /* [N, n_up] before the activation */
+    float *hidden;            /* [N, F] */
+    float *up_low, *down_low; /* of adapters; NULL where there is none */
 } mlp_node;
 
 static bool wanted(const mm1_tensor *x)
@@ -31,17 +32,22 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
     if (!t->dry) {
         mm1__layer_grads(t, m->down_w, m->down_b, dy, n->hidden, N);
     }
-    if (n->x->needs_grad || m->up_w->needs_grad || wanted(m->up_b)) {
+    const bool goes_on = n->x->needs_grad || mm1__weight_needs_grad(m->up_w) || wanted(m->up_b);
+    if (!goes_on) {
+        mm1__lora_backward(t, m->down_w, dy, n->hidden, n->down_low, N, NULL, 0, false);
+    } else {
         bool acc;
         float *du = mm1__tape_scratch(t, N * n_up), *dx = n->x->needs_grad ? mm1__tape_grad(t, n->x, &acc) : NULL;
         if (du == NULL || (n->x->needs_grad && dx == NULL)) {
             return;
         }
+        const int64_t second = m->gated ? F : 0;
+        mm1__lora_backward(t, m->down_w, dy, n->hidden, n->down_low, N, du + second, n_up, false);
         if (!t->dry) {
-            const int64_t second = m->gated ? F : 0;
             mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
                                                .N = F,
                                                .K = M,
+                                               .acc = m->down_w->lora != NULL,
                                                .a = dy,
                                                .lda = M,
                                                .b = m->down_w->data,
@@ -57,6 +63,7 @@ static void mlp_backward(mm1_tape *t, mm1_node *base)
         if (dx != NULL && !t->dry) {
             mm1__layer_input_grad(t, dx, du, m->up_w, N, acc);
         }
+        mm1__lora_backward(t, m->up_w, du, n->x->data, n->up_low, N, dx, m->up_w->dims[1], true);
         mm1__tape_scratch_free(t, du, N * n_up);
     }
     if (wanted(n->residual)) {
@@ -78,24 +85,28 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
         return mm1_tape_fail(t, MM1_E_SHAPE, "mlp: rows of %lld against weights [%lld, %lld] and [%lld, %lld]",
                              (long long)K, (long long)n_up, (long long)mlp->up_w->dims[1], (long long)M, (long long)F);
     }
-    const bool needs = x->needs_grad || mlp->up_w->needs_grad || mlp->down_w->needs_grad || wanted(mlp->up_b) ||
-                       wanted(mlp->down_b) || wanted(residual);
+    const bool needs = x->needs_grad || mm1__weight_needs_grad(mlp->up_w) || mm1__weight_needs_grad(mlp->down_w) ||
+                       wanted(mlp->up_b) || wanted(mlp->down_b) || wanted(residual);
     /* The result comes last in memory: a segment moves it out and gives its end back (segment.c). */
-    float *u = mm1__tape_floats(t, N * n_up), *hidden = mm1__tape_floats(t, N * F);
+    float *u = mm1__tape_floats(t, N * n_up), *hidden = mm1__tape_floats(t, N * F), *up_low, *down_low;
+    const bool has_room = mm1__lora_take(t, mlp->up_w, N, &up_low) && mm1__lora_take(t, mlp->down_w, N, &down_low);
     mm1_tensor *y = mm1__tape_tensor(t, 2, (int64_t[]){N, M}, needs);
-    if (y == NULL || u == NULL || hidden == NULL) {
+    if (y == NULL || u == NULL || hidden == NULL || !has_room) {
         return NULL;
     }
     if (!t->dry) {
+        float *up = mlp->gated ? u : hidden;
+        const bool is_begun = mm1__lora_forward(t, mlp->up_w, x->data, N, up_low, up);
         mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
                                            .N = n_up,
                                            .K = K,
+                                           .acc = is_begun,
                                            .a = x->data,
                                            .lda = K,
                                            .b = mlp->up_w->data,
                                            .ldb = K,
                                            .trans_b = true,
-                                           .c = mlp->gated ? u : hidden,
+                                           .c = up,
                                            .ldc = n_up,
                                            .alpha = 1,
                                            .bias = mlp->up_b != NULL ? mlp->up_b->data : NULL,
@@ -104,9 +115,11 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
         if (mlp->gated) {
             mm1__rows_glu_fwd(hidden, u, N, F, mlp->act);
         }
+        const bool is_begun_too = mm1__lora_forward(t, mlp->down_w, hidden, N, down_low, y->data);
         mm1__tape_gemm(t, &(mm1_gemm_args){.M = N,
                                            .N = M,
                                            .K = F,
+                                           .acc = is_begun_too,
                                            .a = hidden,
                                            .lda = F,
                                            .b = mlp->down_w->data,
@@ -129,6 +142,8 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
         n->residual = residual;
         n->u = u;
         n->hidden = hidden;
+        n->up_low = up_low;
+        n->down_low = down_low;
     }
     return y;
 }

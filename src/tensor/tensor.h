@@ -28,14 +28,24 @@
 
 enum { MM1_MAX_DIMS = 4 };
 
+typedef struct mm1_lora mm1_lora;
+
 typedef struct mm1_tensor {
     float *data; /* row-major; borrowed from an arena or a slab */
     float *grad; /* NULL until a gradient has reached it; parameters have theirs from the start */
     int64_t dims[MM1_MAX_DIMS];
     int rank;
     bool needs_grad;
-    bool is_param; /* grad lives in a slab, is added to and never recycled */
+    bool is_param;  /* grad lives in a slab, is added to and never recycled */
+    mm1_lora *lora; /* borrowed; beside the weights of a linear layer or an MLP: an adapter; NULL: none */
 } mm1_tensor;
+
+/* x w^T becomes x w^T + scale (x a^T) b^T (Hu et al. 2021). */
+struct mm1_lora {
+    mm1_tensor *a; /* [r, K] */
+    mm1_tensor *b; /* [M, r] */
+    float scale;
+};
 
 static inline int64_t mm1_tensor_size(const mm1_tensor *x)
 {

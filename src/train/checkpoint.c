@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "model/lora.h"
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -121,7 +122,7 @@ static mm1_status prune(const char *root, int64_t keep_last, mm1_error *err)
     return st;
 }
 
-mm1_status mm1_checkpoint_save(const char *run_dir, const mm1_model *m, const mm1_optimizer *o,
+mm1_status mm1_checkpoint_save(const char *run_dir, const char *base, const mm1_model *m, const mm1_optimizer *o,
                                const mm1_trainer_state *state, int64_t keep_last, mm1_error *err)
 {
     char name[NAME_BYTES], tmp_name[NAME_BYTES + 4];
@@ -141,7 +142,9 @@ mm1_status mm1_checkpoint_save(const char *run_dir, const mm1_model *m, const mm
     }
     st = mm1_path_remove(tmp, err);
     st = st != MM1_OK ? st : mm1_dir_make(tmp, err);
-    st = st != MM1_OK ? st : mm1_model_save(m, tmp, MM1_DTYPE_F32, err);
+    st = st != MM1_OK       ? st
+         : m->lora.rank > 0 ? mm1_lora_save(m, base, tmp, err)
+                            : mm1_model_save(m, tmp, MM1_DTYPE_F32, err);
     st = st != MM1_OK ? st : save_optimizer(tmp, &m->params, o, err);
     st = st != MM1_OK ? st : save_state(tmp, state, err);
     st = st != MM1_OK ? st : mm1_dir_sync(tmp, err);
@@ -261,12 +264,20 @@ static mm1_status load_state(const char *dir, mm1_trainer_state *s, mm1_error *e
     return st;
 }
 
-mm1_status mm1_checkpoint_load(const char *dir, mm1_model *m, mm1_optimizer *o, mm1_trainer_state *state,
-                               mm1_error *err)
+static mm1_status load_adapters(mm1_model *m, const char *base, const char *dir, mm1_error *err)
+{
+    const mm1_status st = mm1_model_load_values(m, base, err);
+    return st != MM1_OK ? st : mm1_lora_load(m, dir, err);
+}
+
+mm1_status mm1_checkpoint_load(const char *dir, const char *base, mm1_model *m, mm1_optimizer *o,
+                               mm1_trainer_state *state, mm1_error *err)
 {
     char *weights = mm1_path_join(dir, "model.safetensors");
     mm1_status st = weights == NULL ? no_memory(err, dir) : load_state(dir, state, err);
-    st = st != MM1_OK ? st : mm1_model_load_weights(m, weights, err);
+    st = st != MM1_OK       ? st
+         : m->lora.rank > 0 ? load_adapters(m, base, dir, err)
+                            : mm1_model_load_weights(m, weights, err);
     st = st != MM1_OK ? st : load_optimizer(dir, &m->params, o, err);
     mm1_free(weights);
     return st == MM1_OK ? st : mm1_error_wrap(err, st, "%s cannot be resumed from", dir);

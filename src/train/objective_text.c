@@ -30,7 +30,6 @@ static mm1_status run_rows(mm1_objective *o, mm1_tape *t, const mm1_batch *b, in
 
 static void report(text_objective *o, const mm1_batch *b)
 {
-    const mm1_train_config *c = &o->base.recipe->train;
     double sums[MM1_DATA_MAX_SOURCES] = {0};
     int64_t counts[MM1_DATA_MAX_SOURCES] = {0};
     for (int64_t i = 0; i < b->B * b->T; i++) {
@@ -40,8 +39,7 @@ static void report(text_objective *o, const mm1_batch *b)
         }
     }
     mm1__objective_by_source(&o->base, sums, counts);
-    o->base.report.flops = mm1_flops_step(
-        &o->base.model->config, b, (mm1_trained_parts){c->lr_vision > 0, c->lr_connector > 0, c->lr_decoder > 0});
+    o->base.report.flops = mm1_flops_step(&o->base.model->config, b, mm1_flops_trained(o->base.model));
 }
 
 /* What sparse layers are told of the batch, and what they have said. */

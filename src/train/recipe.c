@@ -88,6 +88,7 @@ const mm1_field mm1__recipe_fields[] = {
     MM1_FIELD_GROUP_OF(mm1_recipe, build, mm1__build_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, model, mm1__model_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, init, init_fields),
+    MM1_FIELD_GROUP_OF(mm1_recipe, lora, mm1__lora_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, data, mm1__data_fields),
     MM1_FIELD_GROUP_OF(mm1_recipe, train, train_fields),
     {0},

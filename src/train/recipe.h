@@ -7,6 +7,7 @@
 
 #include "data/build.h"
 #include "data/data_config.h"
+#include "model/lora.h"
 #include "model/model_config.h"
 #include <mm1/tokenizer.h>
 
@@ -62,6 +63,7 @@ typedef struct mm1_recipe {
     mm1_build_config build;
     mm1_model_config model;
     mm1_init_config init;
+    mm1_lora_config lora;
     mm1_data_config data;
     mm1_train_config train;
 } mm1_recipe;

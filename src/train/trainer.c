@@ -76,11 +76,27 @@ double mm1_recipe_lr_peak(const mm1_recipe *recipe, const mm1_model *m)
     return mm1_lr_law((double)(n > 1 ? n : 1));
 }
 
+mm1_status mm1_train_model_init(mm1_model *m, const mm1_recipe *recipe, const mm1_model_config *config, mm1_error *err)
+{
+    mm1_status st = mm1_model_init(m, config, err);
+    if (st == MM1_OK) {
+        st = mm1_lora_add(m, &recipe->lora, err);
+        if (st == MM1_OK && recipe->lora.rank > 0 && recipe->init.model == NULL) {
+            st = mm1_error_set(err, MM1_E_CONFIG, "lora.rank: adapters are beside a model; set init.model");
+        }
+        if (st != MM1_OK) {
+            mm1_model_deinit(m);
+        }
+    }
+    return st;
+}
+
 void mm1_train_freeze(mm1_model *m, const mm1_train_config *c)
 {
     for (int g = 0; g < MM1_GROUP_COUNT; g++) {
         mm1_params_set_trainable(&m->params, (mm1_param_group)g, mm1_lr_factor(c, (mm1_param_group)g) > 0);
     }
+    mm1_lora_freeze_base(m);
 }
 
 mm1_status mm1_train_plan_arena(mm1_model *m, const mm1_recipe *recipe, size_t *bytes, mm1_error *err)
@@ -137,7 +153,7 @@ static mm1_status resume(trainer *t, mm1_error *err)
         st = dir == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory to resume") : MM1_OK;
     }
     if (st == MM1_OK && dir != NULL) {
-        st = mm1_checkpoint_load(dir, &t->model, &t->optimizer, &t->state, err);
+        st = mm1_checkpoint_load(dir, t->recipe.init.model, &t->model, &t->optimizer, &t->state, err);
         if (st == MM1_OK) {
             /* A run whose length was settled by the clock keeps it; otherwise the recipe may make it longer. */
             if (t->recipe.train.max_minutes > 0 && t->state.step >= CLOCK_AT) {
@@ -181,7 +197,7 @@ static mm1_status prepare(trainer *t, mm1_error *err)
         st = mm1_recipe_tokenizer(&t->recipe, &tokenizer, err);
     }
     st = st != MM1_OK ? st : mm1_recipe_model_config(&t->recipe, tokenizer, &config, err);
-    st = st != MM1_OK ? st : mm1_model_init(&t->model, &config, err);
+    st = st != MM1_OK ? st : mm1_train_model_init(&t->model, &t->recipe, &config, err);
     if (st != MM1_OK) {
         mm1_tokenizer_destroy(tokenizer);
         return st;
@@ -389,8 +405,8 @@ static mm1_status save(trainer *t, mm1_error *err)
     t->state.n_steps = t->recipe.train.n_steps;
     mm1_status st = mm1_tensorboard_flush(t->board, err);
     return st != MM1_OK ? st
-                        : mm1_checkpoint_save(t->options->run_dir, &t->model, &t->optimizer, &t->state,
-                                              t->recipe.train.keep_last, err);
+                        : mm1_checkpoint_save(t->options->run_dir, t->recipe.init.model, &t->model, &t->optimizer,
+                                              &t->state, t->recipe.train.keep_last, err);
 }
 
 static void smooth(double *average, double value, bool first)

@@ -51,6 +51,9 @@ typedef struct mm1_train_result {
 MM1_NODISCARD mm1_status mm1_train(const mm1_recipe *recipe, const mm1_train_options *options, mm1_train_result *result,
                                    mm1_error *err);
 
+/* The model of a recipe, whose configuration is resolved, with its adapters; no memory for values. */
+MM1_NODISCARD mm1_status mm1_train_model_init(mm1_model *m, const mm1_recipe *recipe, const mm1_model_config *config,
+                                              mm1_error *err);
 /* Marks the parameters that the recipe trains. */
 void mm1_train_freeze(mm1_model *m, const mm1_train_config *c);
 /* Bytes that one training step of this recipe takes from the arena at most, by a dry run.  The model needs no memory

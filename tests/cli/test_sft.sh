@@ -52,7 +52,40 @@ expect 0 sft sft.yaml --run parts --resume whole/checkpoints/step_00000006 --qui
 cmp -s whole/checkpoints/latest/model.safetensors parts/checkpoints/latest/model.safetensors ||
     fail "resumed, the model is another"
 
+# Adapters alone, by AdaFactor: a checkpoint is a folder of them, which is used as it is, resumed exactly and merged.
+set -- --set lora.rank=4 --set train.optimizer=adafactor --set train.n_steps=4 --set train.checkpoint_every=2 --quiet
+expect 0 plan sft.yaml --gflops 10 --set lora.rank=4
+says out "trained"
+expect 0 sft sft.yaml --run lora "$@"
+latest=lora/checkpoints/latest
+says $latest/adapter_config.json '"peft_type": "LORA"' "models/mm1-nano" "decoder.layers.0.attn.qkv"
+[ -f $latest/adapter_model.safetensors ] && [ ! -f $latest/model.safetensors ] || fail "no folder of adapters alone"
+expect 0 sft sft.yaml --run lora-parts --resume lora/checkpoints/step_00000002 "$@"
+cmp -s $latest/adapter_model.safetensors lora-parts/checkpoints/latest/adapter_model.safetensors ||
+    fail "resumed, the adapters are others"
+expect 2 sft sft.yaml --run lora-parts --resume lora/checkpoints/step_00000002 "$@" --set train.optimizer=adamw
+says err "go on with train.optimizer adafactor"
+expect 0 merge-lora $latest merged
+set -- --chat --image "$tiny/black-bar.png" --prompt "What colour is it?" --max-tokens 4
+expect 0 generate -m $latest "$@"
+mv out adapted
+expect 0 generate -m merged "$@"
+cmp -s adapted out || fail "merged, the model says something else"
+expect 0 inspect merged
+expect 3 inspect $latest
+says err "mm1 merge-lora"
+
+# Another resolution, and several tiles a picture, from the recipe.
+expect 0 sft sft.yaml --run tiles --quiet --set train.n_steps=1 --set model.vision.image_size=56 \
+    --set model.image.mode=subimages --set data.seq_len=512 --set data.batch=2
+says tiles/checkpoints/latest/preprocessor_config.json subimages
+expect 0 generate -m tiles/checkpoints/latest --json "$@"
+says out '"n_images": 1'
+
 # What is missing is said.
+expect 2 sft sft.yaml --run none --set lora.rank=2 --set "lora.targets=[q_proj]"
+says err "lora.targets" "q_proj"
+expect 2 merge-lora "$model" nothing
 expect 2 sft "$root/recipes/smoke.yaml"
 says err "init.model" "not set"
 expect 2 sft sft.yaml --set train.lr_peak=law --run none

@@ -4,7 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/thread.h"
-#include "model/model.h"
+#include "model/lora.h"
 
 enum { ROWS = 2, T = 48, MAX_TILES = 16 };
 
@@ -74,11 +74,17 @@ static void fill_batch(fixture *f)
     check_fill(f->batch.pixels, f->batch.I * 3 * f->batch.image_px * f->batch.image_px, -1, 1, 3);
 }
 
+/* Adapters of this rank beside every linear layer; then they alone have gradients. */
+static int64_t lora_rank;
+
 static void setup(fixture *f, const mm1_model_config *c)
 {
     mm1_error err = {0};
+    char *everywhere[] = {(char *)(uintptr_t) "*"};
+    const mm1_lora_config lora = {.rank = lora_rank, .alpha = 2, .targets = everywhere, .n_targets = 1};
     memset(f, 0, sizeof *f);
     check_ok(mm1_model_init(&f->model, c, &err), &err);
+    check_ok(mm1_lora_add(&f->model, &lora, &err), &err);
     check_ok(mm1_params_alloc(&f->model.params, true, &err), &err);
     mm1_params_init(&f->model.params, 11);
     /* Away from the special points 0 and 1 of norms and biases. */
@@ -147,6 +153,11 @@ static void check_model(const mm1_model_config *c, const char *what)
     for (int64_t i = 0; i < f.model.params.n_items; i++) {
         mm1_param *p = f.model.params.items[i];
         double norm_sq = 0;
+        assert_int_equal(p->tensor.needs_grad, lora_rank == 0 || i >= f.model.lora.n_own);
+        if (!p->tensor.needs_grad) {
+            assert_null(p->tensor.grad);
+            continue;
+        }
         for (int64_t j = 0; j < p->n; j++) {
             norm_sq += (double)p->tensor.grad[j] * p->tensor.grad[j];
         }
@@ -210,6 +221,22 @@ static void gradients_with_layer_norm_biases_learned_positions_untied_head(void 
     c.decoder.positions = MM1_POSITIONS_LEARNED;
     c.decoder.n_kv_heads = 1;
     check_model(&c, "GPT-2 like");
+}
+
+static void gradients_of_adapters_beside_every_linear_layer(void **state)
+{
+    (void)state;
+    lora_rank = 3;
+    for (int kind = 0; kind < MM1_CONNECTOR_COUNT; kind++) {
+        mm1_model_config c = tiny_config();
+        c.connector.kind = kind;
+        c.vision.patch_size = kind == MM1_CONNECTOR_MLP ? 4 : 3;
+        c.connector.n_tokens = kind == MM1_CONNECTOR_PIXEL_SHUFFLE ? 4 : 9;
+        c.decoder.gated = kind % 2 == 0;
+        c.decoder.bias = kind % 2 == 1;
+        check_model(&c, "adapters");
+    }
+    lora_rank = 0;
 }
 
 /* All experts take all positions: a choice that a step changes would be a jump. */
@@ -470,6 +497,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_with_every_connector),
+        cmocka_unit_test(gradients_of_adapters_beside_every_linear_layer),
         cmocka_unit_test(gradients_of_pictures_in_several_tiles),
         cmocka_unit_test(gradients_with_layer_norm_biases_learned_positions_untied_head),
         cmocka_unit_test(gradients_of_a_sparse_decoder),
