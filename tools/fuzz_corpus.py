@@ -88,6 +88,15 @@ CONFIG = {"architectures": ["MM1ForConditionalGeneration"], "model_type": "mm1",
           "connector": {"kind": "c_abstractor", "n_tokens": 4},
           "decoder": {"vocab_size": 99, "width": 16, "n_layers": 1, "n_heads": 2, "n_kv_heads": 1, "mlp_width": 32,
                       "max_positions": 64, "rope_theta": 1e4, "act": "silu", "gated": True}}
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64,aGk="}}
+LLAVA = [{"id": 1, "image": "a.png", "conversations": [{"from": "human", "value": "<image>\nWhat?"},
+                                                       {"from": "gpt", "value": "A \"cat\" ]}."}]},
+         {"conversations": [{"from": "system", "value": "s"}, {"from": "human", "value": "x"},
+                            {"from": "gpt", "value": "y"}]}]
+MESSAGES = {"messages": [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "and"}, PICTURE]},
+                         {"role": "assistant", "content": "one"}, {"role": "user", "content": "<image>z"},
+                         {"role": "assistant", "content": [{"type": "text", "text": "w"}]}],
+            "images": [{"bytes": "aGk=", "path": None}, {"bytes": "aGk="}]}
 
 
 def main(folder):
@@ -102,6 +111,8 @@ def main(folder):
     text("config/seed_decoder.json", {"model_type": "mm1", "kind": "decoder", "decoder": CONFIG["decoder"]})
     for path in sorted(pathlib.Path("tests/data/model/hf").glob("*/config.json")):
         text(f"config/seed_hf_{path.parent.name}.json", json.loads(path.read_text()))
+    text("conversations/seed_llava.json", LLAVA)
+    text("conversations/seed_messages.jsonl", MESSAGES)
     text("tokenizer/seed_bytes.json", tokenizer(BYTE_LEVEL))
     text("tokenizer/seed_split.json", tokenizer(SPLIT, {"type": "NFC"}, ["<tool>"]))
     for target in ("gguf", "model", "safetensors"):

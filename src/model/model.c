@@ -120,6 +120,10 @@ mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err)
     mm1_import import;
     mm1_weights weights = {0};
     const bool sees = mm1_model_config_has_vision(&m->config);
+    if (mm1_lora_is_folder(path)) {
+        return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: adapters; make a model of them first: `mm1 merge-lora`",
+                             path);
+    }
     mm1_status st = mm1_import_open(&import, &weights, path, err);
     if (st == MM1_OK) {
         st = set_image_size(&import, path, sees ? m->config.vision.image_size : 0, err);
@@ -177,7 +181,8 @@ static mm1_status load_adapters(mm1_model *m, const char *path, int64_t image_si
     if (st != MM1_OK) {
         return st;
     }
-    st = mm1_model_config_read(&config, holds(path, "config.json") ? path : f.base, err);
+    st = mm1_kernels_init(NULL, err); /* merging is a product */
+    st = st != MM1_OK ? st : mm1_model_config_read(&config, holds(path, "config.json") ? path : f.base, err);
     if (st == MM1_OK) {
         config.vision.image_size = image_size != 0 ? image_size : config.vision.image_size;
         st = mm1_model_init(m, &config, err);

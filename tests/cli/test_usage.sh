@@ -42,6 +42,8 @@ options "recipe resolve" --set=KEY=VALUE
 options "recipe get" --set=KEY=VALUE
 options "plan" --set=KEY=VALUE --gflops=G --json
 options "pretrain" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
+options "sft" --run=DIR "--resume=auto|never|DIR" --set=KEY=VALUE --quiet
+options "merge-lora" "--dtype=f32|bf16|f16" --force
 options "inspect" --tensors --json
 options "upcycle" --experts=E --every=N --top-k=K --seed=SEED "--dtype=f32|bf16|f16" --force
 options "convert" "--to=mm1|hf|gguf" "--dtype=f32|bf16|f16|q8_0|q4_0" --encoder --force
