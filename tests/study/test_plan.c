@@ -103,9 +103,8 @@ static void operations_are_those_of_a_full_batch(void **state)
         check_ok(mm1_batch_init(&b, 6, 64, 24, 28, &err), &err);
         mm1_batch_clear(&b);
         fill(&b, &p, 4);
-        const mm1_trained_parts parts = {.vision = r.train.lr_vision > 0,
-                                         .connector = r.train.lr_connector > 0,
-                                         .decoder = r.train.lr_decoder > 0};
+        const mm1_trained_parts parts = {
+            .vision = r.train.lr_vision > 0, .connector = r.train.lr_connector > 0, .decoder = r.train.lr_decoder > 0};
         const double want = mm1_flops_step(&c, &b, parts);
         assert_true(fabs(p.step_flops - want) < 1e-9 * want);
         assert_true(fabs(mm1_plan_seconds(&p, 1e9) - 10 * want / 1e9) < 1e-9);
