@@ -32,9 +32,10 @@ void mm1_image_cache_deinit(mm1_image_cache *c)
     *c = (mm1_image_cache){0};
 }
 
-mm1_image_key mm1_image_key_of(const void *bytes, size_t len)
+mm1_image_key mm1_image_key_of(const mm1_part *part)
 {
-    return (mm1_image_key){{mm1_hash64(bytes, len, 0), mm1_hash64(bytes, len, 1)}};
+    const uint64_t seed = part->overview ? 2 : 0;
+    return (mm1_image_key){{mm1_hash64(part->bytes, part->len, seed), mm1_hash64(part->bytes, part->len, seed + 1)}};
 }
 
 /* Gives back what has not been used for longest, until the rest may stay. */

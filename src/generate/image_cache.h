@@ -38,7 +38,8 @@ typedef struct mm1_image_cache {
 /* A zeroed cache keeps nothing that is not in use. */
 void mm1_image_cache_deinit(mm1_image_cache *c); /* nothing may be in use; accepts a zeroed one */
 
-mm1_image_key mm1_image_key_of(const void *bytes, size_t len);
+/* Of what a part of kind image shows: its bytes, and whether as an overview alone. */
+mm1_image_key mm1_image_key_of(const mm1_part *part);
 
 /* The features of a part that is an image of layout l: those that are there, or its pixels, which the next call of
  * mm1_image_cache_encode() makes features of.  name is for messages.  Errors of decoding; MM1_E_NOMEM. */

@@ -88,7 +88,7 @@ mm1_status mm1_prompt_init_sequence(mm1_prompt *p, const mm1_document *d, mm1_se
     }
     for (int64_t i = 0; i < q->n_images; i++) {
         const mm1_part *part = image_part(d, i);
-        p->image_key[i] = mm1_image_key_of(part->bytes, part->len);
+        p->image_key[i] = mm1_image_key_of(part);
     }
     fill_keys(p, mm1_model_n_visual(m));
     return MM1_OK;

@@ -15,7 +15,8 @@
 
 enum { N = 9 };
 
-/* Pictures and words in turn; the first picture of odd ones is an overview. */
+/* Pictures and words in turn; the first picture of even ones is an overview: what is kept of it is not what
+ * the next one needs. */
 static void make_prompts(mm1_document prompts[N])
 {
     static const char *const words[] = {"What is this?", "A photo of", "Question: how many? Short answer:"};
@@ -24,7 +25,7 @@ static void make_prompts(mm1_document prompts[N])
     for (int i = 0; i < N; i++) {
         if (i % 3 != 2) {
             check_ok(mm1_document_add_image_file(&prompts[i], WHOLE "/picture.png", &err), &err);
-            prompts[i].parts[0].overview = i % 2 == 1;
+            prompts[i].parts[0].overview = i % 2 == 0;
         }
         check_ok(mm1_document_add_text(&prompts[i], words[i % 3], strlen(words[i % 3]), false, &err), &err);
         if (i >= 6) {
@@ -51,8 +52,8 @@ static void test_equal_at_any_batch(void **state)
     params.stop = stop;
     params.n_stop = 1;
     mm1_sequence whole, overview;
-    check_ok(mm1_sequence_build(&prompts[0], m.tokenizer, &m.images, false, &whole, &err), &err);
-    check_ok(mm1_sequence_build(&prompts[1], m.tokenizer, &m.images, false, &overview, &err), &err);
+    check_ok(mm1_sequence_build(&prompts[0], m.tokenizer, &m.images, false, &overview, &err), &err);
+    check_ok(mm1_sequence_build(&prompts[1], m.tokenizer, &m.images, false, &whole, &err), &err);
     assert_true(whole.images[0].n_tiles > 1);
     assert_int_equal(overview.images[0].n_tiles, 1);
     assert_int_equal(overview.images[0].n_positions, mm1_model_n_visual(&m));

@@ -29,6 +29,8 @@ put black-circle coco/val2014/COCO_val2014_000000000002.jpg coco/train2014/COCO_
     ai2d/images/1.png mme/MME_Benchmark_release_version/code_reasoning/0001.png own/b.png
 put black-cross coco/val2014/COCO_val2014_000000000004.jpg
 
+mkdir -p mmbench mme mmmu seedbench
+
 # Tables: the second row has the picture of the first; questions in quotes hold a tab, a line break and quotes.
 bar=$(base64 -w 0 "$tiny/black-bar.png") circle=$(base64 -w 0 "$tiny/black-circle.png")
 {
