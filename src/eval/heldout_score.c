@@ -215,33 +215,78 @@ mm1_status mm1__heldout_choice10(mm1_heldout *h, mm1_eval_results *r, mm1_error 
                                  &r->n_choice10_same_source, err);
 }
 
-/* Bits a byte of one document, in windows of a row that begin anew: nothing is seen across them. */
-static mm1_status score_text(mm1_heldout *h, const mm1_document *d, double *bits, mm1_error *err)
+/* A text in windows of a row that begin anew: nothing is seen across them.  Each begins with the token before its first
+ * one: <bos>, or the last of the window before. */
+typedef struct windows {
+    mm1_sequence q;
+    mm1_sequence *of; /* [n] borrow from q */
+    float *nll;       /* [q.len + n]: each window has its own */
+    int64_t n;
+} windows;
+
+static void windows_deinit(windows *w)
 {
-    const int64_t row = mm1_scorer_row_len(h->scorer);
-    mm1_sequence q = {0};
-    mm1_status st = mm1_sequence_build(d, h->model->tokenizer, &h->model->images, true, &q, err);
-    float *nll = st == MM1_OK ? mm1_alloc((size_t)row, sizeof *nll) : NULL;
-    if (st == MM1_OK && nll == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score a text");
+    mm1_free(w->of);
+    mm1_free(w->nll);
+    mm1_sequence_deinit(&w->q);
+    *w = (windows){0};
+}
+
+static mm1_status windows_init(windows *w, const mm1_heldout *h, const mm1_document *d, mm1_error *err)
+{
+    const int64_t step = mm1_scorer_row_len(h->scorer) - 1;
+    *w = (windows){0};
+    mm1_status st = mm1_sequence_build(d, h->model->tokenizer, &h->model->images, true, &w->q, err);
+    if (st != MM1_OK) {
+        return st;
     }
-    double sum = 0;
-    for (int64_t begin = 0; st == MM1_OK && begin + 1 < q.len; begin += row - 1) {
-        /* Each window begins with the token before its first one: <bos>, or the last of the window before. */
-        mm1_sequence window = {.len = q.len - begin < row ? q.len - begin : row,
-                               .tokens = q.tokens + begin,
-                               .visual = q.visual + begin,
-                               .train = q.train + begin,
-                               .part = q.part + begin};
-        const mm1_score_item item = {.sequence = &window, .nll = nll};
-        st = mm1_scorer_run(h->scorer, &item, 1, err);
-        for (int64_t t = 1; st == MM1_OK && t < window.len; t++) {
-            sum += window.part[t] >= 0 ? nll[t] : 0;
+    w->n = w->q.len > 1 ? (w->q.len - 1 + step - 1) / step : 0;
+    w->of = mm1_alloc((size_t)w->n, sizeof *w->of);
+    w->nll = mm1_alloc((size_t)(w->q.len + w->n), sizeof *w->nll);
+    if (w->of == NULL || w->nll == NULL) {
+        windows_deinit(w);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory to score a text");
+    }
+    for (int64_t i = 0; i < w->n; i++) {
+        const int64_t begin = i * step, left = w->q.len - begin;
+        w->of[i] = (mm1_sequence){.len = left < step + 1 ? left : step + 1,
+                                  .tokens = w->q.tokens + begin,
+                                  .visual = w->q.visual + begin,
+                                  .train = w->q.train + begin,
+                                  .part = w->q.part + begin};
+    }
+    return MM1_OK;
+}
+
+/* Bits of each of n texts: their windows share rows. */
+static mm1_status score_texts(mm1_heldout *h, const windows *texts, int64_t n, double *bits, mm1_error *err)
+{
+    const int64_t step = mm1_scorer_row_len(h->scorer) - 1;
+    int64_t n_items = 0;
+    for (int64_t i = 0; i < n; i++) {
+        n_items += texts[i].n;
+    }
+    mm1_score_item *items = mm1_alloc((size_t)n_items, sizeof *items);
+    if (items == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory to score %lld texts", (long long)n);
+    }
+    n_items = 0;
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < texts[i].n; k++) {
+            items[n_items++] = (mm1_score_item){.sequence = &texts[i].of[k], .nll = texts[i].nll + k * (step + 1)};
         }
     }
-    *bits = sum / log(2.0);
-    mm1_free(nll);
-    mm1_sequence_deinit(&q);
+    const mm1_status st = mm1_scorer_run(h->scorer, items, n_items, err);
+    for (int64_t i = 0; st == MM1_OK && i < n; i++) {
+        double sum = 0;
+        for (int64_t k = 0; k < texts[i].n; k++) {
+            for (int64_t t = 1; t < texts[i].of[k].len; t++) {
+                sum += texts[i].of[k].part[t] >= 0 ? texts[i].nll[k * (step + 1) + t] : 0;
+            }
+        }
+        bits[i] = sum / log(2.0);
+    }
+    mm1_free(items);
     return st;
 }
 
@@ -255,20 +300,29 @@ mm1_status mm1__heldout_text(mm1_heldout *h, mm1_eval_results *r, mm1_error *err
     if (st == MM1_OK && (bits == NULL || bytes == NULL)) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory to score texts");
     }
-    for (int64_t i = 0; st == MM1_OK && i < n && (limit == 0 || total < limit); i++) {
-        mm1_document d = {0};
-        const int64_t at =
-            (int64_t)mm1_rng_permute(h->options->seed, MM1_RNG_SHUFFLE, UINT64_MAX - 1, (uint64_t)n, (uint64_t)i);
-        st = mm1_reader_get(reader, at, &d, err);
-        st = st != MM1_OK ? st : score_text(h, &d, &bits[n_docs], err);
-        for (size_t p = 0; st == MM1_OK && p < d.n_parts; p++) {
-            bytes[n_docs] += (double)d.parts[p].len;
-            total += (int64_t)d.parts[p].len;
+    enum { AT_ONCE = 32 };
+    windows texts[AT_ONCE] = {0};
+    while (st == MM1_OK && n_docs < n && (limit == 0 || total < limit)) {
+        int64_t k = 0;
+        for (; st == MM1_OK && k < AT_ONCE && n_docs + k < n && (limit == 0 || total < limit); k++) {
+            mm1_document d = {0};
+            const int64_t at = (int64_t)mm1_rng_permute(h->options->seed, MM1_RNG_SHUFFLE, UINT64_MAX - 1, (uint64_t)n,
+                                                        (uint64_t)(n_docs + k));
+            st = mm1_reader_get(reader, at, &d, err);
+            st = st != MM1_OK ? st : windows_init(&texts[k], h, &d, err);
+            for (size_t p = 0; st == MM1_OK && p < d.n_parts; p++) {
+                bytes[n_docs + k] += (double)d.parts[p].len;
+                total += (int64_t)d.parts[p].len;
+            }
+            mm1_document_deinit(&d);
         }
-        mm1_document_deinit(&d);
-        n_docs++;
+        st = st != MM1_OK ? st : score_texts(h, texts, k, bits + n_docs, err);
+        for (int64_t i = 0; i < k; i++) {
+            windows_deinit(&texts[i]);
+        }
+        n_docs += k;
         st = st != MM1_OK ? st : mm1__heldout_stopped(h->options, err);
-        mm1__heldout_progress(h->options, "text", limit == 0 ? i + 1 : total, limit == 0 ? n : limit);
+        mm1__heldout_progress(h->options, "text", limit == 0 ? n_docs : total, limit == 0 ? n : limit);
     }
     const mm1_bootstrap b = mm1_bootstrap_default();
     st = st != MM1_OK ? st : mm1_bootstrap_ratio(&b, bits, bytes, (size_t)n_docs, &r->text_bits_per_byte, err);
