@@ -41,7 +41,7 @@ static mm1_status save_optimizer(const char *dir, const mm1_params *p, const mm1
     for (size_t i = 0; entries != NULL && i < n; i++) {
         const mm1_optimizer_state *s = &states[i];
         entries[i] = (mm1_safetensors_entry){.name = s->name, .dtype = s->dtype, .n_dims = s->rank, .data = s->data};
-        memcpy(entries[i].shape, s->dims, sizeof entries[i].shape);
+        memcpy(entries[i].shape, s->dims, sizeof s->dims); /* a shape has room for more */
     }
     const mm1_status st =
         path == NULL || entries == NULL ? no_memory(err, dir) : mm1_safetensors_write(path, entries, n, pairs, 2, err);
