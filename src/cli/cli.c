@@ -192,6 +192,16 @@ static void print_size(const char *path)
     }
 }
 
+mm1_status mm1_cli_print_json(json_t *root, size_t flags, mm1_error *err)
+{
+    if (root == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the JSON object");
+    }
+    const bool ok = json_dumpf(root, stdout, flags) == 0 && puts("") >= 0;
+    json_decref(root);
+    return ok ? MM1_OK : mm1_error_set(err, MM1_E_IO, "cannot write the JSON object to standard output");
+}
+
 mm1_status mm1_cli_print_files(const char *path, mm1_error *err)
 {
     mm1_names names = {0};

@@ -5,6 +5,7 @@
 
 #include "tensor/safetensors.h"
 #include <argp.h>
+#include <jansson.h>
 #include <mm1/error.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -65,6 +66,9 @@ void mm1_cli_list_free(mm1_cli_list *list);
 
 /* f32, bf16 or f16 of the option --dtype; prints what is wrong and exits with 2. */
 mm1_dtype mm1_cli_dtype(const struct argp_state *state, const char *text);
+
+/* Prints an object that is no longer needed, on standard output; flags are jansson's.  MM1_E_NOMEM for NULL. */
+mm1_status mm1_cli_print_json(json_t *root, size_t flags, mm1_error *err);
 
 /* Size and path of a file, or of every file of a folder. */
 mm1_status mm1_cli_print_files(const char *path, mm1_error *err);

@@ -28,14 +28,7 @@ typedef struct args {
 
 static mm1_status print_json(json_t *root, mm1_error *err)
 {
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
-    json_decref(root);
-    if (text == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the text");
-    }
-    (void)printf("%s\n", text);
-    free(text);
-    return MM1_OK;
+    return mm1_cli_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), err);
 }
 
 static const char *isa(void)

@@ -295,14 +295,7 @@ static mm1_status print(const findings *f, bool json, mm1_error *err)
     if (json) {
         json_t *root =
             json_pack("{s:O, s:O, s:b}", "found", f->values, "problems", f->problems, "ok", (int)!f->missing);
-        char *text = root != NULL ? json_dumps(root, JSON_INDENT(2)) : NULL;
-        if (text != NULL) {
-            (void)printf("%s\n", text);
-        }
-        json_decref(root);
-        const mm1_status st = text != NULL ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for the text");
-        free(text);
-        return st;
+        return mm1_cli_print_json(root, JSON_INDENT(2), err);
     }
     const char *name = NULL;
     json_t *value = NULL, *item = NULL;

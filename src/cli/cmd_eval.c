@@ -266,21 +266,6 @@ static void print_table(const mm1_eval_results *r)
     row("text", &r->text_bits_per_byte, 1, "bits a byte", r->n_text_bytes);
 }
 
-static mm1_status print_json(const mm1_eval_results *r, mm1_error *err)
-{
-    json_t *heldout = mm1_eval_results_heldout(r);
-    char *text = heldout != NULL ? json_dumps(heldout, JSON_INDENT(2)) : NULL;
-    mm1_status st = MM1_OK;
-    if (text != NULL) {
-        (void)printf("%s\n", text);
-    } else {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
-    }
-    free(text);
-    json_decref(heldout);
-    return st;
-}
-
 static mm1_status run_heldout(const args *a, mm1_error *err)
 {
     mm1_model model = {0};
@@ -295,7 +280,7 @@ static mm1_status run_heldout(const args *a, mm1_error *err)
     }
     st = st != MM1_OK ? st : mm1_eval_run(&model, &o, &results, err);
     if (st == MM1_OK && a->json) {
-        st = print_json(&results, err);
+        st = mm1_cli_print_json(mm1_eval_results_heldout(&results), JSON_INDENT(2), err);
     } else if (st == MM1_OK) {
         print_table(&results);
     }

@@ -84,20 +84,6 @@ static void print_cell(const mm1_bench_cell *c)
     print_left_out(c);
 }
 
-static mm1_status print_json(json_t *root, mm1_error *err)
-{
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
-    mm1_status st = MM1_OK;
-    if (text != NULL) {
-        (void)printf("%s\n", text);
-    } else {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
-    }
-    free(text);
-    json_decref(root);
-    return st;
-}
-
 /* ---- running ---- */
 
 typedef struct shower {
@@ -162,7 +148,7 @@ mm1_status mm1_cli_run_benchmarks(mm1_cli_benchmark *b, mm1_error *err)
     b->o.ctx = &s;
     st = st != MM1_OK ? st : mm1_benchmark_run(backend, &b->o, &results, err);
     if (st == MM1_OK && b->json) {
-        st = print_json(mm1_benchmark_json(&b->o, &results), err);
+        st = mm1_cli_print_json(mm1_benchmark_json(&b->o, &results), JSON_INDENT(2) | JSON_REAL_PRECISION(12), err);
     } else if (st == MM1_OK) {
         (void)printf("%-20s %5s  %8s\n", "task", "shots", "score");
         for (size_t i = 0; i < results.n; i++) {
@@ -247,7 +233,7 @@ int mm1_cmd_eval_compare(int argc, char **argv)
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
     mm1_status st = mm1_bench_compare(a.paths[0], a.paths[1], &c, &err);
     if (st == MM1_OK && a.json) {
-        st = print_json(comparison_json(&c), &err);
+        st = mm1_cli_print_json(comparison_json(&c), JSON_INDENT(2) | JSON_REAL_PRECISION(12), &err);
     } else if (st == MM1_OK) {
         (void)printf("%-20s %5s %9s %9s  %s\n", "task", "shots", "first", "second", "first minus second");
         for (size_t i = 0; i < c.n; i++) {

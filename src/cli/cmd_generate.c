@@ -194,9 +194,7 @@ static mm1_status print_json(const mm1_generated *g, bool blank, double load_sec
                   "n_images", (json_int_t)g->n_images, "n_tokens", (json_int_t)g->n_tokens, "timings", "load_seconds",
                   load_seconds, "prompt_seconds", g->prompt_seconds, "generate_seconds", g->generate_seconds,
                   "tokens_per_second", g->generate_seconds > 0 ? (double)g->n_tokens / g->generate_seconds : 0.0);
-    const bool ok = root != NULL && json_dumpf(root, stdout, JSON_REAL_PRECISION(6)) == 0 && puts("") >= 0;
-    json_decref(root);
-    return ok ? MM1_OK : mm1_error_set(err, MM1_E_IO, "cannot write the JSON object to standard output");
+    return mm1_cli_print_json(root, JSON_REAL_PRECISION(6), err);
 }
 
 static void print_figures(const mm1_generated *g)

@@ -437,7 +437,7 @@ static mm1_status tensors_json(const subject *s, json_t *list, mm1_error *err)
 static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
 {
     const counts c = count(s);
-    char types[96], *text = NULL;
+    char types[96];
     summary all;
     json_t *config = NULL;
     char *path = mm1_path_join(a->dir, "config.json"), *raw = NULL;
@@ -472,14 +472,11 @@ static mm1_status print_json(const subject *s, const args *a, mm1_error *err)
         st = tensors_json(s, list, err);
         (void)json_object_set_new(root, "tensors", list);
     }
-    if (st == MM1_OK && (text = json_dumps(root, JSON_INDENT(2))) == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the text");
-    }
     if (st == MM1_OK) {
-        (void)printf("%s\n", text);
+        st = mm1_cli_print_json(root, JSON_INDENT(2), err);
+    } else {
+        json_decref(root);
     }
-    free(text);
-    json_decref(root);
     mm1_free(raw);
     mm1_free(path);
     return st;

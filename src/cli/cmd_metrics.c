@@ -88,16 +88,7 @@ static mm1_status print_json(const char *name, const mm1_metric_result *r, mm1_e
     for (int i = 0; i < r->n_parts; i++) {
         (void)json_object_set_new(root, r->parts[i].name, json_real(r->parts[i].value));
     }
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
-    mm1_status st = MM1_OK;
-    if (text == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the text");
-    } else {
-        (void)printf("%s\n", text);
-    }
-    free(text);
-    json_decref(root);
-    return st;
+    return mm1_cli_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12), err);
 }
 
 int mm1_cmd_metrics(int argc, char **argv)

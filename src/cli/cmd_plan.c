@@ -180,16 +180,7 @@ static mm1_status print_json(const mm1_plan *p, double rate, int64_t n_ranks, mm
         memory, "has_tokenizer", (int)p->has_tokenizer, "has_data", (int)p->has_data, "n_steps", (json_int_t)p->n_steps,
         "gflops", rate / 1e9, "ranks", (json_int_t)n_ranks, "rank_bytes", rank_bytes, "seconds",
         mm1_plan_seconds(p, rate * (double)n_ranks));
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
-    mm1_status st = MM1_OK;
-    if (text == NULL) {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the text");
-    } else {
-        (void)printf("%s\n", text);
-    }
-    free(text);
-    json_decref(root);
-    return st;
+    return mm1_cli_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(12), err);
 }
 
 int mm1_cmd_plan(int argc, char **argv)

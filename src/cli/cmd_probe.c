@@ -110,16 +110,7 @@ static mm1_status print_json(const mm1_probe_results *r, const args *a, mm1_erro
                   (json_int_t)(a->o.cells > 0 ? a->o.cells : 1), "classes", (json_int_t)r->n_classes, "n_train",
                   (json_int_t)r->n_train, "n_test", (json_int_t)r->n_test, "k", MM1_PROBE_NEIGHBOURS, "encoder",
                   scores_json(&r->features), "pixels", scores_json(&r->pixels));
-    char *text = root != NULL ? json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
-    mm1_status st = MM1_OK;
-    if (text != NULL) {
-        (void)printf("%s\n", text);
-    } else {
-        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for the results");
-    }
-    free(text);
-    json_decref(root);
-    return st;
+    return mm1_cli_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(6), err);
 }
 
 int mm1_cmd_probe(int argc, char **argv)

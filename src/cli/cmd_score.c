@@ -166,9 +166,11 @@ static mm1_status print_json(const input *in, const mm1_score *s, const mm1_toke
     }
     json_t *root =
         json_pack("{s:o, s:f, s:I}", "tokens", list, "sum_logprob", s->sum_logprob, "n", (json_int_t)s->n_scored);
-    ok = ok && root != NULL && json_dumpf(root, stdout, JSON_REAL_PRECISION(9)) == 0 && puts("") >= 0;
-    json_decref(root);
-    return ok ? MM1_OK : mm1_error_set(err, MM1_E_IO, "cannot write the JSON object to standard output");
+    if (!ok) { /* an item is missing */
+        json_decref(root);
+        root = NULL;
+    }
+    return mm1_cli_print_json(root, JSON_REAL_PRECISION(9), err);
 }
 
 /* Text on one line: line breaks and other control characters in the manner of C. */
