@@ -1,5 +1,5 @@
-/* benchmark_internal.h - what a run over benchmarks shares; included by benchmark*.c and bench_{answers,page,records,
- * export}.c only. */
+/* benchmark_internal.h - what a run over benchmarks shares; included by benchmark*.c and bench_{item,asking,
+ * answers,files,page,records,export}.c only. */
 #ifndef MM1_EVAL_BENCHMARK_INTERNAL_H
 #define MM1_EVAL_BENCHMARK_INTERNAL_H
 
@@ -30,6 +30,26 @@ void mm1__bench_answers_close(mm1_bench_answers *a); /* accepts NULL */
 /* Fills raw or logprob of a sample; false if it is not known. */
 bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s);
 mm1_status mm1__bench_answers_add(mm1_bench_answers *a, const mm1_bench_sample *s, mm1_error *err);
+
+/* What the cells of a task share. */
+typedef struct mm1_bench_work {
+    mm1_backend *backend;
+    const mm1_benchmark_options *o;
+    const mm1_task *task;
+    mm1_bench_style style;
+    mm1_bench_set test, train;
+    mm1_bench_set paths; /* only for its pool: strings of files and offers */
+    bool has_train;      /* demonstrations are of a set of their own */
+    int64_t *chosen;     /* [n] items that are asked */
+    int64_t n;
+    mm1_bench_answers *answers;
+} mm1_bench_work;
+
+/* The item as options.pictures and the row's classes have it; its strings are of w->paths then. */
+mm1_status mm1__bench_item_make(mm1_bench_work *w, mm1_bench_item *item, mm1_error *err);
+/* Answers for samples [first, first + n); what is known already is not asked, and what cannot be asked is counted. */
+mm1_status mm1__bench_ask(mm1_bench_work *w, mm1_bench_shots *shots, mm1_bench_cell *cell, mm1_bench_sample *samples,
+                          size_t first, size_t n, const mm1_generate_params *params, mm1_error *err);
 
 /* The files of a run in the output folder, cell by cell; they appear when it is finished. */
 typedef struct mm1_bench_files mm1_bench_files;
