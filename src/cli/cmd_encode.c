@@ -9,8 +9,8 @@
 static const char doc[] =
     "Writes what a model makes of a picture: pixels [3, R, R] (of each tile, if it reads several), features [P, C] of "
     "the patches, pooled [E] if the encoder has such an output, embedding [D] of length 1 if the model compares "
-    "pictures "
-    "and texts, tokens [k, C] if there is a connector.\vFILE of --output is safetensors, f32. The shapes are printed.";
+    "pictures and texts, tokens [k, C] if there is a connector.\vFILE of --output is safetensors, f32. The shapes are "
+    "printed.";
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder", 0},

@@ -41,8 +41,7 @@ static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder; with --base-url: the name that the server knows", 0},
     {"tasks", 't', "NAME,...", 0,
      "captions, choice10, cider, text (default: all that the kind of model can do), or benchmarks by name or by the "
-     "path "
-     "of a YAML file",
+     "path of a YAML file",
      0},
     {"list-tasks", OPT_LIST, NULL, 0, "print the benchmarks and the files they read", 0},
     {"data", 'd', "DIR", 0,
@@ -58,9 +57,7 @@ static const struct argp_option options[] = {
     {"seeds", OPT_SEEDS, "N", 0, "draw demonstrations N times and report the mean (default: 1)", 1},
     {"batch-size", 'b', "N", 0, "prompts at once; changes speed, not a bit of the scores (default: 8)", 1},
     {"show-prompts", OPT_SHOW, "N", 0,
-     "print what the model reads for the first N items (0 demonstrations really are "
-     "none)",
-     1},
+     "print what the model reads for the first N items (0 demonstrations really are none)", 1},
     {"base-url", OPT_URL, "URL", 0,
      "ask an OpenAI-compatible server, e.g. http://localhost:8080/v1, instead of a model", 1},
     {"shot-choice", OPT_SHOT_CHOICE, "HOW", 0, "random for each item (default), fixed for all, or similar pictures", 1},
