@@ -270,7 +270,9 @@ static mm1_status read_targets(mm1_lora_folder *out, const char *dir, mm1_error 
         if (!ends_with(name, suffix)) {
             continue;
         }
-        if (strncmp(name, prefix, strlen(prefix)) != 0 || strpbrk(name, "*?[\\") != NULL) {
+        /* "base_model.model.lora_A.weight" has both, which share a point, and names no layer. */
+        if (strncmp(name, prefix, strlen(prefix)) != 0 || !ends_with(name + strlen(prefix), suffix) ||
+            strpbrk(name, "*?[\\") != NULL) {
             st = mm1_error_set(err, MM1_E_FORMAT, "%s: \"%.100s\" is no name of an adapter", path, name);
             break;
         }

@@ -185,6 +185,44 @@ static void folders_that_are_not_understood_are_refused(void **state)
     }
 }
 
+/* Writes adapter_model.safetensors with the tensors of so many names, [2, 2] each. */
+static void write_tensors(const char *dir, const char *const *tensor_names, size_t n)
+{
+    static const float zeros[4];
+    enum { MOST = 4 };
+    mm1_safetensors_entry entries[MOST];
+    mm1_error err = {0};
+    char *path = mm1_path_join(dir, "adapter_model.safetensors");
+    assert_true(n <= MOST);
+    for (size_t i = 0; i < n; i++) {
+        entries[i] = (mm1_safetensors_entry){
+            .name = tensor_names[i], .dtype = MM1_DTYPE_F32, .n_dims = 2, .shape = {2, 2}, .data = zeros};
+    }
+    check_ok(mm1_safetensors_write(path, entries, n, NULL, 0, &err), &err);
+    mm1_free(path);
+}
+
+/* Prefix and suffix of a name may overlap: what is between them then has less than no length. */
+static void a_tensor_that_names_no_layer_is_refused(void **state)
+{
+    (void)state;
+    static const char *const wrong[] = {"base_model.model.lora_A.weight", "base_model.model..lora_A.weight",
+                                        "model.decoder.layers.0.attn.qkv.lora_A.weight",
+                                        "base_model.model.decoder.*.lora_A.weight"};
+    char dir[200];
+    check_tmpdir(dir, sizeof dir);
+    write_file(dir, "adapter_config.json",
+               "{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"" NANO "\", \"r\": 2, \"lora_alpha\": 2}");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        mm1_lora_folder f;
+        mm1_error err = {0};
+        write_tensors(dir, &wrong[i], 1);
+        assert_int_equal(mm1_lora_open(&f, dir, &err), MM1_E_FORMAT);
+        check_contains(err.message, wrong[i]);
+        check_contains(err.message, "adapter_model.safetensors");
+    }
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -199,6 +237,7 @@ int main(void)
         cmocka_unit_test(adapters_change_nothing_at_first_and_merge_to_the_same_model),
         cmocka_unit_test(targets_choose_layers_and_a_wrong_one_is_named),
         cmocka_unit_test(folders_that_are_not_understood_are_refused),
+        cmocka_unit_test(a_tensor_that_names_no_layer_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
 }
