@@ -164,6 +164,7 @@ void mm1_params_truncate(mm1_params *p, int64_t n)
 {
     while (p->n_items > n) {
         mm1_param *item = p->items[--p->n_items];
+        p->total = item->offset;
         mm1_free(item->name);
         mm1_free(item);
     }

@@ -70,7 +70,8 @@ void mm1_params_zero_grad(mm1_params *p);
 void mm1_params_set_trainable(mm1_params *p, mm1_param_group group, bool trainable);
 /* Elements that gradients take, gaps included, if memory for them is taken now. */
 int64_t mm1_params_grad_total(const mm1_params *p);
-/* Takes all entries from n on out of the table.  Memory that was taken for them stays with the slabs. */
+/* Takes all entries from n on out of the table, and out of its total.  Memory that was taken for them stays with the
+ * slabs. */
 void mm1_params_truncate(mm1_params *p, int64_t n);
 mm1_param *mm1_params_find(const mm1_params *p, const char *name);
 /* Parameters (gaps not counted) of a group; MM1_GROUP_COUNT: of all. */

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "base/thread.h"
+#include "model/average.h"
 #include "model/lora.h"
 #include <stdio.h>
 
@@ -111,6 +112,26 @@ static void adapters_change_nothing_at_first_and_merge_to_the_same_model(void **
     mm1_model_deinit(&loaded);
     mm1_model_deinit(&m);
     mm1_model_deinit(&base);
+}
+
+/* The slab of a model with merged adapters is longer than its base's. */
+static void merged_adapters_and_their_base_have_a_mean(void **state)
+{
+    (void)state;
+    const mm1_lora_config c = {.rank = 4, .alpha = 8};
+    mm1_error err = {0};
+    mm1_model m, base;
+    load_with_adapters(&m, &c);
+    mm1_lora_merge(&m);
+    check_ok(mm1_model_load(&base, NANO, false, &err), &err);
+    assert_int_equal(m.params.total, base.params.total);
+    check_ok(mm1_model_average_add(&m, 1, &base, &err), &err);
+    for (int64_t i = 0; i < base.params.n_items; i++) { /* b is still zero */
+        const mm1_param *want = base.params.items[i], *got = m.params.items[i];
+        assert_memory_equal(got->tensor.data, want->tensor.data, (size_t)want->n * sizeof(float));
+    }
+    mm1_model_deinit(&base);
+    mm1_model_deinit(&m);
 }
 
 static void targets_choose_layers_and_a_wrong_one_is_named(void **state)
@@ -235,6 +256,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adapters_change_nothing_at_first_and_merge_to_the_same_model),
+        cmocka_unit_test(merged_adapters_and_their_base_have_a_mean),
         cmocka_unit_test(targets_choose_layers_and_a_wrong_one_is_named),
         cmocka_unit_test(folders_that_are_not_understood_are_refused),
         cmocka_unit_test(a_tensor_that_names_no_layer_is_refused),
