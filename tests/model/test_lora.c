@@ -114,6 +114,34 @@ static void adapters_change_nothing_at_first_and_merge_to_the_same_model(void **
     mm1_model_deinit(&base);
 }
 
+/* w + alpha / rank b a, as PEFT has it: forward pass and merging share the scale, and would agree on a wrong one. */
+static void a_merged_weight_is_the_base_and_alpha_over_rank_of_the_product(void **state)
+{
+    (void)state;
+    char *one[] = {(char *)(uintptr_t) "decoder.layers.1.mlp.down"};
+    const mm1_lora_config c = {.rank = 4, .alpha = 6, .targets = one, .n_targets = 1};
+    mm1_model m;
+    load_with_adapters(&m, &c);
+    mm1_tensor *w = &mm1_params_find(&m.params, "decoder.layers.1.mlp.down.weight")->tensor;
+    const mm1_lora *l = w->lora;
+    check_fill(l->b->data, mm1_tensor_size(l->b), -0.1f, 0.1f, 3);
+    const int64_t M = w->dims[0], K = w->dims[1];
+    double *want = mm1_alloc((size_t)(M * K), sizeof *want);
+    assert_non_null(want);
+    for (int64_t i = 0; i < M * K; i++) {
+        want[i] = w->data[i];
+        for (int64_t k = 0; k < 4; k++) {
+            want[i] += 1.5 * (double)l->b->data[i / K * 4 + k] * (double)l->a->data[k * K + i % K];
+        }
+    }
+    mm1_lora_merge(&m);
+    for (int64_t i = 0; i < M * K; i++) {
+        assert_true(fabs(want[i] - w->data[i]) < 1e-6);
+    }
+    mm1_free(want);
+    mm1_model_deinit(&m);
+}
+
 /* The slab of a model with merged adapters is longer than its base's. */
 static void merged_adapters_and_their_base_have_a_mean(void **state)
 {
@@ -175,6 +203,8 @@ static void write_file(const char *dir, const char *name, const char *bytes)
     mm1_free(path);
 }
 
+#define LORA_X "{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"x\", \"r\": 4, \"lora_alpha\": 8"
+
 static void folders_that_are_not_understood_are_refused(void **state)
 {
     (void)state;
@@ -189,11 +219,16 @@ static void folders_that_are_not_understood_are_refused(void **state)
          "IA3"},
         {"{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"x\", \"r\": -1, \"lora_alpha\": 8}", MM1_E_FORMAT,
          "rank -1"},
-        {"{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"x\", \"r\": 4, \"lora_alpha\": 8, \"use_dora\": "
-         "true}",
-         MM1_E_UNSUPPORTED, "use_dora"},
-        {"{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"x\", \"r\": 4, \"lora_alpha\": 8}", MM1_E_IO,
+        {LORA_X ", \"use_dora\": true}", MM1_E_UNSUPPORTED, "use_dora"},
+        {LORA_X ", \"use_rslora\": true}", MM1_E_UNSUPPORTED, "use_rslora"},
+        {LORA_X ", \"modules_to_save\": [\"head\"]}", MM1_E_UNSUPPORTED, "modules_to_save"},
+        {LORA_X ", \"rank_pattern\": {\"qkv\": 8}}", MM1_E_UNSUPPORTED, "rank_pattern"},
+        {LORA_X ", \"alpha_pattern\": {\"qkv\": 8}}", MM1_E_UNSUPPORTED, "alpha_pattern"},
+        {LORA_X ", \"fan_in_fan_out\": true}", MM1_E_UNSUPPORTED, "fan_in_fan_out"},
+        /* What changes nothing is no reason: only the values are missing. */
+        {LORA_X ", \"use_dora\": false, \"modules_to_save\": null, \"rank_pattern\": {}}", MM1_E_IO,
          "adapter_model.safetensors"},
+        {LORA_X "}", MM1_E_IO, "adapter_model.safetensors"},
     };
     char dir[200];
     check_tmpdir(dir, sizeof dir);
@@ -206,21 +241,50 @@ static void folders_that_are_not_understood_are_refused(void **state)
     }
 }
 
-/* Writes adapter_model.safetensors with the tensors of so many names, [2, 2] each. */
-static void write_tensors(const char *dir, const char *const *tensor_names, size_t n)
+/* An adapter_model.safetensors of zeros. */
+static void write_tensors(const char *dir, mm1_safetensors_entry *entries, size_t n)
 {
-    static const float zeros[4];
-    enum { MOST = 4 };
-    mm1_safetensors_entry entries[MOST];
+    static const float zeros[4096];
     mm1_error err = {0};
     char *path = mm1_path_join(dir, "adapter_model.safetensors");
-    assert_true(n <= MOST);
     for (size_t i = 0; i < n; i++) {
-        entries[i] = (mm1_safetensors_entry){
-            .name = tensor_names[i], .dtype = MM1_DTYPE_F32, .n_dims = 2, .shape = {2, 2}, .data = zeros};
+        assert_true(entries[i].shape[0] * entries[i].shape[1] <= 4096);
+        entries[i].dtype = MM1_DTYPE_F32;
+        entries[i].n_dims = 2;
+        entries[i].data = zeros;
     }
     check_ok(mm1_safetensors_write(path, entries, n, NULL, 0, &err), &err);
     mm1_free(path);
+}
+
+static void write_config(const char *dir)
+{
+    write_file(dir, "adapter_config.json",
+               "{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"" NANO "\", \"r\": 2, \"lora_alpha\": 2}");
+}
+
+/* A bias beside an adapter, say, which PEFT saves on request. */
+static void a_tensor_beside_the_adapters_is_not_passed_over(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_model_config config;
+    mm1_model m;
+    char dir[200];
+    check_tmpdir(dir, sizeof dir);
+    check_ok(mm1_model_config_read(&config, NANO, &err), &err);
+    mm1_safetensors_entry entries[] = {
+        {.name = "base_model.model.decoder.layers.0.attn.out.lora_A.weight",
+         .shape = {2, config.decoder.n_heads * config.decoder.head_dim}},
+        {.name = "base_model.model.decoder.layers.0.attn.out.lora_B.weight", .shape = {config.decoder.width, 2}},
+        {.name = "base_model.model.decoder.layers.0.attn.out.bias", .shape = {1, config.decoder.width}}};
+    write_config(dir);
+    write_tensors(dir, entries, 2);
+    check_ok(mm1_model_load(&m, dir, false, &err), &err);
+    mm1_model_deinit(&m);
+    write_tensors(dir, entries, 3);
+    assert_int_equal(mm1_model_load(&m, dir, false, &err), MM1_E_FORMAT);
+    check_contains(err.message, "3 tensors");
 }
 
 /* Prefix and suffix of a name may overlap: what is between them then has less than no length. */
@@ -232,12 +296,11 @@ static void a_tensor_that_names_no_layer_is_refused(void **state)
                                         "base_model.model.decoder.*.lora_A.weight"};
     char dir[200];
     check_tmpdir(dir, sizeof dir);
-    write_file(dir, "adapter_config.json",
-               "{\"peft_type\": \"LORA\", \"base_model_name_or_path\": \"" NANO "\", \"r\": 2, \"lora_alpha\": 2}");
+    write_config(dir);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         mm1_lora_folder f;
         mm1_error err = {0};
-        write_tensors(dir, &wrong[i], 1);
+        write_tensors(dir, &(mm1_safetensors_entry){.name = wrong[i], .shape = {2, 2}}, 1);
         assert_int_equal(mm1_lora_open(&f, dir, &err), MM1_E_FORMAT);
         check_contains(err.message, wrong[i]);
         check_contains(err.message, "adapter_model.safetensors");
@@ -256,9 +319,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adapters_change_nothing_at_first_and_merge_to_the_same_model),
+        cmocka_unit_test(a_merged_weight_is_the_base_and_alpha_over_rank_of_the_product),
         cmocka_unit_test(merged_adapters_and_their_base_have_a_mean),
         cmocka_unit_test(targets_choose_layers_and_a_wrong_one_is_named),
         cmocka_unit_test(folders_that_are_not_understood_are_refused),
+        cmocka_unit_test(a_tensor_beside_the_adapters_is_not_passed_over),
         cmocka_unit_test(a_tensor_that_names_no_layer_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
