@@ -336,6 +336,76 @@ static void adafactor_equals_that_of_transformers(void **state)
     assert_int_equal(mm1_optimizer_init(&o, &none, &half, &err), MM1_E_CONFIG);
 }
 
+/* Clipping scales gradients by 1/4 here, to the bit: a norm of 2^30, of which 2^28 may be. */
+static void adafactor_clips_as_if_gradients_were_smaller(void **state)
+{
+    (void)state;
+    enum { STEPS = 3 };
+    mm1_error err = {0};
+    float want[2][64];
+    for (int clips = 0; clips < 2; clips++) {
+        const mm1_train_config c = {.optimizer = MM1_OPTIMIZER_ADAFACTOR,
+                                    .lr_decoder = 1,
+                                    .weight_decay = 0.1,
+                                    .clip_norm = clips ? 1 << 28 : 0};
+        mm1_params params = {0};
+        mm1_optimizer o;
+        (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_NORMAL, 1, true, 2, (int64_t[]){4, 16}, "w");
+        (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_NORMAL, 1, true, 1, (int64_t[]){64}, "v");
+        check_ok(mm1_params_alloc(&params, true, &err), &err);
+        check_ok(mm1_optimizer_init(&o, &params, &c, &err), &err);
+        mm1_params_init(&params, 3);
+        for (int i = 0; i < STEPS; i++) {
+            for (int64_t j = 0; j < params.grad_total; j++) {
+                params.grad[j] = (float)((j * 37 + i) % 101 - 50) * (clips ? 4 : 1);
+            }
+            mm1_optimizer_step(&o, &params, &c, 0.01, 1 << 30);
+        }
+        for (int k = 0; k < 2; k++) {
+            const float *got = params.items[k]->tensor.data;
+            if (clips) {
+                assert_memory_equal(got, want[k], sizeof want[k]);
+            }
+            memcpy(want[k], got, sizeof want[k]);
+        }
+        mm1_optimizer_deinit(&o);
+        mm1_params_deinit(&params);
+    }
+}
+
+/* Where there is no gradient, what is left of a step is the decay: lr times it, also where a step is clipped, as the
+ * last one is, whose gradient is far over those before it. */
+static void adafactor_decays_apart_from_the_step(void **state)
+{
+    (void)state;
+    enum { STEPS = 9 };
+    mm1_error err = {0};
+    mm1_params params = {0};
+    mm1_optimizer o;
+    const mm1_train_config c = {.optimizer = MM1_OPTIMIZER_ADAFACTOR, .lr_decoder = 0.5, .weight_decay = 0.25};
+    float left = 1;
+    (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, true, 2, (int64_t[]){2, 2}, "w");
+    (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, true, 1, (int64_t[]){4}, "v");
+    (void)mm1_params_add(&params, MM1_GROUP_DECODER, MM1_INIT_ONES, 0, false, 1, (int64_t[]){4}, "norm");
+    check_ok(mm1_params_alloc(&params, true, &err), &err);
+    check_ok(mm1_optimizer_init(&o, &params, &c, &err), &err);
+    mm1_params_init(&params, 3);
+    for (int step = 0; step < STEPS; step++) {
+        for (int64_t i = 0; i < 3; i++) {
+            params.items[i]->tensor.grad[0] = step + 1 < STEPS ? 0.001f : 8;
+        }
+        mm1_optimizer_step(&o, &params, &c, 0.5, 1);
+        left *= 1 - 0.5f * 0.5f * 0.25f;
+    }
+    for (int64_t i = 0; i < 3; i++) {
+        for (int64_t j = 1; j < 4; j++) {
+            assert_true(params.items[i]->tensor.data[j] == (i < 2 ? left : 1));
+        }
+    }
+    mm1_optimizer_deinit(&o);
+    mm1_params_deinit(&params);
+}
+
 static void adafactor_gives_the_same_bits_with_any_number_of_threads(void **state)
 {
     (void)state;
@@ -386,6 +456,8 @@ int main(void)
         cmocka_unit_test(a_frozen_group_stands_still_and_does_not_count_in_the_norm),
         cmocka_unit_test(the_first_step_is_the_learning_rate_and_decay_is_apart_from_it),
         cmocka_unit_test(adafactor_equals_that_of_transformers),
+        cmocka_unit_test(adafactor_clips_as_if_gradients_were_smaller),
+        cmocka_unit_test(adafactor_decays_apart_from_the_step),
         cmocka_unit_test(adafactor_gives_the_same_bits_with_any_number_of_threads),
         cmocka_unit_test(large_parameters_and_threads_give_the_same_bits),
     };
