@@ -7,7 +7,7 @@
 #include "generate/prompt.h"
 #include "generate/score.h"
 
-enum { N_REQUESTS = 18, MAX_DOCUMENTS = 2 * N_REQUESTS };
+enum { N_REQUESTS = 22, MAX_DOCUMENTS = 2 * N_REQUESTS };
 
 /* Requests over documents of its own, and what a session alone makes of each. */
 typedef struct work {
@@ -76,6 +76,15 @@ static void make_work(work *w)
     add(w, NULL, plan(w, "", ""));
     add(w, page, plan(w, "", " and so on"));
     add(w, NULL, plan(w, "i", " the red one"));
+    /* A picture as an overview alone, that others show in full: it comes after them, or before them. */
+    for (int i = 0; i < 2; i++) {
+        const mm1_document *d = plan(w, "ti", " which");
+        d->parts[1].overview = true;
+        add(w, NULL, d);
+    }
+    /* A text, and a score of nothing but the token that closes a document. */
+    add(w, demos, plan(w, "", ""));
+    add(w, demos, plan(w, "", ""));
 }
 
 /* What a session gives, one request after the other. */
@@ -95,7 +104,9 @@ static void want(work *w, const mm1_model *m)
         const int32_t n_prefix = r->prefix != NULL ? (int32_t)r->prefix->n_parts : 0;
         mm1_score *score = &out->score;
         int64_t begin = 0;
-        while (n_prefix > 0 && begin < score->n && score->part[begin] < n_prefix) {
+        /* The token that begins a document has no part, as the one that ends it. */
+        while (n_prefix > 0 && begin < score->n && score->part[begin] < n_prefix &&
+               (begin == 0 || score->part[begin] >= 0)) {
             score->logprob[begin++] = NAN;
         }
         score->n_scored = 0;
@@ -227,6 +238,8 @@ static void nor_with_pictures_of_several_tiles(void **state)
     c.image.mode = MM1_IMAGE_SUBIMAGES;
     check_config(&c);
     c.image.mode = MM1_IMAGE_ANYRES;
+    check_config(&c);
+    c.vision.patch_size = 2; /* more tiles at once than are encoded together (MM1_CONTEXT_PATCHES) */
     check_config(&c);
 }
 
