@@ -91,13 +91,12 @@ mm1_status mm1_model_load_weights(mm1_model *m, const char *path, mm1_error *err
 }
 
 /* The configuration at another resolution if image_size is not 0. */
-static mm1_status set_image_size(mm1_import *i, const char *path, int64_t image_size, mm1_error *err)
+static mm1_status set_image_size(mm1_model_config *c, const char *path, int64_t image_size, mm1_error *err)
 {
-    if (image_size != 0 && !mm1_model_config_has_vision(&i->config)) {
+    if (image_size != 0 && !mm1_model_config_has_vision(c)) {
         return mm1_error_set(err, MM1_E_CONFIG, "%s: takes no pictures, so that it has no image size", path);
     }
-    i->config.vision.image_size = image_size != 0 ? image_size : i->config.vision.image_size;
-    i->resizes = true;
+    c->vision.image_size = image_size != 0 ? image_size : c->vision.image_size;
     return MM1_OK;
 }
 
@@ -126,7 +125,8 @@ mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err)
     }
     mm1_status st = mm1_import_open(&import, &weights, path, err);
     if (st == MM1_OK) {
-        st = set_image_size(&import, path, sees ? m->config.vision.image_size : 0, err);
+        import.resizes = true;
+        st = set_image_size(&import.config, path, sees ? m->config.vision.image_size : 0, err);
         st = st != MM1_OK ? st : load_weights(m, &import, &weights, false, false, err);
         mm1_weights_close(&weights);
     }
@@ -183,10 +183,8 @@ static mm1_status load_adapters(mm1_model *m, const char *path, int64_t image_si
     }
     st = mm1_kernels_init(NULL, err); /* merging is a product */
     st = st != MM1_OK ? st : mm1_model_config_read(&config, holds(path, "config.json") ? path : f.base, err);
-    if (st == MM1_OK) {
-        config.vision.image_size = image_size != 0 ? image_size : config.vision.image_size;
-        st = mm1_model_init(m, &config, err);
-    }
+    st = st != MM1_OK ? st : set_image_size(&config, path, image_size, err);
+    st = st != MM1_OK ? st : mm1_model_init(m, &config, err);
     st = st != MM1_OK ? st : mm1_lora_add(m, &f.config, err);
     st = st != MM1_OK ? st : mm1_params_alloc(&m->params, false, err);
     st = st != MM1_OK ? st : mm1_model_load_values(m, f.base, err);
@@ -219,7 +217,8 @@ mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size,
         return load_adapters(m, path, image_size, err);
     }
     mm1_status st = mm1_import_open(&import, &weights, path, err);
-    st = st != MM1_OK ? st : set_image_size(&import, path, image_size, err);
+    import.resizes = true;
+    st = st != MM1_OK ? st : set_image_size(&import.config, path, image_size, err);
     st = st != MM1_OK ? st : mm1_model_init(m, &import.config, err);
     st = st != MM1_OK ? st : load_weights(m, &import, &weights, true, with_grad, err);
     m->model_type = st == MM1_OK ? import.architecture->model_type : NULL;

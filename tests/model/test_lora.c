@@ -287,6 +287,27 @@ static void a_tensor_beside_the_adapters_is_not_passed_over(void **state)
     check_contains(err.message, "3 tensors");
 }
 
+/* As for every other model: not a size that is passed over. */
+static void an_image_size_for_adapters_of_a_decoder_is_refused(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_model_config config;
+    mm1_model m;
+    char dir[200];
+    check_tmpdir(dir, sizeof dir);
+    check_ok(mm1_model_config_read(&config, NANO, &err), &err);
+    config.kind = MM1_MODEL_DECODER;
+    check_ok(mm1_model_config_write(&config, dir, &err), &err);
+    write_config(dir);
+    write_tensors(dir,
+                  &(mm1_safetensors_entry){.name = "base_model.model.decoder.layers.0.attn.out.lora_A.weight",
+                                           .shape = {2, config.decoder.n_heads * config.decoder.head_dim}},
+                  1);
+    assert_int_equal(mm1_model_load_at(&m, dir, 64, false, &err), MM1_E_CONFIG);
+    check_contains(err.message, "takes no pictures");
+}
+
 /* Prefix and suffix of a name may overlap: what is between them then has less than no length. */
 static void a_tensor_that_names_no_layer_is_refused(void **state)
 {
@@ -324,6 +345,7 @@ int main(void)
         cmocka_unit_test(targets_choose_layers_and_a_wrong_one_is_named),
         cmocka_unit_test(folders_that_are_not_understood_are_refused),
         cmocka_unit_test(a_tensor_beside_the_adapters_is_not_passed_over),
+        cmocka_unit_test(an_image_size_for_adapters_of_a_decoder_is_refused),
         cmocka_unit_test(a_tensor_that_names_no_layer_is_refused),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
