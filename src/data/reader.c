@@ -67,29 +67,6 @@ static mm1_status open_format(mm1_reader *r, mm1_error *err)
     }
 }
 
-mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err)
-{
-    mm1_reader *r = mm1_calloc(1, sizeof *r);
-    *out = NULL;
-    if (r == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
-    }
-    r->format = format;
-    char *path = mm1_packages_path(pattern);
-    mm1_status st = path != NULL ? mm1_path_glob(path, &r->paths, err)
-                                 : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
-    mm1_free(path);
-    if (st == MM1_OK) {
-        st = open_format(r, err);
-    }
-    if (st != MM1_OK) {
-        mm1_reader_destroy(r);
-        return st;
-    }
-    *out = r;
-    return MM1_OK;
-}
-
 /* Pictures of conversations lie where the source says, or beside its first file. */
 static mm1_status open_pictures(mm1_reader *r, const char *images, mm1_error *err)
 {
@@ -100,23 +77,54 @@ static mm1_status open_pictures(mm1_reader *r, const char *images, mm1_error *er
     return st;
 }
 
-mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_template chat, uint64_t seed,
-                                  mm1_reader **out, mm1_error *err)
+/* images: NULL unless the source says where the pictures of its conversations are. */
+static mm1_status open_files(mm1_data_format format, const char *pattern, const char *images, mm1_reader **out,
+                             mm1_error *err)
 {
-    mm1_reader *r = NULL;
-    mm1_sampling_strategy strategy;
-    mm1_status st = mm1_reader_open(mm1_data_source_format(source), source->path, &r, err);
+    mm1_reader *r = mm1_calloc(1, sizeof *r);
     *out = NULL;
-    if (st == MM1_OK && source->kind == MM1_DATA_CONVERSATIONS) {
-        r->chat = chat == MM1_CHAT_AUTO ? MM1_CHAT_PLAIN : chat;
-        st = r->shards.n_tars == 0 ? open_pictures(r, source->images, err) : MM1_OK;
+    if (r == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
     }
-    st = st != MM1_OK ? st : mm1_data_sampling_parse(source->sampling_strategy, &strategy, err);
+    r->format = format;
+    r->chat = MM1_CHAT_PLAIN;
+    char *path = mm1_packages_path(pattern);
+    mm1_status st = path != NULL ? mm1_path_glob(path, &r->paths, err)
+                                 : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", pattern);
+    mm1_free(path);
+    if (st == MM1_OK) {
+        st = open_format(r, err);
+    }
+    if (st == MM1_OK && (format == MM1_DATA_LLAVA || format == MM1_DATA_MESSAGES) && r->shards.n_tars == 0) {
+        st = open_pictures(r, images, err);
+    }
     if (st != MM1_OK) {
         mm1_reader_destroy(r);
         return st;
     }
     r->n_all = r->n_samples;
+    *out = r;
+    return MM1_OK;
+}
+
+mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err)
+{
+    return open_files(format, pattern, NULL, out, err);
+}
+
+mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_template chat, uint64_t seed,
+                                  mm1_reader **out, mm1_error *err)
+{
+    mm1_reader *r = NULL;
+    mm1_sampling_strategy strategy;
+    mm1_status st = open_files(mm1_data_source_format(source), source->path, source->images, &r, err);
+    *out = NULL;
+    st = st != MM1_OK ? st : mm1_data_sampling_parse(source->sampling_strategy, &strategy, err);
+    if (st != MM1_OK) {
+        mm1_reader_destroy(r);
+        return st;
+    }
+    r->chat = chat == MM1_CHAT_AUTO ? MM1_CHAT_PLAIN : chat;
     r->seed = seed;
     r->is_random = strategy.kind == MM1_SAMPLING_RANDOM;
     r->n_samples = mm1_data_sampling_count(&strategy, r->n_all);

@@ -17,7 +17,8 @@
 
 typedef struct mm1_reader mm1_reader; /* opaque */
 
-/* pattern: mm1_path_glob() of mm1_packages_path().  format: not MM1_DATA_AUTO. */
+/* All samples of the files.  pattern: mm1_path_glob() of mm1_packages_path().  format: not MM1_DATA_AUTO.
+ * Conversations are put by the template plain; their pictures lie beside the first file, or in the tar. */
 MM1_NODISCARD mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err);
 /* All that a source of a recipe says: its format, where the pictures of its conversations are, and which of its samples
  * are used.  chat: of conversations; MM1_CHAT_AUTO stands for plain.  seed: of what is drawn at random. */

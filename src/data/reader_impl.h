@@ -23,7 +23,7 @@ struct mm1_reader {
     mm1_idx *idx;         /* [paths.n] of the idx format; else NULL */
     int64_t n_samples;    /* that are used: */
     int64_t n_all, first; /* of all, from this one on, */
-    bool is_random;       /* or drawn from all by the seed; only after mm1_reader_open_source() */
+    bool is_random;       /* or drawn from all by the seed */
     uint64_t seed;
     mm1_chat_template chat;      /* of conversations */
     mm1_picture_store *pictures; /* of conversations in files of JSON; else NULL */

@@ -483,6 +483,31 @@ static void messages_may_be_lists_of_parts_with_pictures_of_every_kind(void **st
     fixture_deinit(&f);
 }
 
+/* Without a source that says more: the template is plain, the pictures are beside the file. */
+static void conversations_opened_by_format_alone_find_their_pictures(void **state)
+{
+    (void)state;
+    static const char text[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"<image>x\"}, {\"role\": \"assistant\", "
+        "\"content\": \"y\"}], \"images\": [\"0.b.png\"]}";
+    fixture f;
+    fixture_init(&f);
+    write_text(&f, "m.jsonl", text);
+    write_png(&f, "0.b.png", 1);
+    mm1_tar_writer *w = fixture_tar(&f, "m.tar");
+    append_text(w, "0.json", text);
+    fixture_append_png(w, "0.b.png", 2);
+    fixture_finish(w);
+    static const char *const names[] = {"m.jsonl", "m.tar"};
+    for (int i = 0; i < 2; i++) {
+        mm1_reader *r = open_ok(&f, MM1_DATA_MESSAGES, names[i]);
+        assert_int_equal(mm1_reader_len(r), 1);
+        check_conversation(r, 0, "[User:][img 0.b.png][x\nAssistant:]{ y}{<>}");
+        mm1_reader_destroy(r);
+    }
+    fixture_deinit(&f);
+}
+
 static void lists_of_samples_that_are_damaged_are_refused(void **state)
 {
     (void)state;
@@ -617,6 +642,7 @@ int main(void)
         cmocka_unit_test(what_unpacks_to_more_than_its_limit_is_a_bad_sample),
         cmocka_unit_test(conversations_of_llava_learn_their_answers),
         cmocka_unit_test(messages_may_be_lists_of_parts_with_pictures_of_every_kind),
+        cmocka_unit_test(conversations_opened_by_format_alone_find_their_pictures),
         cmocka_unit_test(lists_of_samples_that_are_damaged_are_refused),
         cmocka_unit_test(a_source_may_use_some_of_its_samples),
         cmocka_unit_test(failing_allocations_are_errors_and_leak_nothing),
