@@ -27,6 +27,7 @@ typedef struct conversation {
     const mm1_shard_sample *sample; /* in a tar; NULL: in a file of JSON */
     const json_t *pictures;         /* a list, a single one, or NULL */
     size_t n_pictures, n_taken, n_places;
+    size_t n_added; /* of the list, and of parts */
     mm1_chat_turn *turns;
     size_t n_turns;
     mm1_error *err;
@@ -56,10 +57,14 @@ static mm1_status add_base64(const conversation *c, const char *digits, size_t n
     return st;
 }
 
-/* A string, or an object that says where the picture is. */
-static mm1_status add_picture(const conversation *c, const json_t *picture, mm1_document *out)
+/* A string, or an object that says where the picture is.  Over the limit nothing more is read: one name in many parts
+ * would fill the memory with copies of its file. */
+static mm1_status add_picture(conversation *c, const json_t *picture, mm1_document *out)
 {
     static const char *const keys[] = {"url", "path", "image"};
+    if (c->n_added++ == MM1_READER_MAX_IMAGES) {
+        return mm1_error_set(c->err, MM1_E_LIMIT, "more pictures than the limit of %d", MM1_READER_MAX_IMAGES);
+    }
     const json_t *bytes = json_object_get(picture, "bytes");
     if (json_is_string(bytes)) {
         return add_base64(c, json_string_value(bytes), json_string_length(bytes),
@@ -216,10 +221,7 @@ static mm1_status find_pictures(conversation *c, const json_t *root)
     }
     c->pictures = has_one ? one : has_several ? several : NULL;
     c->n_pictures = json_is_array(c->pictures) ? json_array_size(c->pictures) : c->pictures != NULL;
-    return c->n_pictures <= MM1_READER_MAX_IMAGES
-               ? MM1_OK
-               : mm1_error_set(c->err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", c->n_pictures,
-                               MM1_READER_MAX_IMAGES);
+    return MM1_OK;
 }
 
 static mm1_status read_turns(conversation *c, const json_t *root)
@@ -254,10 +256,6 @@ mm1_status mm1__conversation_get(const mm1_reader *r, int64_t i, mm1_document *o
     mm1_status st = mm1__reader_load(r, i, &c.sample, &root, err);
     st = st != MM1_OK ? st : read_turns(&c, root);
     st = st != MM1_OK ? st : mm1_chat_render_turns(r->chat, c.turns, c.n_turns, out, err);
-    const size_t n_images = st == MM1_OK ? mm1_document_n_images(out) : 0;
-    if (n_images > MM1_READER_MAX_IMAGES) {
-        st = mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_images, MM1_READER_MAX_IMAGES);
-    }
     for (size_t k = 0; c.turns != NULL && k < c.n_turns; k++) {
         mm1_document_deinit(&c.turns[k].message);
     }

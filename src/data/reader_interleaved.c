@@ -38,15 +38,7 @@ static mm1_status add_text(mm1_document *out, const json_t *text, const char *se
 
 static mm1_status check_document(const mm1_document *out, mm1_error *err)
 {
-    const size_t n_images = mm1_document_n_images(out);
-    if (n_images == out->n_parts) {
-        return mm1_error_set(err, MM1_E_FORMAT, "there is no text");
-    }
-    if (n_images > MM1_READER_MAX_IMAGES) {
-        return mm1_error_set(err, MM1_E_LIMIT, "%zu pictures are over the limit of %d", n_images,
-                             MM1_READER_MAX_IMAGES);
-    }
-    return MM1_OK;
+    return mm1_document_n_images(out) == out->n_parts ? mm1_error_set(err, MM1_E_FORMAT, "there is no text") : MM1_OK;
 }
 
 static mm1_status fill_obelics(const mm1_reader *r, const mm1_shard_sample *sample, const json_t *root,
@@ -56,13 +48,16 @@ static mm1_status fill_obelics(const mm1_reader *r, const mm1_shard_sample *samp
     if (!json_is_array(texts) || !json_is_array(images) || json_array_size(texts) != json_array_size(images)) {
         return mm1_error_set(err, MM1_E_FORMAT, "\"texts\" and \"images\" are not two lists of one length");
     }
+    size_t n_images = 0;
     for (size_t k = 0; k < json_array_size(texts); k++) {
         const json_t *text = json_array_get(texts, k), *image = json_array_get(images, k);
         mm1_status st = MM1_OK;
         if (json_is_string(text) && json_is_null(image)) {
             st = add_text(out, text, "\n\n", err);
-        } else if (json_is_null(text) && json_is_string(image)) {
-            st = mm1__reader_member_image(r, sample, json_string_value(image), out, err);
+        } else if (json_is_null(text) && json_is_string(image)) { /* which may be one member again and again */
+            st = n_images++ == MM1_READER_MAX_IMAGES
+                     ? mm1_error_set(err, MM1_E_LIMIT, "more pictures than the limit of %d", MM1_READER_MAX_IMAGES)
+                     : mm1__reader_member_image(r, sample, json_string_value(image), out, err);
         } else if (!json_is_null(text) || !json_is_null(image)) {
             st = mm1_error_set(err, MM1_E_FORMAT, "neither a text nor the name of a picture, or both");
         }

@@ -508,6 +508,101 @@ static void conversations_opened_by_format_alone_find_their_pictures(void **stat
     fixture_deinit(&f);
 }
 
+/* 256 pictures are read.  Of more, the first that is too many is refused, before one that is not there. */
+static void no_more_pictures_than_the_limit_are_read_into_memory(void **state)
+{
+    (void)state;
+    static const int counts[] = {256, 257};
+    fixture f;
+    mm1_buf chat, texts, images;
+    fixture_init(&f);
+    mm1_tar_writer *chats = fixture_tar(&f, "chats.tar"), *pages = fixture_tar(&f, "pages.tar");
+    mm1_buf_init(&chat, 1 << 20);
+    mm1_buf_init(&texts, 1 << 20);
+    mm1_buf_init(&images, 1 << 20);
+    for (int i = 0; i < 2; i++) {
+        char name[16], picture[16];
+        (void)snprintf(name, sizeof name, "%d.json", i);
+        (void)snprintf(picture, sizeof picture, "%d.a.png", i);
+        mm1_buf_clear(&chat);
+        mm1_buf_clear(&texts);
+        mm1_buf_clear(&images);
+        mm1_buf_puts(&chat, "{\"messages\":[{\"role\":\"user\",\"content\":[");
+        for (int k = 0; k < counts[i] + i; k++) {
+            const char *shown = k < 257 ? picture : "missing.png";
+            mm1_buf_printf(&chat, "{\"type\":\"image\",\"image\":\"%s\"},", shown);
+            mm1_buf_puts(&texts, "null,");
+            mm1_buf_printf(&images, "\"%s\",", shown);
+        }
+        mm1_buf_puts(&chat, "{\"type\":\"text\",\"text\":\"x\"}]},{\"role\":\"assistant\",\"content\":\"y\"}]}");
+        append_text(chats, name, mm1_buf_str(&chat));
+        fixture_append_png(chats, picture, 1);
+        mm1_buf_clear(&chat);
+        mm1_buf_printf(&chat, "{\"texts\":[%s\"x\"],\"images\":[%snull]}", mm1_buf_str(&texts), mm1_buf_str(&images));
+        append_text(pages, name, mm1_buf_str(&chat));
+        fixture_append_png(pages, picture, 1);
+    }
+    mm1_buf_deinit(&chat);
+    mm1_buf_deinit(&texts);
+    mm1_buf_deinit(&images);
+    fixture_finish(chats);
+    fixture_finish(pages);
+    for (int i = 0; i < 2; i++) {
+        mm1_error err = {0};
+        mm1_document d;
+        mm1_reader *r =
+            i == 0 ? open_ok(&f, MM1_DATA_MESSAGES, "chats.tar") : open_ok(&f, MM1_DATA_OBELICS, "pages.tar");
+        check_ok(mm1_reader_get(r, 0, &d, &err), &err);
+        assert_int_equal(mm1_document_n_images(&d), 256);
+        mm1_document_deinit(&d);
+        check_get_fails(r, 1, ".tar:1", "more pictures than the limit of 256");
+        mm1_reader_destroy(r);
+    }
+    fixture_deinit(&f);
+}
+
+/* Also where the file exists that the name leads to. */
+static void names_of_pictures_do_not_lead_out_of_their_folder(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {
+        "../secret.png", "in/../../secret.png",  "./../secret.png",     "..", "@/secret.png", "file://@/secret.png",
+        "in/..",         "in//../../secret.png", "file://../secret.png"};
+    fixture f;
+    mm1_buf line;
+    fixture_init(&f);
+    char *in = fixture_path(&f, "pictures/in");
+    mm1_error err = {0};
+    check_ok(mm1_dir_make(in, &err), &err);
+    mm1_free(in);
+    write_png(&f, "secret.png", 1);
+    write_png(&f, "pictures/in/..a.png", 2);
+    mm1_buf_init(&line, 1 << 16);
+    const size_t n = sizeof bad / sizeof *bad;
+    for (size_t i = 0; i <= n; i++) {
+        mm1_buf_puts(&line,
+                     "{\"messages\":[{\"role\":\"user\",\"content\":\"<image>\"},{\"role\":\"assistant\",\"content\":"
+                     "\"y\"}],\"images\":[\"");
+        for (const char *p = i < n ? bad[i] : "in/..a.png"; *p != '\0'; p++) {
+            if (*p == '@') {
+                mm1_buf_puts(&line, f.dir);
+            } else {
+                mm1_buf_putc(&line, *p);
+            }
+        }
+        mm1_buf_puts(&line, "\"]}\n");
+    }
+    write_text(&f, "m.jsonl", mm1_buf_str(&line));
+    mm1_buf_deinit(&line);
+    mm1_reader *r = open_conversations(&f, MM1_DATA_AUTO, "m.jsonl", "pictures", MM1_CHAT_PLAIN, NULL);
+    for (size_t i = 0; i < n; i++) {
+        check_get_fails(r, (int64_t)i, "m.jsonl:", "is not below");
+    }
+    check_conversation(r, (int64_t)n, "[User:][img ..a.png][\nAssistant:]{ y}{<>}");
+    mm1_reader_destroy(r);
+    fixture_deinit(&f);
+}
+
 static void lists_of_samples_that_are_damaged_are_refused(void **state)
 {
     (void)state;
@@ -643,6 +738,8 @@ int main(void)
         cmocka_unit_test(conversations_of_llava_learn_their_answers),
         cmocka_unit_test(messages_may_be_lists_of_parts_with_pictures_of_every_kind),
         cmocka_unit_test(conversations_opened_by_format_alone_find_their_pictures),
+        cmocka_unit_test(no_more_pictures_than_the_limit_are_read_into_memory),
+        cmocka_unit_test(names_of_pictures_do_not_lead_out_of_their_folder),
         cmocka_unit_test(lists_of_samples_that_are_damaged_are_refused),
         cmocka_unit_test(a_source_may_use_some_of_its_samples),
         cmocka_unit_test(failing_allocations_are_errors_and_leak_nothing),
