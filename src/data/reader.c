@@ -67,9 +67,15 @@ static mm1_status open_format(mm1_reader *r, mm1_error *err)
     }
 }
 
-/* Pictures of conversations lie where the source says, or beside its first file. */
+/* Pictures of conversations lie in their tar, else where the source says, or beside its first file. */
 static mm1_status open_pictures(mm1_reader *r, const char *images, mm1_error *err)
 {
+    if (r->shards.n_tars > 0) {
+        return images == NULL ? MM1_OK
+                              : mm1_error_set(err, MM1_E_CONFIG,
+                                              "%s: a tar holds the pictures of its conversations; leave `images` out",
+                                              r->paths.items[0]);
+    }
     char *where = images != NULL ? mm1_packages_path(images) : mm1_path_dirname(r->paths.items[0]);
     const mm1_status st = where != NULL ? mm1_picture_store_open(&r->pictures, where, err)
                                         : mm1_error_set(err, MM1_E_NOMEM, "no memory for the folder of pictures");
@@ -95,7 +101,7 @@ static mm1_status open_files(mm1_data_format format, const char *pattern, const 
     if (st == MM1_OK) {
         st = open_format(r, err);
     }
-    if (st == MM1_OK && (format == MM1_DATA_LLAVA || format == MM1_DATA_MESSAGES) && r->shards.n_tars == 0) {
+    if (st == MM1_OK && (format == MM1_DATA_LLAVA || format == MM1_DATA_MESSAGES)) {
         st = open_pictures(r, images, err);
     }
     if (st != MM1_OK) {

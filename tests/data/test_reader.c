@@ -480,6 +480,15 @@ static void messages_may_be_lists_of_parts_with_pictures_of_every_kind(void **st
     r = open_conversations(&f, MM1_DATA_AUTO, "c.tar", NULL, MM1_CHAT_PLAIN, NULL);
     check_conversation(r, 0, "[User:][img 0.b.png][x\nAssistant:]{ y}{<>}");
     mm1_reader_destroy(r);
+    mm1_error err = {0};
+    mm1_data_source both = {.kind = MM1_DATA_CONVERSATIONS, .format = MM1_DATA_MESSAGES};
+    both.path = fixture_path(&f, "c.tar");
+    both.images = fixture_path(&f, "pictures.tar");
+    assert_int_equal(mm1_reader_open_source(&both, MM1_CHAT_PLAIN, 0, &r, &err), MM1_E_CONFIG);
+    assert_null(r);
+    check_contains(err.message, "c.tar: a tar holds the pictures of its conversations; leave `images` out");
+    mm1_free(both.images);
+    mm1_free(both.path);
     fixture_deinit(&f);
 }
 
