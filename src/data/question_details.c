@@ -42,24 +42,14 @@ typedef struct detail_job {
     mm1_rng rng;
 } detail_job;
 
-static bool has_name(const mm1_thing *thing)
-{
-    return thing->name != NULL;
-}
-
 /* Stamps of `share` percent of a cell, or a little more, in the first n of `cells`. */
 static bool put_stamps(detail_job *job, const uint32_t *cells, size_t n, uint32_t grid, int share, bool same)
 {
-    const int32_t cell_px = job->scene->width / (int32_t)grid, free_px = cell_px - 2 * MM1_STAMP_MARGIN_PX;
     const uint32_t first = job->list[mm1_rng_below(&job->rng, job->n)];
     bool ok = true;
     for (size_t i = 0; ok && i < n; i++) {
         const uint32_t caption = same ? first : job->list[mm1_rng_below(&job->rng, job->n)];
-        const int32_t box = free_px * (share + (int32_t)mm1_rng_below(&job->rng, 16)) / 100;
-        const int32_t dx = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
-        const int32_t dy = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
-        mm1_scene_add(job->scene, caption, (int32_t)(cells[i] % grid) * cell_px + MM1_STAMP_MARGIN_PX + dx,
-                      (int32_t)(cells[i] / grid) * cell_px + MM1_STAMP_MARGIN_PX + dy, box);
+        mm1_scene_add(job->scene, &job->rng, caption, cells[i], grid, share, share + 15);
         ok = mm1_conversation_add_origin_of(job->q, job->c, caption);
     }
     return ok;
@@ -161,27 +151,18 @@ mm1_status mm1__questions_details(mm1_questions *q, mm1_error *err)
     size_t n = 0;
     mm1_status st = mm1_lettering_open(q, &lettering, err);
     if (st == MM1_OK && lettering != NULL) {
-        st = mm1_questions_list(q, has_name, 1, &list, &n, err);
+        st = mm1_questions_list(q, mm1_thing_has_name, 1, &list, &n, err);
     }
     for (size_t i = 0; st == MM1_OK && n > 0 && i < q->wanted; i++) {
         detail_job job = {.q = q, .lettering = lettering, .list = list, .n = n, .rng = mm1_questions_rng(q, i)};
-        char concept[64];
-        (void)snprintf(concept, sizeof concept, "details:%s-%zu", q->heldout ? "heldout" : "train", i);
-        job.scene = mm1_corpus_alloc(q->corpus, 1, sizeof *job.scene);
-        job.c = mm1_questions_add(q, concept);
-        if (job.scene == NULL || job.c == NULL) {
+        job.c = mm1_questions_add_numbered(q, "details", i);
+        job.scene = job.c != NULL ? mm1_conversation_show_scene(q, job.c, true) : NULL;
+        if (job.scene == NULL) {
             st = mm1_questions_no_memory(err);
             break;
         }
-        const int32_t px = (int32_t)(q->entry->px > 0 ? q->entry->px : q->kind->px);
-        *job.scene = (mm1_scene){.corpus = q->corpus,
-                                 .spill = q->spill,
-                                 .width = px,
-                                 .height = px,
-                                 .paper = (int)mm1_rng_below(&job.rng, (uint64_t)mm1_paper_count())};
+        job.scene->paper = (int)mm1_rng_below(&job.rng, (uint64_t)mm1_paper_count());
         st = plan_one(&job, i, err);
-        job.c->pictures[job.c->n_pictures++] =
-            (mm1_qa_picture){.stored = MM1_PICTURE_NONE, .draw = mm1_scene_draw, .draw_ctx = job.scene, .jpeg = true};
     }
     mm1_free(list);
     return st;

@@ -6,7 +6,6 @@
 #include "data/scene.h"
 
 #include "base/alloc.h"
-#include <stdio.h>
 #include <string.h>
 
 enum { GRID = 3, N_CELLS = GRID * GRID, MAX_ALL = 6, MAX_NAMED = 5, MAX_TRIES = 200 };
@@ -41,11 +40,6 @@ typedef struct scene_job {
     uint32_t cells[N_CELLS]; /* shuffled */
     bool ok;                 /* false: memory was short */
 } scene_job;
-
-static bool has_name(const mm1_thing *thing)
-{
-    return thing->name != NULL;
-}
 
 static const mm1_thing *thing_of(const scene_job *job, uint32_t caption)
 {
@@ -83,15 +77,10 @@ static bool another(scene_job *job, const uint32_t *others, size_t n, uint32_t *
     return false;
 }
 
-/* Puts the thing into a cell, at a size and place of its own, and leaves paper between it and its neighbours. */
+/* Puts the thing into a cell, at a size and place of its own. */
 static void put_in(scene_job *job, uint32_t caption, uint32_t cell)
 {
-    const int32_t cell_px = job->scene->width / GRID, free_px = cell_px - 2 * MM1_STAMP_MARGIN_PX;
-    const int32_t box = free_px * (72 + (int32_t)mm1_rng_below(&job->rng, 29)) / 100;
-    const int32_t dx = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
-    const int32_t dy = (int32_t)mm1_rng_below(&job->rng, (uint64_t)(free_px - box) + 1);
-    mm1_scene_add(job->scene, caption, (int32_t)(cell % GRID) * cell_px + MM1_STAMP_MARGIN_PX + dx,
-                  (int32_t)(cell / GRID) * cell_px + MM1_STAMP_MARGIN_PX + dy, box);
+    mm1_scene_add(job->scene, &job->rng, caption, cell, GRID, 72, 100);
     job->ok = job->ok && mm1_conversation_add_origin_of(job->q, job->c, caption);
 }
 
@@ -254,25 +243,17 @@ mm1_status mm1__questions_scenes(mm1_questions *q, mm1_error *err)
     uint32_t *list = NULL;
     size_t n = 0;
     const size_t before = q->n;
-    mm1_status st = mm1_questions_list(q, has_name, 1, &list, &n, err);
+    mm1_status st = mm1_questions_list(q, mm1_thing_has_name, 1, &list, &n, err);
     for (size_t i = 0; st == MM1_OK && n >= 4 && i < q->wanted * 2 && q->n - before < q->wanted; i++) {
         scene_job job = {.q = q, .list = list, .n = n, .rng = mm1_questions_rng(q, i), .ok = true};
         const size_t form = i % N_FORMS, k = i / N_FORMS;
-        char concept[64];
-        (void)snprintf(concept, sizeof concept, "scene:%s-%zu", q->heldout ? "heldout" : "train", i);
-        job.scene = mm1_corpus_alloc(q->corpus, 1, sizeof *job.scene);
-        job.c = mm1_questions_add(q, concept);
-        if (job.scene == NULL || job.c == NULL) {
+        job.c = mm1_questions_add_numbered(q, "scene", i);
+        job.scene = job.c != NULL ? mm1_conversation_show_scene(q, job.c, true) : NULL;
+        if (job.scene == NULL) {
             st = mm1_questions_no_memory(err);
             break;
         }
-        const int32_t px = (int32_t)(q->entry->px > 0 ? q->entry->px : q->kind->px);
-        *job.scene = (mm1_scene){
-            .corpus = q->corpus,
-            .spill = q->spill,
-            .width = px,
-            .height = px,
-            .paper = (int)((form == 6 ? k : mm1_rng_below(&job.rng, 1 << 20)) % (uint64_t)mm1_paper_count())};
+        job.scene->paper = (int)((form == 6 ? k : mm1_rng_below(&job.rng, 1 << 20)) % (uint64_t)mm1_paper_count());
         for (uint32_t cell = 0; cell < N_CELLS; cell++) {
             job.cells[cell] = cell;
         }
@@ -284,8 +265,6 @@ mm1_status mm1__questions_scenes(mm1_questions *q, mm1_error *err)
         if (planned && (form == 6 || (!q->heldout && i % 3 == 0))) {
             ask_paper(&job);
         }
-        job.c->pictures[job.c->n_pictures++] =
-            (mm1_qa_picture){.stored = MM1_PICTURE_NONE, .draw = mm1_scene_draw, .draw_ctx = job.scene, .jpeg = true};
         if (!job.ok) {
             st = mm1_questions_no_memory(err);
         } else if (!planned || job.c->n_turns == 0) {

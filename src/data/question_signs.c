@@ -70,19 +70,14 @@ static bool ask_yes_no(sign_job *job, const char *word, bool yes)
 static mm1_status draw_sign(sign_job *job, const char *text, mm1_error *err)
 {
     static const uint8_t inks[6][3] = {{0, 0, 0}, {170, 0, 0}, {0, 0, 160}, {0, 100, 0}, {90, 40, 0}, {90, 0, 110}};
-    mm1_questions *q = job->q;
     mm1_typeface *face = job->lettering->faces[mm1_rng_below(&job->rng, job->lettering->n_faces)];
-    const int32_t px = (int32_t)(q->entry->px > 0 ? q->entry->px : q->kind->px);
-    int32_t em = (MIN_EM + (int32_t)mm1_rng_below(&job->rng, MAX_EM - MIN_EM + 1)) * px / 224;
-    mm1_scene *scene = mm1_corpus_alloc(q->corpus, 1, sizeof *scene);
+    mm1_scene *scene = mm1_conversation_show_scene(job->q, job->c, false);
     if (scene == NULL) {
         return mm1_questions_no_memory(err);
     }
-    *scene = (mm1_scene){.corpus = q->corpus,
-                         .spill = q->spill,
-                         .width = px,
-                         .height = px,
-                         .paper = (int)mm1_rng_below(&job->rng, (uint64_t)mm1_paper_count())};
+    const int32_t px = scene->width;
+    int32_t em = (MIN_EM + (int32_t)mm1_rng_below(&job->rng, MAX_EM - MIN_EM + 1)) * px / 224;
+    scene->paper = (int)mm1_rng_below(&job->rng, (uint64_t)mm1_paper_count());
     mm1_label *label = &scene->label;
     mm1_status st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
     while (st == MM1_OK && em > 8 && label->width > px - 12) {
@@ -99,8 +94,6 @@ static mm1_status draw_sign(sign_job *job, const char *text, mm1_error *err)
         memset(label->ink, 255, 3);
     }
     label->framed = mm1_rng_below(&job->rng, 2) == 0;
-    job->c->pictures[job->c->n_pictures++] =
-        (mm1_qa_picture){.stored = MM1_PICTURE_NONE, .draw = mm1_scene_draw, .draw_ctx = scene};
     return st;
 }
 

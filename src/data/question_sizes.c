@@ -5,7 +5,6 @@
 #include "data/questions.h"
 
 #include "base/alloc.h"
-#include <stdio.h>
 #include <string.h>
 
 enum { MAX_TRIES = 64, N_SIDES = 3 };
@@ -18,11 +17,6 @@ static const char *const which[N_SIDES][4] = {
     {"Which is taller, {}?", "Which of the two is taller in a house: {}?", "What is higher, {}?", NULL},
 };
 static const char *const kinds[N_SIDES] = {"sizes.wider", "sizes.deeper", "sizes.taller"};
-
-static bool has_name(const mm1_thing *thing)
-{
-    return thing->name != NULL;
-}
 
 static float size_of(const mm1_questions *q, uint32_t caption, int side)
 {
@@ -53,9 +47,7 @@ static mm1_status plan_pair(mm1_questions *q, mm1_rng *rng, const uint32_t pair[
                             size_t i, mm1_error *err)
 {
     const uint32_t one = pair[larger_first ? 1 : 0], other = pair[larger_first ? 0 : 1];
-    char concept[64];
-    (void)snprintf(concept, sizeof concept, "sizes:%s-%zu", q->heldout ? "heldout" : "train", i);
-    mm1_conversation *c = mm1_questions_add(q, concept);
+    mm1_conversation *c = mm1_questions_add_numbered(q, "sizes", i);
     const char *names[2] = {q->things[one].name, q->things[other].name};
     const char *with_article[2] = {mm1_questions_a(q, names[0]), mm1_questions_a(q, names[1])};
     if (c == NULL || with_article[0] == NULL || with_article[1] == NULL) {
@@ -73,7 +65,7 @@ mm1_status mm1__questions_sizes(mm1_questions *q, mm1_error *err)
     uint32_t *list = NULL;
     size_t n = 0, n_sized = 0, n_asked[N_SIDES] = {0};
     const size_t before = q->n;
-    mm1_status st = mm1_questions_list(q, has_name, 1, &list, &n, err);
+    mm1_status st = mm1_questions_list(q, mm1_thing_has_name, 1, &list, &n, err);
     for (size_t i = 0; st == MM1_OK && i < n; i++) {
         if (size_of(q, list[i], 0) > 0) {
             list[n_sized++] = list[i];

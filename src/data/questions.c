@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "data/build_internal.h"
+#include <stdio.h>
 #include <string.h>
 
 static const mm1_question_kind kinds[] = {
@@ -83,6 +84,13 @@ mm1_conversation *mm1_questions_add(mm1_questions *q, const char *concept)
     }
     q->n++;
     return c;
+}
+
+mm1_conversation *mm1_questions_add_numbered(mm1_questions *q, const char *prefix, size_t i)
+{
+    char concept[64];
+    (void)snprintf(concept, sizeof concept, "%s:%s-%zu", prefix, q->heldout ? "heldout" : "train", i);
+    return mm1_questions_add(q, concept);
 }
 
 void mm1_questions_take_back(mm1_questions *q)
@@ -165,12 +173,12 @@ bool mm1_conversation_yes_no(mm1_questions *q, mm1_conversation *c, const char *
 
 bool mm1_conversation_add_origin(mm1_questions *q, mm1_conversation *c, const mm1_origin *origin)
 {
-    mm1_origin *origins = mm1_corpus_alloc(q->corpus, c->n_origins + 1, sizeof *origins);
     for (size_t i = 0; i < c->n_origins; i++) {
         if (strcmp(c->origins[i].path, origin->path) == 0) {
             return true;
         }
     }
+    mm1_origin *origins = mm1_corpus_alloc(q->corpus, c->n_origins + 1, sizeof *origins);
     if (origins == NULL) {
         return false;
     }

@@ -98,6 +98,8 @@ mm1_rng mm1_questions_rng(const mm1_questions *q, uint64_t i);
 
 /* An empty conversation at the end of q->items; NULL if memory is short.  It stays valid until the next call. */
 mm1_conversation *mm1_questions_add(mm1_questions *q, const char *concept);
+/* The same for what belongs to no concept: the i-th of its split, as "scene:train-7". */
+mm1_conversation *mm1_questions_add_numbered(mm1_questions *q, const char *prefix, size_t i);
 /* Takes the last conversation back. */
 void mm1_questions_take_back(mm1_questions *q);
 

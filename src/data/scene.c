@@ -21,7 +21,21 @@ int mm1_paper_count(void)
     return (int)(sizeof papers / sizeof papers[0]);
 }
 
-void mm1_scene_add(mm1_scene *scene, uint32_t caption, int32_t x, int32_t y, int32_t box_px)
+mm1_scene *mm1_conversation_show_scene(mm1_questions *q, mm1_conversation *c, bool jpeg)
+{
+    const int32_t px = (int32_t)(q->entry->px > 0 ? q->entry->px : q->kind->px);
+    mm1_scene *scene = mm1_corpus_alloc(q->corpus, 1, sizeof *scene);
+    if (scene == NULL || c->n_pictures == MM1_MAX_QA_PICTURES) {
+        return NULL;
+    }
+    *scene = (mm1_scene){.corpus = q->corpus, .spill = q->spill, .width = px, .height = px};
+    c->pictures[c->n_pictures++] =
+        (mm1_qa_picture){.stored = MM1_PICTURE_NONE, .draw = mm1_scene_draw, .draw_ctx = scene, .jpeg = jpeg};
+    return scene;
+}
+
+/* Fits the picture into the box, in the middle of what is left over. */
+static void add_stamp(mm1_scene *scene, uint32_t caption, int32_t x, int32_t y, int32_t box_px)
 {
     const mm1_picture *p = &scene->corpus->pictures[scene->corpus->captions[caption].picture];
     const int32_t longer = p->width > p->height ? p->width : p->height;
@@ -32,6 +46,16 @@ void mm1_scene_add(mm1_scene *scene, uint32_t caption, int32_t x, int32_t y, int
     if (scene->n_stamps < MM1_MAX_STAMPS) {
         scene->stamps[scene->n_stamps++] = (mm1_stamp){caption, x + (box_px - w) / 2, y + (box_px - h) / 2, w, h};
     }
+}
+
+void mm1_scene_add(mm1_scene *scene, mm1_rng *rng, uint32_t caption, uint32_t cell, uint32_t grid, int least, int most)
+{
+    const int32_t cell_px = scene->width / (int32_t)grid, free_px = cell_px - 2 * MM1_STAMP_MARGIN_PX;
+    const int32_t box = free_px * (least + (int32_t)mm1_rng_below(rng, (uint64_t)(most - least) + 1)) / 100;
+    const int32_t dx = (int32_t)mm1_rng_below(rng, (uint64_t)(free_px - box) + 1);
+    const int32_t dy = (int32_t)mm1_rng_below(rng, (uint64_t)(free_px - box) + 1);
+    add_stamp(scene, caption, (int32_t)(cell % grid) * cell_px + MM1_STAMP_MARGIN_PX + dx,
+              (int32_t)(cell / grid) * cell_px + MM1_STAMP_MARGIN_PX + dy, box);
 }
 
 mm1_status mm1_scene_set_label(mm1_scene *scene, mm1_typeface *face, const char *text, int32_t em_px, mm1_error *err)

@@ -39,9 +39,13 @@ typedef struct mm1_scene {
 const char *mm1_paper_name(int i);
 int mm1_paper_count(void);
 
-/* Fits the picture of a caption into a box at (x, y), in the middle of what is left over, and adds it.  Pictures are
- * enlarged at most twice. */
-void mm1_scene_add(mm1_scene *scene, uint32_t caption, int32_t x, int32_t y, int32_t box_px);
+/* An empty square of white paper, as large as the recipe says, which the conversation shows; it belongs to the corpus.
+ * NULL if memory is short. */
+mm1_scene *mm1_conversation_show_scene(mm1_questions *q, mm1_conversation *c, bool jpeg);
+
+/* Adds the picture of a caption to a cell of a grid x grid: somewhere in a box whose side is drawn from `least` to
+ * `most` percent of the cell within its margins.  Pictures are enlarged at most twice. */
+void mm1_scene_add(mm1_scene *scene, mm1_rng *rng, uint32_t caption, uint32_t cell, uint32_t grid, int least, int most);
 
 /* The size of the card that `text` needs. */
 MM1_NODISCARD mm1_status mm1_scene_set_label(mm1_scene *scene, mm1_typeface *face, const char *text, int32_t em_px,

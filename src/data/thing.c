@@ -116,6 +116,11 @@ static const struct {
     {"person", PERSON},
 };
 
+bool mm1_thing_has_name(const mm1_thing *thing)
+{
+    return thing->name != NULL;
+}
+
 const mm1_category *mm1_category_at(int i)
 {
     return &categories[i];

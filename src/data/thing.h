@@ -26,6 +26,9 @@ typedef struct mm1_thing {
     int category, room; /* index into the tables below, or none */
 } mm1_thing;
 
+/* It can be named, and counted. */
+bool mm1_thing_has_name(const mm1_thing *thing);
+
 /* Rows, and how many there are. */
 const mm1_category *mm1_category_at(int i);
 int mm1_category_count(void);
