@@ -1,5 +1,5 @@
 /* The data builder: what is read, dropped, split and written. */
-#include "support/check.h"
+#include "build_fixture.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -20,28 +20,6 @@ typedef struct place {
     mm1_build_config config;
 } place;
 
-static char *path_in(const place *p, const char *name)
-{
-    char *path = mm1_path_join(p->dir, name);
-    assert_non_null(path);
-    return path;
-}
-
-static void put(const place *p, const char *name, const void *bytes, size_t len)
-{
-    mm1_error err = {0};
-    char *path = path_in(p, name), *dir = mm1_path_dirname(path);
-    check_ok(mm1_dir_make(dir, &err), &err);
-    check_ok(mm1_file_write_atomic(path, bytes, len, &err), &err);
-    mm1_free(dir);
-    mm1_free(path);
-}
-
-static void put_text(const place *p, const char *name, const char *text)
-{
-    put(p, name, text, strlen(text));
-}
-
 /* A picture with something to see, different for every number. */
 static void put_png(const place *p, const char *name, int number, int32_t width, int32_t height)
 {
@@ -59,7 +37,7 @@ static void put_png(const place *p, const char *name, int number, int32_t width,
         }
     }
     check_ok(mm1_image_encode_png(&image, &bytes, &len, &err), &err);
-    put(p, name, bytes, len);
+    put(p->dir, name, bytes, len);
     mm1_free(bytes);
     mm1_image_deinit(&image);
 }
@@ -70,7 +48,7 @@ static void set_up(place *p, const char *kind, const char *path)
     check_tmpdir(p->dir, sizeof p->dir);
     p->config = mm1_build_config_default();
     p->config.root = p->dir;
-    p->config.out = path_in(p, "out");
+    p->config.out = path_in(p->dir, "out");
     p->config.heldout_one_in = 4;
     p->config.sources = p->sources;
     p->config.n_sources = 1;
@@ -90,26 +68,10 @@ static void tear_down(place *p)
     }
 }
 
-static json_t *summary_json(const place *p)
-{
-    mm1_error err = {0};
-    char *text = NULL, *path = mm1_path_join(p->config.out, "summary.json");
-    check_ok(mm1_file_read(path, 1 << 24, &text, NULL, &err), &err);
-    json_error_t bad;
-    json_t *root = json_loads(text, 0, &bad);
-    if (root == NULL) {
-        print_error("%s: line %d: %s\n", path, bad.line, bad.text);
-        fail();
-    }
-    mm1_free(text);
-    mm1_free(path);
-    return root;
-}
-
 /* dropped[reason] of source i. */
 static int64_t dropped(const place *p, size_t i, mm1_drop reason)
 {
-    json_t *root = summary_json(p);
+    json_t *root = summary_json(p->config.out);
     const json_t *source = json_array_get(json_object_get(root, "sources"), i);
     const json_t *n = json_object_get(json_object_get(source, "dropped"), mm1_drop_text(reason));
     const int64_t value = n != NULL ? json_integer_value(n) : 0;
@@ -189,15 +151,6 @@ static void look_at_shards(const place *p, const char *split, seen *s)
     mm1_buf_deinit(&pattern);
 }
 
-static size_t n_common(const mm1_count_map *a, const mm1_count_map *b)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < a->cap; i++) {
-        n += a->keys[i] != 0 && mm1_count_map_get(b, a->keys[i]) > 0;
-    }
-    return n;
-}
-
 /* Builds and proves that nothing of held-out is in train. */
 static void build_and_check_split(const place *p, mm1_build_summary *summary)
 {
@@ -228,7 +181,7 @@ static void fill_folder(const place *p)
         (void)snprintf(name, sizeof name, "in/%c/p%02d.txt", 'a' + i % 3, i);
         /* Each caption is written in two ways: they are one concept. */
         (void)snprintf(caption, sizeof caption, i % 2 == 0 ? "A thing number %d." : "thing  NUMBER %d", i / 2);
-        put_text(p, name, caption);
+        put_text(p->dir, name, caption);
     }
     /* Three copies of one picture under other names. */
     for (int i = 0; i < 3; i++) {
@@ -236,15 +189,15 @@ static void fill_folder(const place *p)
         put_png(p, name, 7, 147, 307);
         (void)snprintf(name, sizeof name, "in/copy%d.txt", i);
         (void)snprintf(caption, sizeof caption, "copy of something %d", i);
-        put_text(p, name, caption);
+        put_text(p->dir, name, caption);
     }
     put_png(p, "in/lonely.png", 99, 30, 30);
-    put_text(p, "in/broken.png", "this is no picture");
-    put_text(p, "in/broken.txt", "a broken file");
+    put_text(p->dir, "in/broken.png", "this is no picture");
+    put_text(p->dir, "in/broken.txt", "a broken file");
     put_png(p, "in/long.png", 98, 200, 10);
-    put_text(p, "in/long.txt", "a long strip");
+    put_text(p->dir, "in/long.txt", "a long strip");
     put_png(p, "in/latin.png", 97, 30, 30);
-    put_text(p, "in/latin.txt", "caf\xe9 with cream");
+    put_text(p->dir, "in/latin.txt", "caf\xe9 with cream");
 }
 
 static void no_concept_and_no_pixels_of_heldout_occur_in_train(void **state)
@@ -373,10 +326,10 @@ static void a_folder_that_is_no_data_is_never_overwritten(void **state)
     mm1_error err = {0};
     mm1_build_summary summary;
     set_up(&p, "images", "in");
-    put_text(&p, "out/thesis.txt", "do not lose this");
+    put_text(p.dir, "out/thesis.txt", "do not lose this");
     assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_STATE);
     check_contains(err.message, "summary.json");
-    char *kept = path_in(&p, "out/thesis.txt");
+    char *kept = path_in(p.dir, "out/thesis.txt");
     assert_true(mm1_path_exists(kept));
     mm1_free(kept);
     tear_down(&p);
@@ -435,7 +388,7 @@ static void a_manifest_gives_captions_and_groups(void **state)
     put_png(&p, "pics/one.png", 1, 50, 50);
     put_png(&p, "pics/two.png", 2, 50, 50);
     put_png(&p, "pics/three.png", 3, 50, 50);
-    put_text(&p, "list.jsonl",
+    put_text(p.dir, "list.jsonl",
              "{\"path\":\"pics/one.png\",\"caption\":\"the first one\",\"concept\":\"ones\"}\n"
              "pics/two.png\tthe second one\tones\r\n"
              "pics/three.png\tthe third\n"
@@ -482,12 +435,12 @@ static void text_is_cut_and_repeated_paragraphs_are_dropped(void **state)
             &text, "Paragraph %d speaks at some length of the matter that bears the number %d.\nIt has two lines.\n\n",
             i, i);
     }
-    put(&p, "in/a.txt", mm1_buf_str(&text), text.len);
-    put(&p, "in/b.txt", mm1_buf_str(&text), text.len); /* nothing of it is new */
-    put_text(&p, "in/c.md",
+    put(p.dir, "in/a.txt", mm1_buf_str(&text), text.len);
+    put(p.dir, "in/b.txt", mm1_buf_str(&text), text.len); /* nothing of it is new */
+    put_text(p.dir, "in/c.md",
              "# A heading\n\nSome words that stand below the heading, and they are more than twenty in "
              "number so that the text is kept by the builder.\n\n```\ncode()\n```\n");
-    put_text(&p, "in/d.jsonl",
+    put_text(p.dir, "in/d.jsonl",
              "{\"text\":\"A line of JSON that holds a text of its own, long enough to be kept, with more "
              "than twenty words in it, or so one may hope.\"}\nnot json\n");
     p.config.heldout_one_in = 0;

@@ -1,5 +1,5 @@
 /* HTML pages into interleaved documents; XML and small text chores. */
-#include "support/check.h"
+#include "build_fixture.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -100,16 +100,6 @@ typedef struct place {
     mm1_build_config config;
 } place;
 
-static void put(const place *p, const char *name, const void *bytes, size_t len)
-{
-    mm1_error err = {0};
-    char *path = mm1_path_join(p->dir, name), *dir = mm1_path_dirname(path);
-    check_ok(mm1_dir_make(dir, &err), &err);
-    check_ok(mm1_file_write_atomic(path, bytes, len, &err), &err);
-    mm1_free(dir);
-    mm1_free(path);
-}
-
 static void put_png(const place *p, const char *name, int number, int32_t width, int32_t height)
 {
     mm1_error err = {0};
@@ -121,7 +111,7 @@ static void put_png(const place *p, const char *name, int number, int32_t width,
         image.rgb[i] = (uint8_t)(i * (size_t)(number + 3) / 7);
     }
     check_ok(mm1_image_encode_png(&image, &bytes, &len, &err), &err);
-    put(p, name, bytes, len);
+    put(p->dir, name, bytes, len);
     mm1_free(bytes);
     mm1_image_deinit(&image);
 }
@@ -195,7 +185,7 @@ static void pages_become_interleaved_documents_and_every_drop_is_counted(void **
         filler, filler, filler,
         "It is long enough to be kept, since it has more than twenty words, or so it "
         "seems to the one who wrote them down.");
-    put(&p, "site/page.html", mm1_buf_str(&html), html.len);
+    put(p.dir, "site/page.html", mm1_buf_str(&html), html.len);
     for (int i = 0; i < 4; i++) { /* one figure and one paragraph on four pages */
         char name[32], text[512];
         (void)snprintf(name, sizeof name, "site/p%d.html", i);
@@ -203,7 +193,7 @@ static void pages_become_interleaved_documents_and_every_drop_is_counted(void **
                        "<p>Page %d has words of its own. %d</p><p>Note: all rights are reserved by "
                        "somebody, somewhere.</p><img src='img/often.png'>",
                        i, i);
-        put(&p, name, text, strlen(text));
+        put(p.dir, name, text, strlen(text));
     }
     check_ok(mm1_data_build(&p.config, &summary, &err), &err);
     json_t *documents = read_documents(&p);

@@ -1,5 +1,5 @@
 /* The questions of a build: their answers against what is drawn, the split, the balance, what is written. */
-#include "support/check.h"
+#include "build_fixture.h"
 
 #include "base/alloc.h"
 #include "base/buf.h"
@@ -37,23 +37,6 @@ typedef struct place {
     mm1_build_config config;
 } place;
 
-static char *path_in(const place *p, const char *name)
-{
-    char *path = mm1_path_join(p->dir, name);
-    assert_non_null(path);
-    return path;
-}
-
-static void put(const place *p, const char *name, const void *bytes, size_t len)
-{
-    mm1_error err = {0};
-    char *path = path_in(p, name), *dir = mm1_path_dirname(path);
-    check_ok(mm1_dir_make(dir, &err), &err);
-    check_ok(mm1_file_write_atomic(path, bytes, len, &err), &err);
-    mm1_free(dir);
-    mm1_free(path);
-}
-
 /* Left half a, right half b; the caller frees it. */
 static uint8_t *make_png(const uint8_t a[3], const uint8_t b[3], int32_t width, int32_t height, size_t *len)
 {
@@ -74,7 +57,7 @@ static void put_png(const place *p, const char *name, const uint8_t a[3], const 
 {
     size_t len = 0;
     uint8_t *bytes = make_png(a, b, width, height, &len);
-    put(p, name, bytes, len);
+    put(p->dir, name, bytes, len);
     mm1_free(bytes);
 }
 
@@ -94,7 +77,7 @@ static void put_stamps(const place *p)
             put_png(p, name, a, b, 60 + i, 50 + 3 * f);
             (void)snprintf(name, sizeof name, STAMPS "/%s/%c%c.txt", folders[f], 'a' + f, 'a' + i);
             (void)snprintf(text, sizeof text, "A %cu%cling.\n", "bdgk"[f], 'a' + i);
-            put(p, name, text, strlen(text));
+            put(p->dir, name, text, strlen(text));
         }
     }
 }
@@ -113,7 +96,7 @@ static void put_flags(const place *p)
                        'a' + i, i, 'a' + i);
     }
     mm1_buf_puts(&map, "</map>");
-    put(p, FLAGS "/world.kgm", mm1_buf_str(&map), map.len);
+    put(p->dir, FLAGS "/world.kgm", mm1_buf_str(&map), map.len);
     mm1_buf_deinit(&map);
 }
 
@@ -134,7 +117,7 @@ static void put_furniture(const place *p)
 {
     char name[64];
     mm1_buf catalogue;
-    char *dir = path_in(p, FURNITURE), *path = path_in(p, FURNITURE "/a.sh3f");
+    char *dir = path_in(p->dir, FURNITURE), *path = path_in(p->dir, FURNITURE "/a.sh3f");
     mm1_error err = {0};
     struct archive *zip = archive_write_new();
     check_ok(mm1_dir_make(dir, &err), &err);
@@ -190,9 +173,9 @@ static void put_garments(const place *p, const char *split, int offset)
         px[1] = (uint8_t)(i >> 8 | offset);
     }
     (void)snprintf(name, sizeof name, CLOTHES "/%s-images-idx3-ubyte.gz", split);
-    put(p, name, images, 16 + 64 * N_GARMENTS);
+    put(p->dir, name, images, 16 + 64 * N_GARMENTS);
     (void)snprintf(name, sizeof name, CLOTHES "/%s-labels-idx1-ubyte.gz", split);
-    put(p, name, labels, sizeof labels);
+    put(p->dir, name, labels, sizeof labels);
     mm1_free(images);
 }
 
@@ -214,7 +197,7 @@ static void set_up(place *p)
     put_garments(p, "t10k", 128);
     p->config = mm1_build_config_default();
     p->config.root = p->dir;
-    p->config.out = path_in(p, "out");
+    p->config.out = path_in(p->dir, "out");
     p->config.heldout_one_in = 4;
     p->config.max_px = 96;
     for (size_t i = 0; i < N_SOURCES; i++) {
@@ -259,7 +242,7 @@ static void plan(planned *pl, const place *p)
     check_ok(mm1_corpus_init(&pl->corpus, N_SOURCES, &err), &err);
     for (int i = 0; i < N_SOURCES; i++) {
         const mm1_source_kind *kind = mm1_source_kind_find(p->sources[i].kind);
-        char *path = path_in(p, paths[i]);
+        char *path = path_in(p->dir, paths[i]);
         pl->sources[i] = (mm1_source){.kind = kind,
                                       .config = &p->config,
                                       .entry = &p->sources[i],
@@ -271,7 +254,7 @@ static void plan(planned *pl, const place *p)
         mm1_free(path);
         check_ok(kind->read(&pl->sources[i], &err), &err);
     }
-    char *spill = path_in(p, "spill");
+    char *spill = path_in(p->dir, "spill");
     check_ok(mm1_pictures_load(&pl->corpus, &p->config, spill, &err), &err);
     check_ok(mm1__build_select(&pl->corpus, &p->config, &err), &err);
     check_ok(mm1_map_open(&pl->spill, spill, &err), &err);
@@ -657,33 +640,11 @@ static void read_as_training_does(const place *p, const char *split, size_t n, s
     mm1_buf_deinit(&pattern);
 }
 
-static size_t n_common(const mm1_count_map *a, const mm1_count_map *b)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < a->cap; i++) {
-        n += a->keys[i] != 0 && mm1_count_map_get(b, a->keys[i]) > 0;
-    }
-    return n;
-}
-
 static void seen_deinit(seen *s)
 {
     mm1_count_map_deinit(&s->pixels);
     mm1_count_map_deinit(&s->concepts);
     mm1_count_map_deinit(&s->origins);
-}
-
-static json_t *summary_json(const place *p)
-{
-    char *path = mm1_path_join(p->config.out, "summary.json");
-    json_error_t bad;
-    json_t *root = json_load_file(path, 0, &bad);
-    if (root == NULL) {
-        print_error("%s: line %d: %s\n", path, bad.line, bad.text);
-        fail();
-    }
-    mm1_free(path);
-    return root;
 }
 
 static void nothing_of_heldout_is_in_train_and_no_answer_is_too_frequent(void **state)
@@ -705,7 +666,7 @@ static void nothing_of_heldout_is_in_train_and_no_answer_is_too_frequent(void **
     assert_int_equal(n_common(&heldout.pixels, &train.pixels), 0);
     assert_int_equal(n_common(&heldout.concepts, &train.concepts), 0);
     assert_int_equal(n_common(&heldout.origins, &train.origins), 0);
-    json_t *root = summary_json(&p), *kind = NULL;
+    json_t *root = summary_json(p.config.out), *kind = NULL;
     const json_t *questions = json_object_get(root, "questions");
     assert_int_equal(json_integer_value(json_object_get(json_object_get(questions, "train"), "conversations")),
                      train.n);
@@ -855,10 +816,10 @@ static void labels_that_are_cut_short_are_refused_and_missing_files_passed_over(
     set_up(&p);
     p.config.questions = &p.questions[3];
     p.config.n_questions = 1;
-    put(&p, CLOTHES "/train-labels-idx1-ubyte.gz", "\0\0\x08\x01\0\0\0\x02\x01\x63", 10);
+    put(p.dir, CLOTHES "/train-labels-idx1-ubyte.gz", "\0\0\x08\x01\0\0\0\x02\x01\x63", 10);
     assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_FORMAT);
     check_contains(err.message, "2 labels for 400 pictures");
-    char *labels = path_in(&p, CLOTHES "/train-labels-idx1-ubyte.gz");
+    char *labels = path_in(p.dir, CLOTHES "/train-labels-idx1-ubyte.gz");
     check_ok(mm1_path_remove(labels, &err), &err);
     mm1_free(labels);
     check_ok(mm1_data_build(&p.config, &summary, &err), &err);
