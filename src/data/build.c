@@ -362,6 +362,9 @@ mm1_status mm1_data_build(const mm1_build_config *recipe, mm1_build_summary *sum
         st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
     }
     if (st == MM1_OK) {
+        st = mm1_questions_check(config, err);
+    }
+    if (st == MM1_OK) {
         st = recipe_hash(config, hash, err);
     }
     if (st == MM1_OK) {

@@ -260,21 +260,30 @@ mm1_status mm1_questions_list(mm1_questions *q, mm1_want_fn *want, size_t max_sa
     return MM1_OK;
 }
 
+mm1_status mm1_questions_check(const mm1_build_config *config, mm1_error *err)
+{
+    for (size_t i = 0; i < config->n_questions; i++) {
+        const mm1_build_questions *entry = &config->questions[i];
+        const mm1_question_kind *kind = entry->kind != NULL ? mm1_question_kind_find(entry->kind) : NULL;
+        if (kind == NULL) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "questions.%zu.kind: '%s' is no kind of question; see `mm1 data build --list-sources`",
+                                 i, entry->kind != NULL ? entry->kind : "");
+        }
+        if (entry->px != 0 && kind->px == 0) {
+            return mm1_error_set(err, MM1_E_CONFIG, "questions.%zu.px: kind '%s' draws no pictures; leave it out", i,
+                                 kind->name);
+        }
+    }
+    return MM1_OK;
+}
+
 mm1_status mm1_questions_plan(mm1_questions *q, mm1_error *err)
 {
     mm1_status st = mm1_things_of(q->corpus, q->config, q->sources, &q->things, err);
     for (size_t i = 0; st == MM1_OK && i < q->config->n_questions; i++) {
         q->entry = &q->config->questions[i];
-        q->kind = q->entry->kind != NULL ? mm1_question_kind_find(q->entry->kind) : NULL;
-        if (q->kind == NULL) {
-            return mm1_error_set(err, MM1_E_CONFIG,
-                                 "questions.%zu.kind: '%s' is no kind of question; see `mm1 data build --list-sources`",
-                                 i, q->entry->kind != NULL ? q->entry->kind : "");
-        }
-        if (q->entry->px != 0 && q->kind->px == 0) {
-            return mm1_error_set(err, MM1_E_CONFIG, "questions.%zu.px: kind '%s' draws no pictures; leave it out", i,
-                                 q->kind->name);
-        }
+        q->kind = mm1_question_kind_find(q->entry->kind);
         for (int heldout = 0; st == MM1_OK && heldout < 2; heldout++) {
             const size_t before = q->n;
             q->heldout = heldout == 1;

@@ -86,8 +86,11 @@ struct mm1_question_kind {
 const mm1_question_kind *mm1_question_kind_find(const char *name);
 const mm1_question_kind *mm1_question_kind_at(size_t i); /* NULL after the last */
 
-/* Plans what config->questions asks for; mm1_questions_deinit() frees it.  A kind whose files are missing is logged and
- * passed over.  MM1_E_CONFIG, MM1_E_NOMEM. */
+/* MM1_E_CONFIG names an entry of config->questions whose kind there is not, or that has px where nothing is drawn.  To
+ * be asked before packages are read, which takes minutes. */
+MM1_NODISCARD mm1_status mm1_questions_check(const mm1_build_config *config, mm1_error *err);
+/* Plans what config->questions, which has been checked, asks for; mm1_questions_deinit() frees it.  A kind whose files
+ * are missing is logged and passed over.  MM1_E_NOMEM; MM1_E_FORMAT for files that are damaged. */
 MM1_NODISCARD mm1_status mm1_questions_plan(mm1_questions *q, mm1_error *err);
 void mm1_questions_deinit(mm1_questions *q);
 

@@ -788,6 +788,7 @@ static void bytes_depend_on_the_seed_and_not_on_the_number_of_threads(void **sta
     tear_down(&p);
 }
 
+/* Before anything is read: the root is not there. */
 static void wrong_kinds_and_sizes_say_what_to_do(void **state)
 {
     (void)state;
@@ -795,6 +796,8 @@ static void wrong_kinds_and_sizes_say_what_to_do(void **state)
     mm1_error err = {0};
     mm1_build_summary summary;
     set_up(&p);
+    char *missing = path_in(p.dir, "missing");
+    p.config.root = missing;
     p.questions[0].px = 100;
     assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_CONFIG);
     check_contains(err.message, "questions.0.px: kind 'naming' draws no pictures");
@@ -804,6 +807,7 @@ static void wrong_kinds_and_sizes_say_what_to_do(void **state)
     check_contains(err.message, "'riddles' is no kind of question");
     check_contains(err.message, "--list-sources");
     assert_false(mm1_path_exists(p.config.out));
+    mm1_free(missing);
     tear_down(&p);
 }
 
