@@ -240,7 +240,7 @@ static int room_of(const char *kind, const char *caption)
 {
     const char *comma = strrchr(caption, ',');
     for (int i = 0; strcmp(kind, "furniture") == 0 && comma != NULL && i < N_ROOMS; i++) {
-        if (strcmp(comma + 2, rooms[i]) == 0) {
+        if (comma[1] == ' ' && strcmp(comma + 2, rooms[i]) == 0) {
             return i;
         }
     }

@@ -519,6 +519,28 @@ static void things_are_called_what_their_package_says(void **state)
     tear_down(&p);
 }
 
+/* What lies behind "Office," in memory is its key, "office". */
+static void a_caption_that_ends_with_a_comma_names_no_room(void **state)
+{
+    (void)state;
+    static const char *const captions[] = {"Office,", "Desk, office"};
+    mm1_error err = {0};
+    mm1_corpus corpus = {0};
+    const mm1_thing *things = NULL;
+    const mm1_source source = {.kind = mm1_source_kind_find("furniture")};
+    const mm1_build_config config = {.n_sources = 1};
+    check_ok(mm1_corpus_init(&corpus, 1, &err), &err);
+    for (size_t i = 0; i < 2; i++) {
+        const mm1_picture picture = {.path = captions[i]};
+        check_ok(mm1_corpus_add_caption(&corpus, &picture, captions[i], NULL, NULL, &err), &err);
+    }
+    assert_int_equal(corpus.n_captions, 2);
+    check_ok(mm1_things_of(&corpus, &config, &source, &things, &err), &err);
+    assert_int_equal(things[0].room, MM1_ROOM_NONE);
+    assert_string_equal(mm1_room_at(things[1].room), "office");
+    mm1_corpus_deinit(&corpus);
+}
+
 /* What one split holds. */
 typedef struct seen {
     mm1_count_map pixels, concepts, origins;
@@ -838,6 +860,7 @@ int main(void)
         cmocka_unit_test(sizes_and_cards_are_answered_as_the_packages_say),
         cmocka_unit_test(as_many_patches_are_drawn_as_the_answer_says),
         cmocka_unit_test(things_are_called_what_their_package_says),
+        cmocka_unit_test(a_caption_that_ends_with_a_comma_names_no_room),
         cmocka_unit_test(nothing_of_heldout_is_in_train_and_no_answer_is_too_frequent),
         cmocka_unit_test(a_picture_is_on_the_side_on_which_a_build_of_captions_has_it),
         cmocka_unit_test(bytes_depend_on_the_seed_and_not_on_the_number_of_threads),
