@@ -109,10 +109,13 @@ static const struct {
     const char *group;
     int category;
 } groups[] = {
-    {"animal-", ANIMAL},  {"plant-flower", PLANT},
-    {"food-fruit", FOOD}, {"food-", FOOD},
-    {"drink", DRINK},     {"musical-instrument", INSTRUMENT},
-    {"face-", FACE},      {"place-building", BUILDING},
+    {"animal-", ANIMAL},
+    {"plant-flower", PLANT},
+    {"food-", FOOD},
+    {"drink", DRINK},
+    {"musical-instrument", INSTRUMENT},
+    {"face-", FACE},
+    {"place-building", BUILDING},
     {"person", PERSON},
 };
 
@@ -288,10 +291,9 @@ static void put_title(mm1_buf *out, const char *kind, const char *caption)
     static const char *const articles[] = {"A ", "An ", "The ", "a ", "an ", "the ", NULL};
     static const char *const joined[] = {"furniture", "qabcs", "openclipart", "nebulae", NULL}; /* by ", " */
     size_t len = strlen(caption);
-    const char *cut = strcmp(kind, "emoji") == 0     ? strchr(caption, ':')
-                      : is_one_of(kind, joined)      ? strstr(caption, ", ")
-                      : strcmp(kind, "nebulae") == 0 ? strstr(caption, " (")
-                                                     : NULL;
+    const char *cut = strcmp(kind, "emoji") == 0 ? strchr(caption, ':')
+                      : is_one_of(kind, joined)  ? strstr(caption, ", ")
+                                                 : NULL;
     len = cut != NULL ? (size_t)(cut - caption) : len;
     for (size_t i = 0; articles[i] != NULL; i++) {
         const size_t n = strlen(articles[i]);
