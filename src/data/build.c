@@ -272,8 +272,7 @@ static mm1_status write_questions(mm1_corpus *corpus, const mm1_build_config *co
         st = mm1__build_write_questions(&questions, tmp, err);
     }
     if (st == MM1_OK) {
-        mm1__question_summary_json(&questions, json);
-        mm1__question_summary_table(&questions, table);
+        st = mm1__question_summary(&questions, json, table, err);
     }
     mm1_questions_deinit(&questions);
     mm1_map_close(&spill);

@@ -33,11 +33,11 @@ void mm1__build_put_field(mm1_buf *json, const char *name, const char *value);
  * whose pixels occur in train are left out: their n_turns becomes 0. */
 MM1_NODISCARD mm1_status mm1__build_write_questions(mm1_questions *q, const char *dir, mm1_error *err);
 
-/* What was written, by kind of question: how many, and how many have the most frequent answer. */
-void mm1__question_summary_json(const mm1_questions *q, mm1_buf *out);
-void mm1__question_summary_table(const mm1_questions *q, mm1_buf *out);
+/* What was written, by kind of question: how many, and how many have the most frequent answer; a member of
+ * summary.json, and a table for people.  MM1_E_NOMEM. */
+MM1_NODISCARD mm1_status mm1__question_summary(const mm1_questions *q, mm1_buf *json, mm1_buf *table, mm1_error *err);
 
-/* summary.json and the table for people; questions: what mm1__question_summary_json() wrote, or "". */
+/* summary.json and the table for people; questions: what mm1__question_summary() wrote, or "". */
 void mm1__build_summary_json(const mm1_corpus *corpus, const mm1_build_config *config, const mm1_build_row *rows,
                              const mm1_build_summary *summary, const char *recipe_hash, const char *questions,
                              mm1_buf *out);

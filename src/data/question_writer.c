@@ -321,7 +321,8 @@ static kind_count *find_kind(summary *s, const char *kind)
     return &s->kinds[s->n_kinds - 1];
 }
 
-static void count(summary *s, const mm1_questions *q)
+/* False if memory is short. */
+static bool count(summary *s, const mm1_questions *q)
 {
     for (size_t i = 0; i < q->n; i++) {
         const mm1_conversation *c = &q->items[i];
@@ -337,28 +338,31 @@ static void count(summary *s, const mm1_questions *q)
             const uint64_t what[3] = {mm1_hash64(k->kind, strlen(k->kind), 0), mm1_hash64(answer, strlen(answer), 0),
                                       c->heldout};
             const uint32_t before = mm1_count_map_add(&s->answers, mm1_hash64(what, sizeof what, 0));
+            if (before == UINT32_MAX) {
+                return false;
+            }
             k->n[c->heldout]++;
-            if (before != UINT32_MAX && (int64_t)before + 1 > k->most[c->heldout]) {
+            if ((int64_t)before + 1 > k->most[c->heldout]) {
                 k->most[c->heldout] = (int64_t)before + 1;
                 k->frequent[c->heldout] = answer;
             }
         }
     }
+    return true;
 }
 
-void mm1__question_summary_json(const mm1_questions *q, mm1_buf *out)
+static void put_json(const summary *s, mm1_buf *out)
 {
     static const char *const splits[] = {"train", "heldout"};
-    summary s = {0};
-    count(&s, q);
     mm1_buf_puts(out, "\"questions\":{");
     for (int split = 0; split < 2; split++) {
         mm1_buf_printf(out, "\n\"%s\":{\"conversations\":%lld,\"questions\":%lld,\"pictures\":%lld},", splits[split],
-                       (long long)s.conversations[split], (long long)s.questions[split], (long long)s.pictures[split]);
+                       (long long)s->conversations[split], (long long)s->questions[split],
+                       (long long)s->pictures[split]);
     }
     mm1_buf_puts(out, "\n\"kinds\":[");
-    for (size_t i = 0; i < s.n_kinds; i++) {
-        const kind_count *k = &s.kinds[i];
+    for (size_t i = 0; i < s->n_kinds; i++) {
+        const kind_count *k = &s->kinds[i];
         mm1_buf_printf(out, "%s\n{\"kind\":\"%s\"", i > 0 ? "," : "", k->kind);
         for (int split = 0; split < 2; split++) {
             mm1_buf_printf(out, ",\"%s\":{\"questions\":%lld,\"most_frequent\":%lld,\"answer\":", splits[split],
@@ -369,17 +373,14 @@ void mm1__question_summary_json(const mm1_questions *q, mm1_buf *out)
         mm1_buf_putc(out, '}');
     }
     mm1_buf_puts(out, "\n]},\n");
-    mm1_count_map_deinit(&s.answers);
 }
 
-void mm1__question_summary_table(const mm1_questions *q, mm1_buf *out)
+static void put_table(const summary *s, mm1_buf *out)
 {
-    summary s = {0};
-    count(&s, q);
     mm1_buf_printf(out, "%-24s %9s %9s %9s %9s  %s\n", "kind of question", "train", "majority", "held out", "majority",
                    "(answer)");
-    for (size_t i = 0; i < s.n_kinds; i++) {
-        const kind_count *k = &s.kinds[i];
+    for (size_t i = 0; i < s->n_kinds; i++) {
+        const kind_count *k = &s->kinds[i];
         mm1_buf_printf(out, "%-24s", k->kind);
         for (int split = 0; split < 2; split++) {
             mm1_buf_printf(out, " %9lld %7.1f %%", (long long)k->n[split],
@@ -387,8 +388,19 @@ void mm1__question_summary_table(const mm1_questions *q, mm1_buf *out)
         }
         mm1_buf_printf(out, "  (%s)\n", k->frequent[1] != NULL ? k->frequent[1] : "");
     }
-    mm1_buf_printf(out, "%-24s %9lld %9s %9lld\n%-24s %9lld %9s %9lld\n\n", "questions", (long long)s.questions[0], "",
-                   (long long)s.questions[1], "conversations", (long long)s.conversations[0], "",
-                   (long long)s.conversations[1]);
+    mm1_buf_printf(out, "%-24s %9lld %9s %9lld\n%-24s %9lld %9s %9lld\n\n", "questions", (long long)s->questions[0], "",
+                   (long long)s->questions[1], "conversations", (long long)s->conversations[0], "",
+                   (long long)s->conversations[1]);
+}
+
+mm1_status mm1__question_summary(const mm1_questions *q, mm1_buf *json, mm1_buf *table, mm1_error *err)
+{
+    summary s = {0};
+    const bool ok = count(&s, q);
+    if (ok) {
+        put_json(&s, json);
+        put_table(&s, table);
+    }
     mm1_count_map_deinit(&s.answers);
+    return ok ? MM1_OK : mm1_questions_no_memory(err);
 }
