@@ -166,15 +166,17 @@ void mm1_bench_answer(mm1_bench_set *s, mm1_bench_item *item, const char *answer
     add_text(s, &item->answers, &item->n_answers, MM1_BENCH_MAX_ANSWERS, answer);
 }
 
+/* One choice or picture over the limit is kept: mm1_bench_set_finish() knows the item by it. */
+
 void mm1_bench_choice(mm1_bench_set *s, mm1_bench_item *item, const char *choice)
 {
-    add_text(s, &item->choices, &item->n_choices, MM1_BENCH_MAX_CHOICES, choice);
+    add_text(s, &item->choices, &item->n_choices, MM1_BENCH_MAX_CHOICES + 1, choice);
 }
 
 void mm1_bench_image_add(mm1_bench_set *s, mm1_bench_item *item, const mm1_bench_image *image)
 {
     mm1_bench_image *images =
-        item->n_images < MM1_BENCH_MAX_IMAGES ? grow(s, item->images, item->n_images, sizeof *images) : NULL;
+        item->n_images <= MM1_BENCH_MAX_IMAGES ? grow(s, item->images, item->n_images, sizeof *images) : NULL;
     if (images != NULL) {
         images[item->n_images++] = *image;
         item->images = images;
@@ -282,6 +284,12 @@ mm1_status mm1_bench_set_finish(mm1_bench_set *s, const char *name, bool wants_a
     for (int64_t i = 0; st == MM1_OK && i < s->n; i++) {
         mm1_bench_item *item = &s->items[i];
         bool keep = dropped[i] == 0;
+        if (keep && (item->n_choices > MM1_BENCH_MAX_CHOICES || item->n_images > MM1_BENCH_MAX_IMAGES)) {
+            (void)snprintf(why, sizeof why, "question %.200s has more than %d choices or %d pictures", item->id,
+                           MM1_BENCH_MAX_CHOICES, MM1_BENCH_MAX_IMAGES);
+            mm1_bench_bad(s, &s->counts.malformed, name, 0, why);
+            keep = false;
+        }
         if (keep && wants_answers && item->n_answers == 0 && item->right < 0) {
             (void)snprintf(why, sizeof why, "question %.200s has no answer", item->id);
             mm1_bench_bad(s, &s->counts.unanswered, name, 0, why);

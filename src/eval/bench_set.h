@@ -112,7 +112,8 @@ void mm1_bench_index_deinit(mm1_bench_index *index);
 /* NULL if there is none; of several the first. */
 mm1_bench_item *mm1_bench_index_find(const mm1_bench_index *index, const char *id);
 
-/* Drops second and later items of an id, and items without an answer if they are wanted; MM1_E_NOMEM. */
+/* Drops second and later items of an id, those with more choices or pictures than there may be, and those without an
+ * answer if they are wanted; MM1_E_NOMEM. */
 MM1_NODISCARD mm1_status mm1_bench_set_finish(mm1_bench_set *s, const char *name, bool wants_answers, mm1_error *err);
 
 /* ---- for who asks ---- */

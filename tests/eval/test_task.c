@@ -157,6 +157,54 @@ static void test_what_is_left_out(void **state)
     check_counts("arc_easy", 1, 0, 0, 0);
 }
 
+static void check_read(const char *name, const char *text, size_t len, int64_t n, int64_t malformed)
+{
+    mm1_error err = {0};
+    mm1_bench_set s;
+    char path[] = "/tmp/mm1-task-XXXXXX";
+    const int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    check_ok(mm1_file_write_atomic(path, text, len, &err), &err);
+    const mm1_task_files files = {.file = path};
+    check_ok(mm1_bench_read(mm1_task_find(name)->format, name, &files, true, &s, &err), &err);
+    assert_int_equal(s.n, n);
+    assert_int_equal(s.counts.malformed, malformed);
+    for (int64_t i = 0; i < s.n; i++) {
+        assert_true(s.items[i].right < (int64_t)s.items[i].n_choices);
+    }
+    mm1_bench_set_deinit(&s);
+    (void)unlink(path);
+}
+
+/* A right answer among choices that have no letter any more was read from behind the list. */
+static void test_more_choices_than_letters(void **state)
+{
+    mm1_buf text;
+    (void)state;
+    mm1_buf_init(&text, 1 << 16);
+    for (int n = MM1_BENCH_MAX_CHOICES; n <= MM1_BENCH_MAX_CHOICES + 4; n += 4) {
+        mm1_buf_printf(&text, "{\"id\": \"of %d\", \"question\": {\"stem\": \"Which?\", \"choices\": [", n);
+        for (int i = 1; i <= n; i++) {
+            mm1_buf_printf(&text, "%s{\"text\": \"no %d\", \"label\": \"%d\"}", i > 1 ? ", " : "", i, i);
+        }
+        mm1_buf_printf(&text, "]}, \"answerKey\": \"%d\"}\n", n);
+    }
+    check_read("arc_easy", mm1_buf_str(&text), text.len, 1, 1);
+    mm1_buf_clear(&text);
+    for (int n = MM1_BENCH_MAX_IMAGES; n <= MM1_BENCH_MAX_IMAGES + 1; n++) {
+        mm1_buf_printf(&text, "{\"id\": \"of %d\", \"messages\": [{\"role\": \"user\", \"content\": \"How many?\"}, ",
+                       n);
+        mm1_buf_puts(&text, "{\"role\": \"assistant\", \"content\": \"many\"}], \"images\": [");
+        for (int i = 0; i < n; i++) {
+            mm1_buf_printf(&text, "%s\"%d.png\"", i > 0 ? ", " : "", i);
+        }
+        mm1_buf_puts(&text, "]}\n");
+    }
+    check_read("heldout_questions", mm1_buf_str(&text), text.len, 1, 1);
+    mm1_buf_deinit(&text);
+}
+
 /* ---- damage ---- */
 
 static const char table[] =
@@ -597,11 +645,17 @@ static void test_scores(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_readers), cmocka_unit_test(test_what_is_left_out),
-        cmocka_unit_test(test_damaged), cmocka_unit_test(test_table),
-        cmocka_unit_test(test_yaml),    cmocka_unit_test(test_prompts),
-        cmocka_unit_test(test_shots),   cmocka_unit_test(test_shots_of_other_pictures),
-        cmocka_unit_test(test_ways),    cmocka_unit_test(test_answers),
+        cmocka_unit_test(test_readers),
+        cmocka_unit_test(test_what_is_left_out),
+        cmocka_unit_test(test_more_choices_than_letters),
+        cmocka_unit_test(test_damaged),
+        cmocka_unit_test(test_table),
+        cmocka_unit_test(test_yaml),
+        cmocka_unit_test(test_prompts),
+        cmocka_unit_test(test_shots),
+        cmocka_unit_test(test_shots_of_other_pictures),
+        cmocka_unit_test(test_ways),
+        cmocka_unit_test(test_answers),
         cmocka_unit_test(test_scores),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
