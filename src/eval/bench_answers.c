@@ -106,8 +106,9 @@ static mm1_status open_to_add(mm1_bench_answers *a, mm1_error *err)
     if (a->file == NULL) {
         return mm1_error_set(err, MM1_E_IO, "%s: cannot be written: %s", a->path, strerror(errno));
     }
-    if (fseek(a->file, -1, SEEK_END) == 0 && fgetc(a->file) != '\n') {
-        (void)fseek(a->file, 0, SEEK_END);
+    const bool is_cut = fseek(a->file, -1, SEEK_END) == 0 && fgetc(a->file) != '\n';
+    (void)fseek(a->file, 0, SEEK_END); /* C wants it between reading and writing */
+    if (is_cut) {
         (void)fputc('\n', a->file);
     }
     return MM1_OK;
@@ -151,7 +152,7 @@ void mm1__bench_answers_close(mm1_bench_answers *a)
     }
 }
 
-bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s)
+bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s, size_t n_votes)
 {
     const uint32_t at = mm1_count_map_get(&a->at, s->hash);
     if (at == 0) {
@@ -165,14 +166,19 @@ bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s)
         memcpy(s->logprob, one->logprobs, one->n * sizeof *one->logprobs);
         return true;
     }
-    for (size_t i = 0; one->texts != NULL && i < one->n; i++) {
-        s->raw[i] = mm1_strdup(one->texts[i]);
-        if (s->raw[i] == NULL) {
-            return false; /* it is asked again */
-        }
-        s->n_raw = i + 1;
+    if (one->texts == NULL || one->n != n_votes) {
+        return false;
     }
-    return one->texts != NULL;
+    while (s->n_raw < n_votes && (s->raw[s->n_raw] = mm1_strdup(one->texts[s->n_raw])) != NULL) {
+        s->n_raw++;
+    }
+    if (s->n_raw == n_votes) {
+        return true;
+    }
+    while (s->n_raw > 0) { /* no memory: it is asked again, and its answers begin anew */
+        mm1_free(s->raw[--s->n_raw]);
+    }
+    return false;
 }
 
 mm1_status mm1__bench_answers_add(mm1_bench_answers *a, const mm1_bench_sample *s, mm1_error *err)

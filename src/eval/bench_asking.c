@@ -275,7 +275,7 @@ static mm1_status prepare(mm1_bench_work *w, mm1_bench_shots *shots, mm1_bench_c
                        s->item.id);
         w->o->on_prompt(w->o->ctx, title, s->prompt);
     }
-    if (mm1__bench_answers_find(w->answers, s)) {
+    if (mm1__bench_answers_find(w->answers, s, n_raw)) {
         cell->n_known++;
         return MM1_OK;
     }

@@ -27,8 +27,8 @@ typedef struct mm1_bench_answers mm1_bench_answers;
 /* dir NULL: nothing is kept. */
 mm1_status mm1__bench_answers_open(const char *dir, mm1_bench_answers **out, mm1_error *err);
 void mm1__bench_answers_close(mm1_bench_answers *a); /* accepts NULL */
-/* Fills raw or logprob of a sample; false if it is not known. */
-bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s);
+/* Fills raw [n_votes] or logprob [item.n_choices] of a sample; false if just so many are not known. */
+bool mm1__bench_answers_find(const mm1_bench_answers *a, mm1_bench_sample *s, size_t n_votes);
 mm1_status mm1__bench_answers_add(mm1_bench_answers *a, const mm1_bench_sample *s, mm1_error *err);
 
 /* What the cells of a task share. */

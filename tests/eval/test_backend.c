@@ -224,6 +224,51 @@ static void test_records(void **state)
     mm1_model_deinit(&m);
 }
 
+/* A line of answers.jsonl with more texts than the run asks for: they were written behind the room for them. */
+static void test_more_answers_than_votes(void **state)
+{
+    static const char *const tasks[] = {"arc_easy"};
+    enum { N_TEXTS = 4000 };
+    (void)state;
+    mm1_error err = {0};
+    mm1_model m;
+    mm1_benchmark_results r;
+    mm1_benchmark_options o = mm1_benchmark_options_default();
+    char path[300], *text = NULL;
+    size_t len = 0;
+    mm1_buf edited;
+    mm1_buf_init(&edited, 1 << 24);
+    check_ok(mm1_model_load(&m, WHOLE, false, &err), &err);
+    o.tasks = tasks;
+    o.n_tasks = 1;
+    o.data_dir = MM1_TEST_DATA "/bench";
+    o.by = MM1_BY_LETTER;
+    o.max_tokens = 2;
+    o.output_dir = tmp;
+    run(&m, &o, &r);
+    assert_int_equal(r.cells[0].n_known, 0);
+    mm1_benchmark_results_deinit(&r);
+    run(&m, &o, &r);
+    assert_int_equal(r.cells[0].n_known, 2);
+    mm1_benchmark_results_deinit(&r);
+
+    (void)snprintf(path, sizeof path, "%s/answers.jsonl", tmp);
+    check_ok(mm1_file_read(path, 1 << 20, &text, &len, &err), &err);
+    for (const char *p = text; *p != '\0'; p++) {
+        mm1_buf_putc(&edited, *p);
+        for (int i = 0; *p == '[' && p[1] == '"' && i < N_TEXTS; i++) {
+            mm1_buf_puts(&edited, "\"B\", ");
+        }
+    }
+    check_ok(mm1_file_write_atomic(path, edited.data, edited.len, &err), &err);
+    run(&m, &o, &r);
+    assert_int_equal(r.cells[0].n_known, 0);
+    mm1_benchmark_results_deinit(&r);
+    mm1_free(text);
+    mm1_buf_deinit(&edited);
+    mm1_model_deinit(&m);
+}
+
 static int set_up(void **state)
 {
     mm1_error err = {0};
@@ -233,7 +278,9 @@ static int set_up(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_equal_at_any_batch), cmocka_unit_test(test_one_too_long),
-                                       cmocka_unit_test_setup_teardown(test_records, make_tmp, remove_tmp)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_equal_at_any_batch), cmocka_unit_test(test_one_too_long),
+        cmocka_unit_test_setup_teardown(test_records, make_tmp, remove_tmp),
+        cmocka_unit_test_setup_teardown(test_more_answers_than_votes, make_tmp, remove_tmp)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }
