@@ -205,14 +205,20 @@ mm1_status mm1__bench_files_add(mm1_bench_files *f, const mm1_bench_style *style
                                 const mm1_bench_cell *cell, const mm1_bench_sample *samples, size_t n, mm1_error *err)
 {
     char **pictures = mm1_calloc(n, sizeof *pictures);
-    mm1_status st = pictures == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for paths of pictures") : MM1_OK;
+    bool *shown = mm1_calloc(n, sizeof *shown);
+    mm1_status st = MM1_OK;
+    if (pictures == NULL || shown == NULL) {
+        st = mm1_error_set(err, MM1_E_NOMEM, "no memory for paths of pictures");
+    } else {
+        mm1__bench_page_choose(samples, n, shown);
+    }
     mm1_buf line;
     mm1_buf_init(&line, SIZE_MAX / 2);
     for (size_t i = 0; st == MM1_OK && i < n; i++) {
         if (!samples[i].is_asked) {
             continue;
         }
-        if (mm1__bench_page_shows(samples, n, i)) {
+        if (shown[i]) {
             pictures[i] = write_picture(f, set, &samples[i].item);
         }
         mm1_buf_clear(&line);
@@ -231,6 +237,7 @@ mm1_status mm1__bench_files_add(mm1_bench_files *f, const mm1_bench_style *style
         mm1_free(pictures[i]);
     }
     mm1_free(pictures);
+    mm1_free(shown);
     mm1_buf_deinit(&line);
     return st;
 }

@@ -59,18 +59,15 @@ static void choose(const mm1_bench_sample *samples, size_t n, size_t side[2][SHO
     }
 }
 
-bool mm1__bench_page_shows(const mm1_bench_sample *samples, size_t n, size_t i)
+void mm1__bench_page_choose(const mm1_bench_sample *samples, size_t n, bool *shown)
 {
     size_t side[2][SHOWN_ON_A_SIDE], count[2];
     choose(samples, n, side, count);
     for (int s = 0; s < 2; s++) {
         for (size_t k = 0; k < count[s]; k++) {
-            if (side[s][k] == i) {
-                return true;
-            }
+            shown[side[s][k]] = true;
         }
     }
-    return false;
 }
 
 static void put_pair(mm1_buf *out, const char *name, const char *class, const char *text)

@@ -73,8 +73,8 @@ void mm1__bench_page_begin(const mm1_benchmark_options *o, mm1_buf *out);
 void mm1__bench_page_cell(const mm1_bench_style *style, const mm1_bench_cell *cell, const mm1_bench_sample *samples,
                           size_t n, const char *const *pictures, mm1_buf *out);
 void mm1__bench_page_end(mm1_buf *out);
-/* Does the page show sample i of n? */
-bool mm1__bench_page_shows(const mm1_bench_sample *samples, size_t n, size_t i);
+/* Sets shown [n] of the samples that the page shows. */
+void mm1__bench_page_choose(const mm1_bench_sample *samples, size_t n, bool *shown);
 
 /* records.sqlite */
 typedef struct mm1_bench_records mm1_bench_records;
