@@ -302,11 +302,11 @@ static mm1_status score_pairs(const char *metric, const mm1_bench_said *answers,
         scores[p.back[i]] = own[i];
     }
     if (st == MM1_OK && strcmp(metric, "cider") == 0 && p.n > 0) { /* the others beside it */
-        static const char *const beside[][2] = {{"bleu4", "bleu4"}, {"rougel", "rougel"}};
+        static const char *const beside[] = {"bleu4", "rougel"};
         for (size_t m = 0; st == MM1_OK && m < sizeof beside / sizeof *beside; m++) {
             mm1_metric_result other;
-            st = mm1_metric_score(beside[m][0], p.items, p.n, own, &other, err);
-            part(out, beside[m][1], other.score.value);
+            st = mm1_metric_score(beside[m], p.items, p.n, own, &other, err);
+            part(out, beside[m], other.score.value);
         }
     }
     mm1_free(own);
