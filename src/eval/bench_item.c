@@ -54,18 +54,6 @@ static mm1_status take_pictures(mm1_bench_work *w, mm1_bench_item *item, mm1_err
     return MM1_OK;
 }
 
-static bool shares_a_picture(const mm1_bench_item *a, const mm1_bench_item *b)
-{
-    for (size_t i = 0; i < a->n_images; i++) {
-        for (size_t k = 0; k < b->n_images; k++) {
-            if (strcmp(a->images[i].key, b->images[k].key) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* The item with as many pictures of another one, drawn by its id. */
 static mm1_status swap_pictures(const mm1_bench_work *w, mm1_bench_item *item, mm1_error *err)
 {
@@ -73,7 +61,7 @@ static mm1_status swap_pictures(const mm1_bench_work *w, mm1_bench_item *item, m
     for (int64_t i = 0; i < w->test.n && item->n_images > 0; i++) {
         const uint64_t at = mm1_rng_permute(w->o->seed, MM1_RNG_SHOTS, index, (uint64_t)w->test.n, (uint64_t)i);
         const mm1_bench_item *other = &w->test.items[at];
-        bool fits = other->n_images >= item->n_images && !shares_a_picture(other, item);
+        bool fits = other->n_images >= item->n_images && !mm1_bench_shares_picture(other, item);
         for (size_t k = 0; k < item->n_images && fits; k++) {
             fits = mm1_bench_image_exists(&other->images[k]);
         }

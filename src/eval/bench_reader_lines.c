@@ -46,19 +46,19 @@ mm1_status mm1__bench_read_llava(const mm1_task_files *files, mm1_bench_set *s, 
 
 /* ---- MME: <category>/[questions_answers_YN/]<name>.txt beside <category>/[images/]<name>.jpg ---- */
 
-static bool find_picture(const char *category, const char *stem, char *path, size_t cap)
+/* The first of these that is there; of none, one for the message that says so. */
+static void find_picture(const char *category, const char *stem, char *path, size_t cap)
 {
     static const char *const dirs[] = {"", "images/"}, *const endings[] = {"jpg", "png", "jpeg", "webp"};
     for (size_t d = 0; d < sizeof dirs / sizeof *dirs; d++) {
         for (size_t e = 0; e < sizeof endings / sizeof *endings; e++) {
             const int n = snprintf(path, cap, "%s/%s%s.%s", category, dirs[d], stem, endings[e]);
             if (n > 0 && (size_t)n < cap && mm1_path_exists(path)) {
-                return true;
+                return;
             }
         }
     }
-    (void)snprintf(path, cap, "%s/%s.jpg", category, stem); /* for the message that it is not there */
-    return false;
+    (void)snprintf(path, cap, "%s/%s.jpg", category, stem);
 }
 
 static mm1_status read_mme_file(mm1_bench_set *s, const char *path, const char *category, const char *name,
@@ -68,7 +68,7 @@ static mm1_status read_mme_file(mm1_bench_set *s, const char *path, const char *
     const char *line = NULL;
     size_t len = 0;
     char picture[2048];
-    (void)find_picture(category, stem, picture, sizeof picture);
+    find_picture(category, stem, picture, sizeof picture);
     mm1_status st = mm1_lines_open(path, 1 << 16, &lines, err);
     do {
         st = st != MM1_OK ? st : mm1_lines_next(lines, &line, &len, err);
@@ -152,15 +152,7 @@ static bool take_content(mm1_bench_set *s, mm1_bench_item *item, const json_t *c
         if (type != NULL && strcmp(type, "image") == 0 && item->n_question == 0) {
             ++*next_image; /* stands where the prompt has its pictures */
         } else if (type != NULL && strcmp(type, "image") == 0) {
-            mm1_bench_part *parts = mm1_bench_take(s, item->n_question + 1, sizeof *parts);
-            if (parts != NULL) {
-                if (item->n_question > 0) {
-                    memcpy(parts, item->question, item->n_question * sizeof *parts);
-                }
-                parts[item->n_question] = (mm1_bench_part){NULL, (*next_image)++};
-                item->question = parts;
-                item->n_question++;
-            }
+            mm1_bench_ask_image(s, item, (*next_image)++);
         } else if (text != NULL) {
             mm1_bench_ask(s, item, text);
         } else {

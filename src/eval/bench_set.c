@@ -129,6 +129,11 @@ void mm1_bench_ask(mm1_bench_set *s, mm1_bench_item *item, const char *question)
     }
 }
 
+void mm1_bench_ask_image(mm1_bench_set *s, mm1_bench_item *item, int64_t i)
+{
+    add_part(s, item, NULL, i);
+}
+
 void mm1_bench_ask_marked(mm1_bench_set *s, mm1_bench_item *item, const char *question)
 {
     static const char begin[] = "<image ";
@@ -142,7 +147,7 @@ void mm1_bench_ask_marked(mm1_bench_set *s, mm1_bench_item *item, const char *qu
         if (p > rest) {
             add_part(s, item, mm1_bench_strn(s, rest, (size_t)(p - rest)), -1);
         }
-        add_part(s, item, NULL, n - 1);
+        mm1_bench_ask_image(s, item, n - 1);
         rest = end + 1;
         p = end;
     }
@@ -312,6 +317,18 @@ mm1_status mm1_bench_set_finish(mm1_bench_set *s, const char *name, bool wants_a
 bool mm1_bench_image_exists(const mm1_bench_image *image)
 {
     return image->kind != MM1_BENCH_FILE || mm1_path_exists(image->path);
+}
+
+bool mm1_bench_shares_picture(const mm1_bench_item *a, const mm1_bench_item *b)
+{
+    for (size_t i = 0; i < a->n_images; i++) {
+        for (size_t k = 0; k < b->n_images; k++) {
+            if (strcmp(a->images[i].key, b->images[k].key) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* Bytes in a file, as they are or in base64. */

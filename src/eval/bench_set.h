@@ -84,10 +84,12 @@ const char *mm1_bench_printf(mm1_bench_set *s, const char *format, ...) MM1_PRIN
 /* "<dir>/<name>". */
 const char *mm1_bench_path(mm1_bench_set *s, const char *dir, const char *name);
 
-/* One text as the whole question. */
+/* One more piece of the question. */
 void mm1_bench_ask(mm1_bench_set *s, mm1_bench_item *item, const char *question);
 /* The same for a text that says <image 1> where a picture stands. */
 void mm1_bench_ask_marked(mm1_bench_set *s, mm1_bench_item *item, const char *question);
+/* Picture number i stands here. */
+void mm1_bench_ask_image(mm1_bench_set *s, mm1_bench_item *item, int64_t i);
 /* One more answer. */
 void mm1_bench_answer(mm1_bench_set *s, mm1_bench_item *item, const char *answer);
 /* One more choice. */
@@ -120,6 +122,8 @@ MM1_NODISCARD mm1_status mm1_bench_set_finish(mm1_bench_set *s, const char *name
 
 /* False if it is known, without reading it, not to be there. */
 bool mm1_bench_image_exists(const mm1_bench_image *image);
+/* Do two items show the same picture? */
+bool mm1_bench_shares_picture(const mm1_bench_item *a, const mm1_bench_item *b);
 /* Appends the picture to a document.  MM1_E_IO, MM1_E_FORMAT: this picture cannot be had. */
 MM1_NODISCARD mm1_status mm1_bench_image_load(const mm1_bench_set *s, const mm1_bench_image *image, mm1_document *d,
                                               mm1_error *err);

@@ -144,25 +144,13 @@ int64_t mm1_bench_shots_unread(const mm1_bench_shots *s)
 
 /* ---- choosing ---- */
 
-static bool shares_picture(const mm1_bench_item *a, const mm1_bench_item *b)
-{
-    for (size_t i = 0; i < a->n_images; i++) {
-        for (size_t k = 0; k < b->n_images; k++) {
-            if (strcmp(a->images[i].key, b->images[k].key) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* May it stand before the item?  class: only with this right choice (by its text); NULL: any. */
 static bool may_show(const mm1_bench_shots *s, const mm1_bench_item *shot, const mm1_bench_item *item,
                      const char *class)
 {
     mm1_rng any = mm1_rng_make(0, MM1_RNG_SHOTS, 0);
     return mm1_bench_shown_answer(s->style, shot, &any) != NULL && (!s->style->thinks || shot->rationale != NULL) &&
-           !(s->is_own && strcmp(shot->id, item->id) == 0) && !shares_picture(shot, item) &&
+           !(s->is_own && strcmp(shot->id, item->id) == 0) && !mm1_bench_shares_picture(shot, item) &&
            (class == NULL || (shot->right >= 0 && strcmp(shot->choices[shot->right], class) == 0));
 }
 
