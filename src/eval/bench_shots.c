@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "eval/embedder.h"
 #include <math.h>
 #include <stdlib.h>
@@ -22,7 +23,7 @@ struct mm1_bench_shots {
     bool is_own;
     mm1_shot_choice choice;
     uint64_t seed;
-    int64_t n_unread;
+    bool has_passed_over;
     /* of similar ones */
     const mm1_model *model;
     mm1_embedder *embedder;
@@ -68,6 +69,16 @@ static uint64_t drawn(const mm1_bench_shots *s, uint64_t index, int64_t i)
     return mm1_rng_permute(s->seed, MM1_RNG_SHOTS, index, (uint64_t)s->from->n, (uint64_t)i);
 }
 
+/* Only the first is named: each item draws anew, and meets the same ones again and again. */
+static void pass_over(mm1_bench_shots *s, const char *why)
+{
+    if (!s->has_passed_over) {
+        s->has_passed_over = true;
+        mm1_log(MM1_LOG_WARN, "%s: a demonstration is passed over, as will be others like it: %s", s->style->task->name,
+                why);
+    }
+}
+
 static mm1_status read_pool(mm1_bench_shots *s, int64_t pool, mm1_error *err)
 {
     const int64_t n = pool > 0 && pool < s->from->n ? pool : s->from->n;
@@ -90,7 +101,7 @@ static mm1_status read_pool(mm1_bench_shots *s, int64_t pool, mm1_error *err)
         if (got == MM1_OK) {
             s->pool[s->n_pool++] = at;
         } else if (got == MM1_E_IO || mm1_reader_is_bad_sample(got)) {
-            s->n_unread++;
+            pass_over(s, why.message);
         } else {
             st = mm1_error_set(err, got, "%s", why.message);
         }
@@ -135,11 +146,6 @@ void mm1_bench_shots_destroy(mm1_bench_shots *s)
         mm1_free(s->candidates);
         mm1_free(s);
     }
-}
-
-int64_t mm1_bench_shots_unread(const mm1_bench_shots *s)
-{
-    return s->n_unread;
 }
 
 /* ---- choosing ---- */
@@ -221,7 +227,7 @@ static mm1_status gather(mm1_bench_shots *s, const mm1_bench_item *item, const c
         } else {
             mm1_document_deinit(d);
             if (st == MM1_E_IO || mm1_reader_is_bad_sample(st)) {
-                s->n_unread++;
+                pass_over(s, why.message);
                 st = MM1_OK;
             } else {
                 st = mm1_error_set(err, st, "%s", why.message);

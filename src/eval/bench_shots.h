@@ -3,10 +3,11 @@
  *   random   drawn for each item by (seed, the item's id)
  *   fixed    the same for all items, drawn by the seed
  *   similar  those whose pictures are most like the item's, the most similar last (RICES, as in Flamingo): by the
- * cosine of the mean patch features of the model's own encoder, among `pool` candidates drawn by the seed
+ *            cosine of the mean patch features of the model's own encoder, among `pool` candidates drawn by the seed
  *
  * Never the item itself, and none that shows a picture of the item's.  What is drawn does not depend on how many items
- * there are, or on the order in which they are asked.
+ * there are, or on the order in which they are asked.  One whose picture cannot be had is passed over; the first is
+ * named.
  *
  * Threads: one at a time. */
 #ifndef MM1_EVAL_BENCH_SHOTS_H
@@ -37,8 +38,5 @@ void mm1_bench_shots_free(mm1_document *shots, size_t n_shots); /* accepts NULL 
 /* Appends them to a prompt. */
 MM1_NODISCARD mm1_status mm1_bench_shots_put(mm1_bench_shots *s, const mm1_bench_set *set, const mm1_bench_item *item,
                                              int64_t n, mm1_document *d, mm1_error *err);
-
-int64_t mm1_bench_shots_unread(
-    const mm1_bench_shots *s); /* demonstrations passed over as their picture was not there */
 
 #endif

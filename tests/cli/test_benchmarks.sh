@@ -50,6 +50,11 @@ expect 0 eval -m "$model" --tasks vqav2 --data data --shots 0,2 --max-tokens 2 -
 expect 0 eval -m "$model" --tasks vqav2 --data data --shots 2 --seeds 3 --max-tokens 2 --output seeds
 says out "3 seeds (deviation"
 [ "$(wc -l <seeds/samples.jsonl)" = 9 ] || fail "three seeds of three items are nine samples"
+mv data/coco/train2014/COCO_train2014_000000000011.jpg away.jpg
+expect 0 eval -m "$model" --tasks vqav2 --data data --shots 1 --max-tokens 2 --show-prompts 9
+mv away.jpg data/coco/train2014/COCO_train2014_000000000011.jpg
+says err "vqav2: a demonstration is passed over" "COCO_train2014_000000000011.jpg"
+[ "$(grep -c COCO_train2014_000000000012 out)" = 3 ] || fail "the demonstration that can be shown stands before all"
 expect 0 eval -m "$model" --tasks vqav2 --data data --shots 2 --shot-choice fixed --max-tokens 2 --show-prompts 9
 [ "$(grep COCO_train out | sort | uniq -c | awk '$1 == 3' | wc -l)" = 2 ] || fail "fixed demonstrations differ"
 expect 0 eval -m "$model" --tasks vqav2 --data data --shots 1 --shot-choice similar --max-tokens 2 --show-prompts 9
