@@ -150,14 +150,12 @@ void mm1_bench_shots_destroy(mm1_bench_shots *s)
 
 /* ---- choosing ---- */
 
-/* May it stand before the item?  class: only with this right choice (by its text); NULL: any. */
-static bool may_show(const mm1_bench_shots *s, const mm1_bench_item *shot, const mm1_bench_item *item,
-                     const char *class)
+/* May it stand before the item? */
+static bool may_show(const mm1_bench_shots *s, const mm1_bench_item *shot, const mm1_bench_item *item)
 {
     mm1_rng any = mm1_rng_make(0, MM1_RNG_SHOTS, 0);
     return mm1_bench_shown_answer(s->style, shot, &any) != NULL && (!s->style->thinks || shot->rationale != NULL) &&
-           !(s->is_own && strcmp(shot->id, item->id) == 0) && !mm1_bench_shares_picture(shot, item) &&
-           (class == NULL || (shot->right >= 0 && strcmp(shot->choices[shot->right], class) == 0));
+           !(s->is_own && strcmp(shot->id, item->id) == 0) && !mm1_bench_shares_picture(shot, item);
 }
 
 static int by_likeness(const void *a, const void *b)
@@ -193,9 +191,8 @@ static mm1_status compare(mm1_bench_shots *s, const mm1_bench_set *set, const mm
 /* A demonstration with the choices that the item offers, in its order; false if it cannot be shown so. */
 static bool offer(mm1_bench_item *shot, const mm1_bench_item *item)
 {
-    const char *right = shot->choices[shot->right];
-    for (size_t i = 0; i < item->n_choices; i++) {
-        if (strcmp(item->choices[i], right) == 0) {
+    for (size_t i = 0; shot->right >= 0 && i < item->n_choices; i++) {
+        if (strcmp(item->choices[i], shot->choices[shot->right]) == 0) {
             shot->choices = item->choices;
             shot->n_choices = item->n_choices;
             shot->right = (int64_t)i;
@@ -205,27 +202,39 @@ static bool offer(mm1_bench_item *shot, const mm1_bench_item *item)
     return false;
 }
 
-/* Up to n demonstrations, whole documents in a list; a picture that cannot be read is passed over. */
-static mm1_status gather(mm1_bench_shots *s, const mm1_bench_item *item, const char *class, int64_t n, uint64_t index,
-                         mm1_document *list, int64_t *n_found, mm1_error *err)
+/* The demonstrations of an item as they are found: n of each class, or n in all. */
+typedef struct found {
+    mm1_document *list;                        /* [n_classes n] class after class */
+    int64_t *order;                            /* [n_classes n] places in the list, the first that was found first */
+    int64_t n_of_class[MM1_BENCH_MAX_CHOICES]; /* how many there are */
+    int64_t n, n_classes, n_found;
+} found;
+
+/* Fills the list as far as there are demonstrations; a picture that cannot be read is passed over. */
+static mm1_status gather(mm1_bench_shots *s, const mm1_bench_item *item, uint64_t index, found *f, mm1_error *err)
 {
-    const bool is_similar = s->choice == MM1_SHOTS_SIMILAR;
-    const int64_t n_all = is_similar ? s->n_pool : s->from->n, before = *n_found;
+    const bool is_similar = s->choice == MM1_SHOTS_SIMILAR, by_class = s->style->task->ways > 0;
+    const int64_t n_all = is_similar ? s->n_pool : s->from->n;
     mm1_status st = MM1_OK;
-    for (int64_t i = 0; st == MM1_OK && i < n_all && *n_found - before < n; i++) {
+    for (int64_t i = 0; st == MM1_OK && i < n_all && f->n_found < f->n_classes * f->n; i++) {
         const int64_t at = is_similar ? s->candidates[i].item : (int64_t)drawn(s, index, i);
         mm1_bench_item shot = s->from->items[at];
-        if (!may_show(s, &shot, item, class) || (class != NULL && !offer(&shot, item))) {
+        if (!may_show(s, &shot, item) || (by_class && !offer(&shot, item))) {
             continue;
         }
+        const int64_t class = by_class ? shot.right : 0;
+        if (f->n_of_class[class] == f->n) {
+            continue;
+        }
+        const int64_t place = class * f->n + f->n_of_class[class];
         mm1_rng answers = mm1_rng_make(s->seed, MM1_RNG_SHOTS, index ^ mm1_hash64(shot.id, strlen(shot.id), 1));
-        mm1_document *d = &list[*n_found];
         mm1_error why = {0};
-        st = mm1_bench_put_shot(s->style, &(mm1_bench_shot){s->from, &shot}, &answers, d, &why);
+        st = mm1_bench_put_shot(s->style, &(mm1_bench_shot){s->from, &shot}, &answers, &f->list[place], &why);
         if (st == MM1_OK) {
-            ++*n_found;
+            f->order[f->n_found++] = place;
+            f->n_of_class[class]++;
         } else {
-            mm1_document_deinit(d);
+            mm1_document_deinit(&f->list[place]);
             if (st == MM1_E_IO || mm1_reader_is_bad_sample(st)) {
                 pass_over(s, why.message);
                 st = MM1_OK;
@@ -249,41 +258,42 @@ mm1_status mm1_bench_shots_draw(mm1_bench_shots *s, const mm1_bench_set *set, co
                                 mm1_document **shots, size_t *n_shots, mm1_error *err)
 {
     const bool by_class = s->style->task->ways > 0, is_similar = s->choice == MM1_SHOTS_SIMILAR;
-    const int64_t wanted = by_class ? n * (int64_t)item->n_choices : n, n_whole = s->style->n_whole;
+    const int64_t n_classes = by_class ? (int64_t)item->n_choices : 1, wanted = n * n_classes;
     const uint64_t id = mm1_hash64(item->id, strlen(item->id), 0);
-    const uint64_t index = s->choice == MM1_SHOTS_FIXED ? 0 : id;
-    mm1_document *list = mm1_calloc((size_t)wanted, sizeof *list),
-                 *ordered = mm1_calloc((size_t)wanted, sizeof *ordered);
-    int64_t n_found = 0;
+    found f = {.list = mm1_calloc((size_t)wanted, sizeof *f.list),
+               .order = mm1_calloc((size_t)wanted, sizeof *f.order),
+               .n = n,
+               .n_classes = n_classes};
+    mm1_document *ordered = mm1_calloc((size_t)wanted, sizeof *ordered);
     *shots = NULL;
     *n_shots = 0;
-    mm1_status st =
-        list == NULL || ordered == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations") : MM1_OK;
+    mm1_status st = f.list == NULL || f.order == NULL || ordered == NULL
+                        ? mm1_error_set(err, MM1_E_NOMEM, "no memory for demonstrations")
+                        : MM1_OK;
     st = st != MM1_OK || !is_similar ? st : compare(s, set, item, err);
-    for (size_t c = 0; st == MM1_OK && c < (by_class ? item->n_choices : 1); c++) {
-        st = gather(s, item, by_class ? item->choices[c] : NULL, n, index, list, &n_found, err);
-    }
-    if (st == MM1_OK && n_found < wanted) {
+    st = st != MM1_OK ? st : gather(s, item, s->choice == MM1_SHOTS_FIXED ? 0 : id, &f, err);
+    if (st == MM1_OK && f.n_found < wanted) {
         st = mm1_error_set(err, MM1_E_ARG, "%lld demonstrations are wanted for item %.100s; there are %lld",
-                           (long long)wanted, item->id, (long long)n_found);
+                           (long long)wanted, item->id, (long long)f.n_found);
     }
-    if (st != MM1_OK) {
-        mm1_bench_shots_free(list, (size_t)n_found);
-        mm1_free(ordered);
-        return st;
-    }
-    for (int64_t i = 0; i < wanted; i++) {
+    for (int64_t i = 0; st == MM1_OK && i < wanted; i++) {
         /* Classes come mixed; the most similar of all stands last. */
-        const int64_t at = is_similar ? wanted - 1 - i
+        const int64_t at = is_similar ? f.order[wanted - 1 - i]
                            : by_class
                                ? (int64_t)mm1_rng_permute(s->seed, MM1_RNG_SHOTS, ~id, (uint64_t)wanted, (uint64_t)i)
                                : i;
-        ordered[i] = list[at];
-        if (n_whole >= 0 && i < wanted - n_whole) {
+        ordered[i] = f.list[at];
+        if (s->style->n_whole >= 0 && i < wanted - s->style->n_whole) {
             mm1_bench_shrink(&ordered[i]);
         }
     }
-    mm1_free(list);
+    mm1_free(f.order);
+    if (st != MM1_OK) {
+        mm1_bench_shots_free(f.list, (size_t)wanted);
+        mm1_free(ordered);
+        return st;
+    }
+    mm1_free(f.list);
     *shots = ordered;
     *n_shots = (size_t)wanted;
     return MM1_OK;

@@ -118,6 +118,13 @@ expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 0,1 --lim
 [ "$(grep -c '"choices": \["[a-z -]*", "[a-z -]*", "[a-z -]*", "[a-z -]*", "[a-z -]*"\]' classes/samples.jsonl)" = 4 ] ||
     fail "each item offers five classes"
 
+# Training picture i is test picture i: of all classes the most similar, which stands last.
+expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 1 --shot-choice similar --show-prompts 10
+for i in 0 1 2 3 4 5 6 7 8 9; do
+    grep -B 1 "^<image: t10k.*#$i>" out | grep -q "^<image: train.*#$i>" ||
+        fail "the most similar demonstration of picture $i does not stand last"
+done
+
 expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 4 --limit 1
 says out "1 prompts too long for the context"
 expect 0 eval -m "$root/models/mm1-nano" --tasks fashion_mnist --shots 4 --limit 1 --max-images 21
