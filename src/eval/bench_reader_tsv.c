@@ -68,19 +68,19 @@ static int read_row(table *t)
                 }
             }
         }
-        const char *rest = p + t->at;
-        const size_t left = t->map.len - t->at;
-        const char *tab = memchr(rest, '\t', left), *end = memchr(rest, '\n', left);
-        const char *stop = tab != NULL && (end == NULL || tab < end) ? tab : end != NULL ? end : rest + left;
+        const char *stop = p + t->at, *const end = p + t->map.len;
+        while (stop < end && *stop != '\t' && *stop != '\n') { /* two memchr() would look far beyond a short field */
+            stop++;
+        }
         if (n < MAX_COLUMNS) {
             size_t len = (size_t)(stop - (p + begin));
             len -= len > 0 && stop[-1] == '\r';
             t->fields[n] = (field){p + begin, len};
         }
         n++;
-        t->at = (size_t)(stop - p) + (t->at < t->map.len && stop < p + t->map.len);
-        if (stop == p + t->map.len || *stop == '\n') {
-            t->line += stop < p + t->map.len;
+        t->at = (size_t)(stop - p) + (stop < end);
+        if (stop == end || *stop == '\n') {
+            t->line += stop < end;
             return n;
         }
     }
@@ -147,10 +147,9 @@ static mm1_status read_header(table *t, mm1_error *err)
 static void add_base64(mm1_bench_set *s, const table *t, mm1_bench_item *item, const char *digits, size_t len)
 {
     mm1_bench_image image = {.kind = MM1_BENCH_BASE64,
-                             .path = t->files->file,
+                             .path = mm1_bench_str(s, t->files->file),
                              .at = digits - (const char *)t->map.data,
                              .len = (int64_t)len};
-    image.path = mm1_bench_str(s, t->files->file);
     image.key = mm1_bench_printf(s, "%s#%016llx", mm1_path_basename(t->files->file),
                                  (unsigned long long)mm1_hash64(digits, len, 0));
     if (image.path != NULL && image.key != NULL) {
@@ -163,7 +162,7 @@ static bool add_pictures(mm1_bench_set *s, const table *t, mm1_bench_item *item)
 {
     const field *f = &t->fields[t->column_of[IMAGE]];
     const char *p = f->text, *end = f->text + f->len;
-    if (f->len > 0 && *p == '"' && end[-1] == '"') {
+    if (f->len > 1 && *p == '"' && end[-1] == '"') {
         p++;
         end--;
     }
