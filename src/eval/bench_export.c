@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Ids that are numbers stay numbers, as in the official files. */
+/* Ids that are numbers stay numbers, as in the official files; "007", "+7" and what is too large are none. */
 static json_t *id_of(const char *id)
 {
-    char *end = NULL;
-    const long long n = strtoll(id, &end, 10);
-    const bool is_number = id[0] != '\0' && *end == '\0' && (id[0] != '0' || id[1] == '\0');
-    return is_number ? json_integer((json_int_t)n) : json_string(id);
+    char again[24];
+    const long long n = strtoll(id, NULL, 10);
+    (void)snprintf(again, sizeof again, "%lld", n);
+    return strcmp(again, id) == 0 ? json_integer((json_int_t)n) : json_string(id);
 }
 
 static const char *letter_or_text(const mm1_bench_sample *s)

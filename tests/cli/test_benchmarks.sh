@@ -24,6 +24,13 @@ says run/exports/vqav2-0shot.json '"question_id": 1000,'
 says run/exports/mmbench-0shot.tsv "241"
 head -c 15 run/records.sqlite | grep -q "SQLite format 3" || fail "records.sqlite is no database"
 
+# Ids of an export: only what reads back as it was is a number.
+for id in 7 007 99999999999999999999 -0; do echo '{"id": "'$id'", "question": "Which?", "answer": "x"}'; done >ids.jsonl
+printf 'name: ids\ntest: {file: ids.jsonl}\nexport_as: vqa\n' >ids.yaml
+expect 0 eval -m "$model" --tasks ids.yaml --data . --max-tokens 1 --output ids
+says ids/exports/ids-0shot.json '"question_id": 7,' '"question_id": "007",' '"question_id": "99999999999999999999",' \
+    '"question_id": "-0",'
+
 # Scores are the same for any batch; what was answered is not asked again, also behind a line that was cut.
 some=vqav2,scienceqa,arc_easy,winogrande,mmmu
 for batch in 1 7; do
