@@ -57,6 +57,7 @@ expect 0 eval -m "$model" --tasks vqav2 --data data --shots 0,2 --max-tokens 2 -
 expect 0 eval -m "$model" --tasks vqav2 --data data --shots 2 --seeds 3 --max-tokens 2 --output seeds
 says out "3 seeds (deviation"
 [ "$(wc -l <seeds/samples.jsonl)" = 9 ] || fail "three seeds of three items are nine samples"
+[ "$(grep -o question_id seeds/exports/vqav2-2shot.json | wc -l)" = 3 ] || fail "a server takes one answer to a question"
 mv data/coco/train2014/COCO_train2014_000000000011.jpg away.jpg
 expect 0 eval -m "$model" --tasks vqav2 --data data --shots 1 --max-tokens 2 --show-prompts 9
 mv away.jpg data/coco/train2014/COCO_train2014_000000000011.jpg
@@ -103,7 +104,8 @@ expect 0 eval -m "$root/models/mm1-nano" --tasks vqav2 --data data --chat-templa
 # The last demonstration with all crops, the one before as an overview.
 expect 0 eval -m "$root/tests/data/whole/llava_next" --tasks vqav2 --data data --shots 2 --subimage-shots 1 --limit 1 \
     --max-tokens 2 --show-prompts 1
-[ "$(grep -c ', overview>' out)" = 1 ] || fail "one of two demonstrations is an overview"
+grep '^<image: COCO_train' out | grep -n ', overview>' | cut -c 1-2 | grep -qx 1: ||
+    fail "the first of two demonstrations, and no other, is an overview"
 
 # Classes from examples: pictures of 4 x 4 px, three of each class for demonstrations, in files like those of MNIST.
 mkdir -p cache/root/usr/share/datasets/fashion-mnist
@@ -152,7 +154,7 @@ expect 3 eval compare b1 nano
 says err "no item with a score in common"
 expect 2 eval compare b1
 
-# A server: the first request is refused and sent again; a picture goes along; stop strings are kept here too.
+# A server: the first request is refused and sent again; a picture goes along.
 if [ -x "$(dirname "$mm1")/tests/chat_stub" ]; then
     "$(dirname "$mm1")/tests/chat_stub" 7 >port &
     stub=$!
@@ -162,6 +164,9 @@ if [ -x "$(dirname "$mm1")/tests/chat_stub" ]; then
     says out "accuracy 66.67" "vqav2"
     says err "are sent again"
     says server/samples.jsonl '"answer": "yes. Because of 1"'
+    sed -n '/<h2>pope_random/,/<\/section>/p' server/samples.html >section
+    [ "$(sed '/class="good"/,$d' section | grep -c '<article>')" = 1 ] || fail "one answer of three is wrong"
+    [ "$(sed '1,/class="good"/d' section | grep -c '<article>')" = 2 ] || fail "two answers of three are right"
     wait $stub
     expect 4 eval -m stub --base-url "$url" --tasks vqav2 --data data --limit 1
     says err "/v1/chat/completions"

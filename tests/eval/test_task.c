@@ -300,6 +300,9 @@ static void test_table(void **state)
     mm1_error err = {0};
     (void)state;
     check_ok(mm1_fields_table_check(mm1_task_fields, &err), &err);
+    for (int i = 0; i < MM1_BENCH_FORMAT_COUNT; i++) {
+        assert_string_equal(mm1_bench_format_names[i], mm1_bench_formats[i].name);
+    }
     for (size_t i = 0; i < mm1_n_tasks; i++) {
         const mm1_task *t = &mm1_tasks[i];
         assert_ptr_equal(mm1_task_find(t->name), t); /* names are unique */
@@ -642,6 +645,40 @@ static void test_scores(void **state)
     check_score(MM1_SCORE_JUDGE, "no", no, 1, (double)NAN);
 }
 
+/* Both questions of a picture, category by category: 100 + 100 where all is right, 50 + 0 where half is. */
+static void test_mme(void **state)
+{
+    static const char *const yes[] = {"Yes"};
+    static const mm1_bench_image bar = {.key = "bar"}, code = {.key = "code"};
+    const mm1_bench_item items[] = {
+        {.id = "1", .category = "existence", .images = &bar, .n_images = 1, .answers = yes, .n_answers = 1},
+        {.id = "2", .category = "code_reasoning", .images = &code, .n_images = 1, .answers = yes, .n_answers = 1},
+        {.id = "3", .category = "existence", .images = &bar, .n_images = 1, .answers = yes, .n_answers = 1},
+        {.id = "4", .category = "code_reasoning", .images = &code, .n_images = 1, .answers = yes, .n_answers = 1}};
+    static const char *const texts[] = {"yes", "no", "Yes.", "yes"};
+    static const double want[] = {100, 0, 100, 100};
+    mm1_error err = {0};
+    mm1_task task = plain;
+    mm1_bench_style style;
+    mm1_metric_result r;
+    mm1_bench_said said[4];
+    double scores[4];
+    (void)state;
+    task.metric = MM1_SCORE_MME;
+    for (int i = 0; i < 4; i++) {
+        said[i] = (mm1_bench_said){&items[i], texts[i], -1, -1};
+    }
+    check_ok(mm1_bench_style_init(&style, &task, MM1_BY_COUNT, false, false, &err), &err);
+    check_ok(mm1_bench_score(&style, said, 4, scores, &r, &err), &err);
+    assert_memory_equal(scores, want, sizeof want);
+    assert_true(r.score.value == 250);
+    assert_int_equal(r.n_parts, 2);
+    assert_string_equal(r.parts[0].name, "perception");
+    assert_true(r.parts[0].value == 200);
+    assert_string_equal(r.parts[1].name, "cognition");
+    assert_true(r.parts[1].value == 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -657,6 +694,7 @@ int main(void)
         cmocka_unit_test(test_ways),
         cmocka_unit_test(test_answers),
         cmocka_unit_test(test_scores),
+        cmocka_unit_test(test_mme),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
