@@ -4,7 +4,8 @@
  *   2. paragraphs that stand on many pages of a source (headings excepted), headings with nothing below them
  *   3. a piece left without a figure becomes text; neighbouring texts of one page are merged up to max_words
  *   4. captions and documents of train; then held-out ones, without what has pixels or a caption of train
- *   5. texts, without paragraphs that stand in a document or an earlier text */
+ *   5. keywords of training captions, without those that are a held-out caption
+ *   6. texts, without paragraphs that stand in a document or an earlier text */
 #include "data/build_internal.h"
 
 #include "base/alloc.h"
@@ -254,6 +255,33 @@ static mm1_status select_caption(select_job *job, mm1_caption *c, mm1_error *err
     return MM1_OK;
 }
 
+/* Leaves out the keywords of a training caption that are captions of held-out pictures: those are for the test alone.
+ */
+static mm1_status drop_heldout_keywords(select_job *job, mm1_caption *c, mm1_error *err)
+{
+    static const char between[] = " | ";
+    mm1_buf kept, key;
+    mm1_buf_init(&kept, SIZE_MAX / 2);
+    mm1_buf_init(&key, SIZE_MAX / 2);
+    for (const char *p = c->keywords, *end = NULL; *p != '\0'; p = end + (*end != '\0' ? strlen(between) : 0)) {
+        end = strstr(p, between);
+        end = end != NULL ? end : p + strlen(p);
+        mm1_buf_clear(&key);
+        mm1_prose_key(&key, p, (size_t)(end - p));
+        if (mm1_count_map_get(&job->heldout_captions, text_hash(mm1_buf_str(&key))) == 0) {
+            mm1_buf_printf(&kept, "%s%.*s", kept.len > 0 ? between : "", (int)(end - p), p);
+        }
+    }
+    bool ok = mm1_buf_status(&kept) == MM1_OK && mm1_buf_status(&key) == MM1_OK;
+    if (ok && kept.len < strlen(c->keywords)) {
+        c->keywords = kept.len > 0 ? mm1_corpus_strndup(job->corpus, mm1_buf_str(&kept), kept.len) : NULL;
+        ok = kept.len == 0 || c->keywords != NULL;
+    }
+    mm1_buf_deinit(&kept);
+    mm1_buf_deinit(&key);
+    return ok ? MM1_OK : out_of_memory(err);
+}
+
 /* Drops the paragraphs of a page that have been kept elsewhere, and remembers those that stay. */
 static mm1_status drop_known_paragraphs(select_job *job, mm1_page *page, bool drop, mm1_error *err)
 {
@@ -374,6 +402,12 @@ mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
             if (corpus->pages[i].heldout == (heldout == 1) && mm1__page_pictures(&corpus->pages[i]) > 0) {
                 st = select_document(&job, &corpus->pages[i], err);
             }
+        }
+    }
+    for (size_t i = 0; st == MM1_OK && i < corpus->n_captions; i++) {
+        mm1_caption *c = &corpus->captions[i];
+        if (c->keywords != NULL && !c->heldout && c->drop == MM1_DROP_NONE) {
+            st = drop_heldout_keywords(&job, c, err);
         }
     }
     if (st == MM1_OK) {

@@ -100,7 +100,7 @@ typedef struct mm1_caption {
     const char *text;     /* squeezed UTF-8 */
     const char *key;      /* mm1_prose_key() of text */
     const char *concept;  /* names the group that is not split between train and held-out */
-    const char *keywords; /* may be NULL */
+    const char *keywords; /* "animal | cat | pet"; may be NULL */
     float size_cm[3];     /* width, depth, height of the thing itself; 0: not known */
     bool heldout;
     mm1_drop drop;

@@ -9,6 +9,7 @@
 #include "data/build.h"
 #include "data/build_internal.h"
 #include "data/picture.h"
+#include "data/prose.h"
 #include <jansson.h>
 #include <mm1/image.h>
 #include <sys/stat.h>
@@ -81,7 +82,7 @@ static int64_t dropped(const place *p, size_t i, mm1_drop reason)
 
 /* Everything of one split that may leak. */
 typedef struct seen {
-    mm1_count_map pixels, concepts, captions;
+    mm1_count_map pixels, concepts, captions, keys, keywords; /* keys: of captions */
     size_t n_pictures, n_samples;
 } seen;
 
@@ -90,11 +91,22 @@ static void seen_deinit(seen *s)
     mm1_count_map_deinit(&s->pixels);
     mm1_count_map_deinit(&s->concepts);
     mm1_count_map_deinit(&s->captions);
+    mm1_count_map_deinit(&s->keys);
+    mm1_count_map_deinit(&s->keywords);
 }
 
 static uint64_t hash_text(const char *text, size_t len)
 {
     return mm1_hash64(text, len, 0);
+}
+
+static void add_key(mm1_count_map *map, const char *text, size_t len)
+{
+    mm1_buf key;
+    mm1_buf_init(&key, 1 << 16);
+    mm1_prose_key(&key, text, len);
+    mm1_count_map_add(map, hash_text(mm1_buf_str(&key), key.len));
+    mm1_buf_deinit(&key);
 }
 
 static void look_at_member(seen *s, const mm1_tar_member *m)
@@ -118,9 +130,15 @@ static void look_at_member(seen *s, const mm1_tar_member *m)
         assert_int_equal(strlen(json_string_value(json_object_get(root, "sha256"))), 64);
         assert_non_null(json_string_value(json_object_get(root, "licence")));
         mm1_count_map_add(&s->concepts, hash_text(concept, strlen(concept)));
+        const char *words = json_string_value(json_object_get(root, "keywords"));
+        for (const char *end = NULL; words != NULL; words = end != NULL ? end + 3 : NULL) {
+            end = strstr(words, " | ");
+            add_key(&s->keywords, words, end != NULL ? (size_t)(end - words) : strlen(words));
+        }
         json_decref(root);
         s->n_samples++;
     } else {
+        add_key(&s->keys, (const char *)m->data, m->size);
         mm1_count_map_add(&s->captions, hash_text((const char *)m->data, m->size));
     }
 }
@@ -166,6 +184,7 @@ static void build_and_check_split(const place *p, mm1_build_summary *summary)
     assert_int_equal(n_common(&heldout.concepts, &train.concepts), 0);
     assert_int_equal(n_common(&heldout.pixels, &train.pixels), 0);
     assert_int_equal(n_common(&heldout.captions, &train.captions), 0);
+    assert_int_equal(n_common(&heldout.keys, &train.keywords), 0);
     seen_deinit(&train);
     seen_deinit(&heldout);
 }
@@ -181,6 +200,8 @@ static void fill_folder(const place *p)
         (void)snprintf(name, sizeof name, "in/%c/p%02d.txt", 'a' + i % 3, i);
         /* Each caption is written in two ways: they are one concept. */
         (void)snprintf(caption, sizeof caption, i % 2 == 0 ? "A thing number %d." : "thing  NUMBER %d", i / 2);
+        const size_t n = strlen(caption); /* and then keywords: a neighbour's caption, which may be held out */
+        (void)snprintf(caption + n, sizeof caption - n, "\nthe Thing, number %d | toy", (i / 2 + 1) % (N_PICTURES / 2));
         put_text(p->dir, name, caption);
     }
     /* Three copies of one picture under other names. */
