@@ -34,6 +34,9 @@ const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, images, STR,
               .help =
                   "conversations: folder of their pictures, or tar files that hold them; unset: beside the first file"),
+    MM1_FIELD(mm1_data_source, text_field, STR,
+              .help = "captions: member of a sample's JSON that is its text, where there is one; unset: its caption"),
+    MM1_FIELD(mm1_data_source, text_prefix, STR, .help = "captions: put in front of the text of text_field"),
     MM1_FIELD(mm1_data_source, sampling_strategy, STR,
               .help = "which samples are used: all (unset), first:N, last:N, random:N; N may be a share, as in 25%"),
     {0},
@@ -183,6 +186,11 @@ mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err)
         if (s->images != NULL && s->kind != MM1_DATA_CONVERSATIONS) {
             return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s.images: the pictures of %s are in its files",
                                  s->name, mm1__data_kind_names[s->kind]);
+        }
+        if ((s->text_field != NULL && s->kind != MM1_DATA_CAPTIONS) ||
+            (s->text_prefix != NULL && s->text_field == NULL)) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "data.sources.%s: text_field belongs to captions, text_prefix to it", s->name);
         }
         mm1_sampling_strategy strategy;
         st = mm1_data_sampling_parse(s->sampling_strategy, &strategy, err);

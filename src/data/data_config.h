@@ -57,6 +57,8 @@ typedef struct mm1_data_source {
     bool flip;          /* pictures are mirrored, left for right, half of the time */
     double jitter;      /* brightness and contrast change by a factor drawn from 1 - jitter to 1 + jitter */
     char *images;       /* CONVERSATIONS: folder or tar files of their pictures; NULL: the folder of the first file */
+    char *text_field;   /* CAPTIONS: member of a sample's JSON that is its text, if it has one; NULL: the caption */
+    char *text_prefix;  /* put in front of that text; NULL: nothing */
     char *sampling_strategy; /* as mm1_data_sampling_parse() reads it; NULL: all */
 } mm1_data_source;
 

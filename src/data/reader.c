@@ -118,6 +118,18 @@ mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_read
     return open_files(format, pattern, NULL, out, err);
 }
 
+static mm1_status copy_text_field(mm1_reader *r, const mm1_data_source *source, mm1_error *err)
+{
+    if (source->text_field == NULL) {
+        return MM1_OK;
+    }
+    r->text_field = mm1_strdup(source->text_field);
+    r->text_prefix = mm1_strdup(source->text_prefix != NULL ? source->text_prefix : "");
+    return r->text_field != NULL && r->text_prefix != NULL
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory to open it", source->path);
+}
+
 mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_template chat, uint64_t seed,
                                   mm1_reader **out, mm1_error *err)
 {
@@ -126,6 +138,7 @@ mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_templa
     mm1_status st = open_files(mm1_data_source_format(source), source->path, source->images, &r, err);
     *out = NULL;
     st = st != MM1_OK ? st : mm1_data_sampling_parse(source->sampling_strategy, &strategy, err);
+    st = st != MM1_OK ? st : copy_text_field(r, source, err);
     if (st != MM1_OK) {
         mm1_reader_destroy(r);
         return st;
@@ -149,6 +162,8 @@ void mm1_reader_destroy(mm1_reader *r)
 {
     if (r != NULL) {
         mm1_picture_store_close(r->pictures);
+        mm1_free(r->text_field);
+        mm1_free(r->text_prefix);
         mm1__idx_close(r);
         mm1_shards_close(&r->shards);
         mm1_line_index_close(&r->lines);

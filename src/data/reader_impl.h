@@ -25,8 +25,9 @@ struct mm1_reader {
     int64_t n_all, first; /* of all, from this one on, */
     bool is_random;       /* or drawn from all by the seed */
     uint64_t seed;
-    mm1_chat_template chat;      /* of conversations */
-    mm1_picture_store *pictures; /* of conversations in files of JSON; else NULL */
+    char *text_field, *text_prefix; /* of captions; may be NULL */
+    mm1_chat_template chat;         /* of conversations */
+    mm1_picture_store *pictures;    /* of conversations in files of JSON; else NULL */
 };
 
 /* Fill *out (which has its name already) from sample i of tar shards, a line of JSON, or a file.  Errors do not name

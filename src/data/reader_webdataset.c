@@ -1,6 +1,7 @@
 /* reader_webdataset.c - a caption pair: key.jpg|jpeg|png|webp and key.txt, or key.json with "caption" or "text". */
 #include "data/reader_impl.h"
 
+#include "base/buf.h"
 #include <string.h>
 #include <strings.h>
 
@@ -28,20 +29,42 @@ static mm1_status add_caption(mm1_document *out, const char *text, size_t len, m
     return mm1_document_add_text(out, text, len, true, err);
 }
 
-static mm1_status add_json_caption(mm1_document *out, const mm1_shard_member *m, mm1_error *err)
+/* The text that the source asks for stands in the JSON of some samples. */
+static mm1_status add_field(const mm1_reader *r, mm1_document *out, const json_t *text, mm1_error *err)
+{
+    mm1_buf whole;
+    mm1_buf_init(&whole, MM1_READER_MAX_TEXT_BYTES);
+    mm1_buf_puts(&whole, r->text_prefix);
+    mm1_buf_append(&whole, json_string_value(text), json_string_length(text));
+    mm1_status st = mm1_buf_status(&whole);
+    st = st == MM1_OK ? add_caption(out, mm1_buf_str(&whole), whole.len, err)
+                      : mm1_error_set(err, st, "\"%s\" is too long", r->text_field);
+    mm1_buf_deinit(&whole);
+    return st;
+}
+
+/* The field of the source; else key.txt, which may have no bytes; else the JSON's caption. */
+static mm1_status add_text(const mm1_reader *r, mm1_document *out, const mm1_shard_member *txt,
+                           const mm1_shard_member *json, mm1_error *err)
 {
     json_t *root = NULL;
-    mm1_status st = mm1__reader_json(m->bytes, m->len, &root, err);
+    const bool needed = json->name != NULL && (txt->name == NULL || r->text_field != NULL);
+    mm1_status st = needed ? mm1__reader_json(json->bytes, json->len, &root, err) : MM1_OK;
     if (st != MM1_OK) {
-        return mm1_error_wrap(err, st, "%s", m->name);
+        return mm1_error_wrap(err, st, "%s", json->name);
     }
-    const json_t *text = json_object_get(root, "caption");
-    if (text == NULL) {
-        text = json_object_get(root, "text");
+    const json_t *field = r->text_field != NULL ? json_object_get(root, r->text_field) : NULL;
+    const json_t *caption = json_object_get(root, "caption");
+    caption = caption != NULL ? caption : json_object_get(root, "text");
+    if (json_is_string(field) && json_string_length(field) > 0) {
+        st = add_field(r, out, field, err);
+    } else if (txt->name != NULL) {
+        st = add_caption(out, (const char *)txt->bytes, txt->len, err);
+    } else if (json_is_string(caption)) {
+        st = add_caption(out, json_string_value(caption), json_string_length(caption), err);
+    } else {
+        st = mm1_error_set(err, MM1_E_FORMAT, "no key.txt, and %s has no \"caption\" or \"text\"", json->name);
     }
-    st = json_is_string(text)
-             ? add_caption(out, json_string_value(text), json_string_length(text), err)
-             : mm1_error_set(err, MM1_E_FORMAT, "no key.txt, and %s has no \"caption\" or \"text\"", m->name);
     json_decref(root);
     return st;
 }
@@ -74,6 +97,5 @@ mm1_status mm1__webdataset_get(const mm1_reader *r, int64_t i, mm1_document *out
     if (st != MM1_OK) {
         return st;
     }
-    return text.name != NULL ? add_caption(out, (const char *)text.bytes, text.len, err)
-                             : add_json_caption(out, &json, err);
+    return add_text(r, out, &text, &json, err);
 }

@@ -19,6 +19,10 @@ says err none.json
 expect 4 pretrain tiny.yaml --run run3 --set 'data.sources.captions.path=nowhere/*.tar'
 says err "data.sources.captions" "nowhere/*.tar"
 expect 4 data inspect tiny.yaml --set 'data.sources.captions.path=nowhere/*.tar'
+expect 2 pretrain tiny.yaml --run run3 --set data.sources.captions.text_prefix=x
+says err "data.sources.captions: text_field belongs to captions, text_prefix to it"
+expect 2 pretrain tiny.yaml --run run3 --set data.sources.captions.images=nowhere
+says err "data.sources.captions.images: the pictures of captions are in its files"
 expect 4 convert nowhere exported
 says err nowhere
 

@@ -690,6 +690,58 @@ static void a_source_may_use_some_of_its_samples(void **state)
     fixture_deinit(&f);
 }
 
+/* Keywords of a picture as its text; where it has none, its caption. */
+static void the_text_of_a_caption_may_be_a_field_of_its_json(void **state)
+{
+    (void)state;
+    static const char *const json[] = {"{\"keywords\": \"cat | pet\"}", "{\"keywords\": \"\"}", "{\"keywords\": 7}",
+                                       "{}", NULL};
+    static const char *const want[] = {"tags: cat | pet", "caption 1", "caption 2", "caption 3", "caption 4"};
+    fixture f;
+    fixture_init(&f);
+    mm1_tar_writer *w = fixture_tar(&f, "k.tar");
+    char name[32], text[64];
+    for (int i = 0; i < 5; i++) {
+        (void)snprintf(name, sizeof name, "%d.png", i);
+        fixture_append_png(w, name, i);
+        (void)snprintf(name, sizeof name, "%d.txt", i);
+        (void)snprintf(text, sizeof text, "caption %d", i);
+        append_text(w, name, text);
+        (void)snprintf(name, sizeof name, "%d.json", i);
+        if (json[i] != NULL) {
+            append_text(w, name, json[i]);
+        }
+    }
+    fixture_append_png(w, "5.png", 5);
+    append_text(w, "5.json", "{\"caption\": \"in JSON\", \"keywords\": \"dog\"}");
+    fixture_append_png(w, "6.png", 6);
+    append_text(w, "6.txt", "six");
+    append_text(w, "6.json", "{\"keywords\": ");
+    fixture_finish(w);
+    mm1_error err = {0};
+    mm1_reader *r = NULL;
+    mm1_data_source source = {.kind = MM1_DATA_CAPTIONS, .text_field = (char[]){"keywords"}};
+    source.path = fixture_path(&f, "k.tar");
+    for (int prefixed = 0; prefixed < 2; prefixed++) {
+        source.text_prefix = prefixed ? (char[]){"tags: "} : NULL;
+        check_ok(mm1_reader_open_source(&source, MM1_CHAT_AUTO, 0, &r, &err), &err);
+        for (int i = 0; i < 5; i++) {
+            (void)snprintf(text, sizeof text, "[img %d.png][%s]", i, want[i] + (i == 0 && !prefixed ? 6 : 0));
+            check_document(r, i, text);
+        }
+        check_document(r, 5, prefixed ? "[img 5.png][tags: dog]" : "[img 5.png][dog]");
+        check_get_fails(r, 6, "k.tar:6", "not valid JSON");
+        mm1_reader_destroy(r);
+    }
+    source.text_field = NULL; /* the JSON beside a caption is not even read */
+    check_ok(mm1_reader_open_source(&source, MM1_CHAT_AUTO, 0, &r, &err), &err);
+    check_document(r, 0, "[img 0.png][caption 0]");
+    check_document(r, 6, "[img 6.png][six]");
+    mm1_reader_destroy(r);
+    mm1_free(source.path);
+    fixture_deinit(&f);
+}
+
 static void failing_allocations_are_errors_and_leak_nothing(void **state)
 {
     (void)state;
@@ -751,6 +803,7 @@ int main(void)
         cmocka_unit_test(names_of_pictures_do_not_lead_out_of_their_folder),
         cmocka_unit_test(lists_of_samples_that_are_damaged_are_refused),
         cmocka_unit_test(a_source_may_use_some_of_its_samples),
+        cmocka_unit_test(the_text_of_a_caption_may_be_a_field_of_its_json),
         cmocka_unit_test(failing_allocations_are_errors_and_leak_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
