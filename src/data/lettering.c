@@ -4,15 +4,12 @@
 #include "data/lettering.h"
 
 #include "base/alloc.h"
-#include "base/buf.h"
 #include "base/log.h"
 #include <ctype.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define FOLDER "usr/share/fonts/truetype/dejavu"
-
-enum { MIN_WORD = 3, MAX_WORD = 7 };
 
 static const char *const files[MM1_MAX_TYPEFACES] = {"DejaVuSans.ttf",     "DejaVuSans-Bold.ttf",
                                                      "DejaVuSerif.ttf",    "DejaVuSerif-Bold.ttf",
@@ -48,65 +45,6 @@ static mm1_status open_faces(mm1_lettering *l, const char *root, mm1_error *err)
     return st;
 }
 
-static int by_bytes(const void *a, const void *b)
-{
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-static bool is_word(const char *s, size_t len)
-{
-    for (size_t i = 0; i < len; i++) {
-        if (s[i] < 'a' || s[i] > 'z') {
-            return false;
-        }
-    }
-    return len >= MIN_WORD && len <= MAX_WORD;
-}
-
-/* Every word of every caption's key once, in byte order, then shuffled. */
-static bool collect_words(mm1_questions *q, mm1_lettering *l)
-{
-    mm1_count_map seen = {0};
-    size_t cap = 0;
-    const char **words = NULL;
-    bool ok = true;
-    for (size_t i = 0; ok && i < q->corpus->n_captions; i++) {
-        for (const char *p = q->corpus->captions[i].key; ok && *p != '\0';) {
-            const size_t len = strcspn(p, " ");
-            if (is_word(p, len) && mm1_count_map_get(&seen, mm1_hash64(p, len, 0)) == 0) {
-                const char *word = mm1_corpus_strndup(q->corpus, p, len);
-                ok = word != NULL && mm1_count_map_add(&seen, mm1_hash64(p, len, 0)) != UINT32_MAX;
-                if (ok && mm1_questions_is_ours(q, word)) {
-                    if (l->n_words == cap) {
-                        cap = cap == 0 ? 1024 : cap * 2;
-                        const char **grown = mm1_realloc(words, cap, sizeof *grown);
-                        ok = grown != NULL;
-                        words = ok ? grown : words;
-                    }
-                    if (ok) {
-                        words[l->n_words++] = word;
-                    }
-                }
-            }
-            p += len + (p[len] == ' ');
-        }
-    }
-    if (ok && l->n_words > 0) {
-        mm1_rng rng = mm1_questions_rng(q, UINT64_MAX - 100);
-        qsort(words, l->n_words, sizeof *words, by_bytes);
-        l->words = mm1_corpus_alloc(q->corpus, l->n_words, sizeof *l->words);
-        ok = l->words != NULL;
-        for (size_t i = 0; ok && i < l->n_words; i++) { /* the shuffle from the inside out */
-            const size_t k = (size_t)mm1_rng_below(&rng, i + 1);
-            l->words[i] = l->words[k];
-            l->words[k] = words[i];
-        }
-    }
-    mm1_free(words);
-    mm1_count_map_deinit(&seen);
-    return ok;
-}
-
 mm1_status mm1_lettering_open(mm1_questions *q, const mm1_lettering **out, mm1_error *err)
 {
     *out = NULL;
@@ -117,9 +55,6 @@ mm1_status mm1_lettering_open(mm1_questions *q, const mm1_lettering **out, mm1_e
     mm1_status st = open_faces(l, q->config->root, err);
     if (st == MM1_OK && l->n_faces == 0) {
         st = open_faces(l, "/", err);
-    }
-    if (st == MM1_OK && !collect_words(q, l)) {
-        st = mm1_questions_no_memory(err);
     }
     if (st != MM1_OK || l->n_faces == 0) {
         if (st == MM1_OK) {
@@ -135,7 +70,21 @@ mm1_status mm1_lettering_open(mm1_questions *q, const mm1_lettering **out, mm1_e
     return st;
 }
 
-const char *mm1_lettering_cased(mm1_questions *q, mm1_rng *rng, const char *word)
+static const char *const digits[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9"};
+static const char *const letters[] = {"A", "B", "C", "D", "E", "F", "G", "H", "J", "K", "L", "M",
+                                      "N", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z"};
+static const char *const words[] = {"stop", "exit", "open", "push", "pull", "taxi", "bus",  "hotel", "bank", "cafe",
+                                    "park", "shop", "zoo",  "tea",  "milk", "fish", "sale", "free",  "help", "gate"};
+enum {
+    N_DIGITS = sizeof digits / sizeof digits[0],
+    N_LETTERS = sizeof letters / sizeof letters[0],
+    N_WORDS = sizeof words / sizeof words[0],
+    LEAST_NUMBER = 10,
+    N_NUMBERS = 90
+};
+
+/* As it is, with a capital, or in capitals. */
+static const char *cased(mm1_questions *q, mm1_rng *rng, const char *word)
 {
     const size_t n = strlen(word);
     char *copy = mm1_corpus_strndup(q->corpus, word, n);
@@ -146,4 +95,33 @@ const char *mm1_lettering_cased(mm1_questions *q, mm1_rng *rng, const char *word
         }
     }
     return copy;
+}
+
+mm1_inscription mm1_inscription_at(mm1_questions *q, mm1_rng *rng, mm1_inscription_form form, size_t k)
+{
+    char number[16];
+    mm1_inscription out = {0};
+    switch (form) {
+    case MM1_INSCRIPTION_DIGIT: out = (mm1_inscription){.choices = digits, .n_choices = N_DIGITS}; break;
+    case MM1_INSCRIPTION_LETTER: out = (mm1_inscription){.choices = letters, .n_choices = N_LETTERS}; break;
+    case MM1_INSCRIPTION_WORD: out = (mm1_inscription){.choices = words, .n_choices = N_WORDS}; break;
+    default:
+        (void)snprintf(number, sizeof number, "%d", LEAST_NUMBER + (int)(k % N_NUMBERS));
+        out.answer = mm1_corpus_strndup(q->corpus, number, strlen(number));
+        out.text = out.answer;
+        return out;
+    }
+    out.answer = out.choices[k % out.n_choices];
+    out.text = form == MM1_INSCRIPTION_WORD ? cased(q, rng, out.answer) : out.answer;
+    out.answer = out.text != NULL ? out.answer : NULL;
+    return out;
+}
+
+const char *mm1_inscription_other_word(mm1_rng *rng, const char *answer)
+{
+    size_t at = 0;
+    while (at + 1 < N_WORDS && strcmp(words[at], answer) != 0) {
+        at++;
+    }
+    return words[(at + 1 + mm1_rng_below(rng, N_WORDS - 1)) % N_WORDS];
 }

@@ -42,6 +42,11 @@ static bool ask(mm1_questions *q, mm1_rng *rng, mm1_conversation *c, uint32_t ca
     const int suit = suit_of(title, &rank_len);
     const char *rank = mm1_corpus_strndup(q->corpus, title, rank_len);
     bool ok = rank != NULL && mm1_conversation_show(q, c, caption);
+    /* First what the others would give away. */
+    if (ok && (forms & 4) != 0) {
+        ok = mm1_conversation_ask(q, c, "cards.colour", mm1_questions_say(q, rng, which_colour, NULL, NULL),
+                                  colours[suit / 2], colours, 2);
+    }
     if (ok && (forms & 1) != 0) {
         ok = mm1_conversation_ask(q, c, "cards.suit", mm1_questions_say(q, rng, which_suit, NULL, NULL), suits[suit],
                                   suits, N_SUITS);
@@ -49,10 +54,6 @@ static bool ask(mm1_questions *q, mm1_rng *rng, mm1_conversation *c, uint32_t ca
     if (ok && (forms & 2) != 0) {
         ok = mm1_conversation_ask(q, c, "cards.rank", mm1_questions_say(q, rng, which_rank, suits[suit], NULL), rank,
                                   NULL, 0);
-    }
-    if (ok && (forms & 4) != 0) {
-        ok = mm1_conversation_ask(q, c, "cards.colour", mm1_questions_say(q, rng, which_colour, NULL, NULL),
-                                  colours[suit / 2], colours, 2);
     }
     return ok;
 }

@@ -7,7 +7,7 @@
 
 enum { MAX_SAME = 2, N_CHOICES = 3, MAX_TRIES = 64, MAX_CATEGORIES = 32 };
 
-static const char *const which[] = {"Is this {}?", "What kind of thing is this: {}?", "Which kind of thing is it, {}?",
+static const char *const which[] = {"What kind of thing is this: {}?", "Which kind of thing is it, {}?",
                                     "What do you see, {}?", NULL};
 static const char *const is_it[] = {"Is this {}?", "Does the picture show {}?", "Is the thing in the picture {}?",
                                     "Would you call this {}?", NULL};
@@ -93,23 +93,34 @@ static bool ask_room(mm1_questions *q, mm1_rng *rng, mm1_conversation *c, int ro
                                 mm1_room_at(room), names, n);
 }
 
-/* Asks about what can be asked about; forms: bit 0 the choice, bit 1 yes or no. */
-static bool ask(category_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, unsigned forms)
+enum { CHOICE = 1, YES_NO = 2 };
+
+/* False only without memory. */
+static bool ask_form(category_job *job, mm1_rng *rng, mm1_conversation *c, const mm1_thing *thing, unsigned form)
 {
-    const mm1_thing *thing = &job->q->things[caption];
-    bool ok = mm1_conversation_show(job->q, c, caption);
-    if (ok && thing->room != MM1_ROOM_NONE && (forms & 1) != 0) {
+    bool ok = true;
+    if (form == CHOICE && thing->room != MM1_ROOM_NONE) {
         ok = ask_room(job->q, rng, c, thing->room);
     }
-    if (ok && is_asked(thing->category) && (forms & 1) != 0) {
+    if (ok && form == CHOICE && is_asked(thing->category)) {
         ok = ask_which(job, rng, c, thing->category);
     }
-    if (ok && is_asked(thing->category) && (forms & 2) != 0) {
+    if (form == YES_NO && is_asked(thing->category)) {
         const size_t turns = c->n_turns;
         ok = ask_yes_no(job, rng, c, thing->category, job->n_yes_no % 2 == 0);
         job->n_yes_no += ok && c->n_turns > turns;
     }
     return ok;
+}
+
+/* Asks about what can be asked about.  Of both forms either comes first: what an earlier answer gives away is not
+ * learned from the picture. */
+static bool ask(category_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, unsigned forms)
+{
+    const mm1_thing *thing = &job->q->things[caption];
+    const unsigned first = forms == (CHOICE | YES_NO) ? 1u << mm1_rng_below(rng, 2) : forms;
+    return mm1_conversation_show(job->q, c, caption) && ask_form(job, rng, c, thing, first) &&
+           (first == forms || ask_form(job, rng, c, thing, forms & ~first));
 }
 
 /* Leaves out what a category has over a third of all others, so that none is the answer to over a quarter of the
@@ -143,11 +154,11 @@ mm1_status mm1__questions_category(mm1_questions *q, mm1_error *err)
     mm1_status st = mm1_questions_list(q, has_category, MAX_SAME, &list, &n, err);
     n = st == MM1_OK ? limit_categories(q, list, n) : 0;
     category_job job = {q, list, n, 0};
-    const size_t before = q->n, rounds = q->heldout ? 2 : 1;
+    const size_t before = q->n, rounds = 2; /* held-out: one for each form */
     for (size_t i = 0; st == MM1_OK && i < n * rounds && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
         mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i % n]].concept);
-        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? 1u << (i / n) : 3)) {
+        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? 1u << (i / n) : CHOICE | YES_NO)) {
             st = mm1_questions_no_memory(err);
         } else if (c->n_turns == 0) {
             mm1_questions_take_back(q);

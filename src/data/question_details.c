@@ -1,13 +1,11 @@
 /* question_details.c - small things in a large picture: a label of a few pixels among stamps, or many small stamps to
  * count.  A model that sees the picture at a quarter of its size can hardly answer; one that also sees it in parts can.
  *
- * What is on a label goes through all digits and letters in turn; numbers and words are drawn at random, words from
- * those of the side that is planned. */
+ * What is on a label goes through a list in turn (lettering.h). */
 #include "data/lettering.h"
 #include "data/scene.h"
 
 #include "base/alloc.h"
-#include <stdio.h>
 #include <string.h>
 
 enum {
@@ -15,8 +13,9 @@ enum {
     SMALL_GRID = 8, /* of stamps to count */
     MAX_COUNT = 8,
     MIN_EM = 22,
-    MAX_EM = 32, /* px of 448 */
-    N_FORMS = 6
+    MAX_EM = 44, /* px of 448 */
+    N_LABELS = 6,
+    N_FORMS = 8
 };
 
 static const char *const read_label[] = {"What is written on the label?", "What does the small label say?",
@@ -30,7 +29,7 @@ static const char *const read_word[] = {"Which word is on the label?", "What wor
 static const char *const count_small[] = {"How many small things are in the picture?",
                                           "How many small stamps are there?", "Count the small things.",
                                           "How many things do you see?", NULL};
-static const char *const digits[] = {"1", "2", "3", "4", "5", "6", "7", "8", "9"};
+static const char *const counts[] = {"1", "2", "3", "4", "5", "6", "7", "8"};
 
 typedef struct detail_job {
     mm1_questions *q;
@@ -79,68 +78,55 @@ static mm1_status put_label(detail_job *job, const char *text, uint32_t cell, mm
     return st;
 }
 
-/* What a label says, and how it is asked for. */
+/* What a label says, and how it is asked for: forms 0 to 3 a digit, 4 a letter, 5 a word or a number. */
 static bool ask_label(detail_job *job, size_t form, size_t k, const char **text)
 {
-    static const char *const letters[] = {"A", "B", "C", "D", "E", "F", "G", "H", "J", "K", "L", "M",
-                                          "N", "P", "Q", "R", "S", "T", "U", "V", "W", "X", "Y", "Z"};
-    enum { N_LETTERS = sizeof letters / sizeof letters[0], N_DIGITS = 9 };
+    static const struct {
+        const char *kind;
+        const char *const *phrasings;
+    } asked[MM1_INSCRIPTION_FORM_COUNT] = {
+        [MM1_INSCRIPTION_DIGIT] = {"details.digit", read_digit},
+        [MM1_INSCRIPTION_LETTER] = {"details.letter", read_letter},
+        [MM1_INSCRIPTION_NUMBER] = {"details.number", read_number},
+        [MM1_INSCRIPTION_WORD] = {"details.word", read_word},
+    };
     mm1_questions *q = job->q;
-    char number[16];
-    const char *const *choices = NULL, *const *phrasings = NULL;
-    const char *kind = NULL;
-    size_t n = 0;
-    if (form <= 1) {
-        kind = "details.digit";
-        choices = digits;
-        n = N_DIGITS;
-        *text = digits[(k * 2 + form) % N_DIGITS];
-        phrasings = read_digit;
-    } else if (form == 2) {
-        kind = "details.letter";
-        choices = letters;
-        n = N_LETTERS;
-        *text = letters[k % N_LETTERS];
-        phrasings = read_letter;
-    } else if (k % 2 == 0 || job->lettering->n_words == 0) {
-        kind = "details.number";
-        (void)snprintf(number, sizeof number, "%d", 10 + (int)mm1_rng_below(&job->rng, 90));
-        *text = mm1_corpus_strndup(q->corpus, number, strlen(number));
-        phrasings = read_number;
-    } else {
-        kind = "details.word";
-        *text =
-            mm1_lettering_cased(q, &job->rng, job->lettering->words[mm1_rng_below(&job->rng, job->lettering->n_words)]);
-        phrasings = read_word;
-    }
-    if (mm1_rng_below(&job->rng, 3) == 0) {
-        phrasings = read_label;
-    }
-    return *text != NULL &&
-           mm1_conversation_ask(q, job->c, kind, mm1_questions_say(q, &job->rng, phrasings, NULL, NULL), *text, choices,
-                                n);
+    const mm1_inscription_form says = form < 4     ? MM1_INSCRIPTION_DIGIT
+                                      : form == 4  ? MM1_INSCRIPTION_LETTER
+                                      : k % 2 == 0 ? MM1_INSCRIPTION_WORD
+                                                   : MM1_INSCRIPTION_NUMBER;
+    const mm1_inscription label = mm1_inscription_at(q, &job->rng, says,
+                                                     form < 4    ? 4 * k + form
+                                                     : form == 4 ? k
+                                                                 : k / 2);
+    const bool plain = mm1_rng_below(&job->rng, 3) == 0;
+    *text = label.text;
+    return label.answer != NULL &&
+           mm1_conversation_ask(q, job->c, asked[says].kind,
+                                mm1_questions_say(q, &job->rng, plain ? read_label : asked[says].phrasings, NULL, NULL),
+                                label.answer, label.choices, label.n_choices);
 }
 
 static mm1_status plan_one(detail_job *job, size_t i, mm1_error *err)
 {
     const size_t form = i % N_FORMS, k = i / N_FORMS;
     uint32_t cells[SMALL_GRID * SMALL_GRID];
-    const uint32_t grid = form < 4 ? LARGE_GRID : SMALL_GRID;
+    const uint32_t grid = form < N_LABELS ? LARGE_GRID : SMALL_GRID;
     for (uint32_t c = 0; c < grid * grid; c++) {
         cells[c] = c;
     }
     mm1_questions_shuffle(&job->rng, cells, grid * grid);
-    if (form < 4) {
+    if (form < N_LABELS) {
         const char *text = NULL;
         const bool ok = put_stamps(job, cells + 1, 2 + (size_t)mm1_rng_below(&job->rng, 4), grid, 75, false) &&
                         ask_label(job, form, k, &text);
         return ok ? put_label(job, text, cells[0], err) : mm1_questions_no_memory(err);
     }
-    const size_t n = 1 + (k * 2 + form - 4) % MAX_COUNT;
-    const bool ok = put_stamps(job, cells, n, grid, 60, form == 4) &&
+    const size_t n = 1 + (k * 2 + form - N_LABELS) % MAX_COUNT;
+    const bool ok = put_stamps(job, cells, n, grid, 60, form == N_LABELS) &&
                     mm1_conversation_ask(job->q, job->c, "details.count",
-                                         mm1_questions_say(job->q, &job->rng, count_small, NULL, NULL), digits[n - 1],
-                                         digits, MAX_COUNT);
+                                         mm1_questions_say(job->q, &job->rng, count_small, NULL, NULL), counts[n - 1],
+                                         counts, MAX_COUNT);
     return ok ? MM1_OK : mm1_questions_no_memory(err);
 }
 

@@ -1,23 +1,24 @@
-/* question_flags.c - whose flag it is: open, as a choice of three, as yes or no; and which colours it has.
+/* question_flags.c - whose flag it is, and which colours it has.
  *
- * Colours are counted in the pixels: one is there from MIN_SHARE of the flag on and not there below MAX_NOISE; between
- * the two nothing is asked.  Of each colour as many flags have it as have it not. */
+ * Whose it is, is asked in train alone: nothing in train says whose a held-out flag is.  Colours are counted in the
+ * pixels: one is there from MIN_SHARE of the flag on and not there below MAX_NOISE; between the two nothing is asked.
+ * Of each colour as many flags have it as have it not.  The colour that a flag has most of is asked for where no other
+ * comes near it. */
 #include "data/questions.h"
 
 #include "base/alloc.h"
 #include <string.h>
 
-enum { MAX_SAME = 3, N_CHOICES = 3, MAX_TRIES = 64 };
+enum { MAX_SAME = 3 };
 
-static const double MIN_SHARE = 0.08, MAX_NOISE = 0.001;
+static const double MIN_SHARE = 0.08, MAX_NOISE = 0.001, MIN_MOST = 0.3, MIN_LEAD = 1.5;
 
 static const char *const whose[] = {"Whose flag is this?", "Which country or region has this flag?",
                                     "To which country or region does the flag belong?",
                                     "Name the country or region of this flag.", NULL};
-static const char *const choose[] = {"Is this the flag of {}?", "Whose flag is this: {}?", "Which flag is it, {}?",
-                                     NULL};
-static const char *const is_it[] = {"Is this the flag of {}?", "Does this flag belong to {}?", "Is it the flag of {}?",
-                                    NULL};
+static const char *const which_most[] = {"Which colour does the flag have most of?",
+                                         "Which colour covers most of the flag?",
+                                         "What is the main colour of this flag?", NULL};
 static const char *const has_colour[] = {"Is there {} in this flag?", "Does the flag have any {}?",
                                          "Do you see {} in the flag?", "Is {} one of the colours of this flag?", NULL};
 
@@ -75,53 +76,15 @@ typedef struct flag_job {
     const uint32_t *list;
     size_t n;
     size_t asked[N_COLOURS][2]; /* how often with "no", with "yes" */
+    size_t most[N_COLOURS], n_most;
 } flag_job;
 
-static const char *another_place(const flag_job *job, mm1_rng *rng, uint32_t caption)
+/* Whether the flag has a colour: the first in an order of chance that can be asked about. */
+static bool ask_colour(flag_job *job, mm1_rng *rng, mm1_conversation *c, const double *share)
 {
-    const mm1_corpus *corpus = job->q->corpus;
-    for (int i = 0; i < MAX_TRIES; i++) {
-        const uint32_t other = job->list[mm1_rng_below(rng, job->n)];
-        if (strcmp(corpus->captions[other].concept, corpus->captions[caption].concept) != 0) {
-            return job->q->things[other].place;
-        }
-    }
-    return NULL;
-}
-
-static bool ask_choice(const flag_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption)
-{
-    mm1_questions *q = job->q;
-    const char *names[N_CHOICES];
-    const size_t at = (size_t)mm1_rng_below(rng, N_CHOICES);
-    for (size_t i = 0; i < N_CHOICES; i++) {
-        names[i] = i == at ? q->things[caption].place : another_place(job, rng, caption);
-        for (size_t k = 0; names[i] != NULL && k < i; k++) {
-            names[i] = strcmp(names[i], names[k]) == 0 ? NULL : names[i];
-        }
-        if (names[i] == NULL) {
-            return true;
-        }
-    }
-    const char *list = mm1_questions_or(q, names, N_CHOICES);
-    return list != NULL && mm1_conversation_ask(q, c, "flags.choice", mm1_questions_say(q, rng, choose, list, NULL),
-                                                names[at], names, N_CHOICES);
-}
-
-static bool ask_yes_no(const flag_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, bool yes)
-{
-    const char *place = yes ? job->q->things[caption].place : another_place(job, rng, caption);
-    return place == NULL ||
-           mm1_conversation_yes_no(job->q, c, "flags.yes_no", mm1_questions_say(job->q, rng, is_it, place, NULL), yes);
-}
-
-static mm1_status ask_colour(flag_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, mm1_error *err)
-{
-    double share[N_COLOURS];
     uint32_t order[N_COLOURS] = {RED, YELLOW, GREEN, BLUE, BLACK};
-    const mm1_status st = count_colours(job->q, caption, share, err);
     mm1_questions_shuffle(rng, order, N_COLOURS);
-    for (int i = 0; st == MM1_OK && i < N_COLOURS; i++) {
+    for (int i = 0; i < N_COLOURS; i++) {
         size_t *asked = job->asked[order[i]];
         const bool yes = share[order[i]] >= MIN_SHARE;
         if ((!yes && share[order[i]] > MAX_NOISE) || asked[yes] > asked[!yes]) {
@@ -129,34 +92,55 @@ static mm1_status ask_colour(flag_job *job, mm1_rng *rng, mm1_conversation *c, u
         }
         asked[yes]++;
         return mm1_conversation_yes_no(job->q, c, "flags.colour",
-                                       mm1_questions_say(job->q, rng, has_colour, colours[order[i]], NULL), yes)
-                   ? MM1_OK
-                   : mm1_questions_no_memory(err);
+                                       mm1_questions_say(job->q, rng, has_colour, colours[order[i]], NULL), yes);
     }
-    return st;
+    return true;
 }
 
-/* What the i-th flag is asked about; in held-out one of the four. */
-static mm1_status ask(flag_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, size_t i, mm1_error *err)
+/* Left out where the answer has been that of a third of the questions. */
+static bool ask_most(flag_job *job, mm1_rng *rng, mm1_conversation *c, const double *share)
+{
+    int most = 0;
+    double rest = 1;
+    for (int i = 1; i < N_COLOURS; i++) {
+        most = share[i] > share[most] ? i : most;
+    }
+    for (int i = 0; i < N_COLOURS; i++) {
+        rest -= share[i]; /* white, and what has no name */
+    }
+    for (int i = 0; i < N_COLOURS; i++) {
+        rest = i != most && share[i] > rest ? share[i] : rest;
+    }
+    if (share[most] < MIN_MOST || share[most] < MIN_LEAD * rest || job->most[most] * 3 > job->n_most + 2) {
+        return true;
+    }
+    job->most[most]++;
+    job->n_most++;
+    return mm1_conversation_ask(job->q, c, "flags.most", mm1_questions_say(job->q, rng, which_most, NULL, NULL),
+                                colours[most], colours, N_COLOURS);
+}
+
+/* In train all that can be asked, what is seen before what is known; in held-out one of what is seen. */
+static mm1_status ask(flag_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, size_t round, mm1_error *err)
 {
     mm1_questions *q = job->q;
-    const bool all = !q->heldout;
+    double share[N_COLOURS];
     bool ok = true;
-    mm1_status st = MM1_OK;
-    if (all || i % 4 == 0) {
+    const mm1_status st = count_colours(q, caption, share, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    if (!q->heldout || round == 0) {
+        ok = ask_most(job, rng, c, share);
+    }
+    if (ok && (!q->heldout || round > 0)) {
+        ok = ask_colour(job, rng, c, share);
+    }
+    if (ok && !q->heldout) {
         ok = mm1_conversation_ask(q, c, "flags.place", mm1_questions_say(q, rng, whose, NULL, NULL),
                                   q->things[caption].place, NULL, 0);
     }
-    if (ok && (all ? i % 2 == 0 : i % 4 == 1)) {
-        ok = ask_choice(job, rng, c, caption);
-    }
-    if (ok && (all ? i % 2 == 1 : i % 4 == 2)) {
-        ok = ask_yes_no(job, rng, c, caption, (all ? i / 2 : i / 4) % 2 == 0);
-    }
-    if (ok && (all || i % 4 == 3)) {
-        st = ask_colour(job, rng, c, caption, err);
-    }
-    return ok ? st : mm1_questions_no_memory(err);
+    return ok ? MM1_OK : mm1_questions_no_memory(err);
 }
 
 mm1_status mm1__questions_flags(mm1_questions *q, mm1_error *err)
@@ -165,12 +149,12 @@ mm1_status mm1__questions_flags(mm1_questions *q, mm1_error *err)
     size_t n = 0;
     mm1_status st = mm1_questions_list(q, is_flag, MAX_SAME, &list, &n, err);
     flag_job job = {.q = q, .list = list, .n = n};
-    const size_t before = q->n, rounds = q->heldout ? 4 : 1; /* a held-out flag has a conversation for each question */
+    const size_t before = q->n, rounds = q->heldout ? 3 : 2;
     for (size_t k = 0; st == MM1_OK && k < n * rounds && q->n - before < q->wanted; k++) {
         const uint32_t caption = list[k % n];
         mm1_rng rng = mm1_questions_rng(q, k);
         mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[caption].concept);
-        st = c != NULL && mm1_conversation_show(q, c, caption) ? ask(&job, &rng, c, caption, k % n + k / n, err)
+        st = c != NULL && mm1_conversation_show(q, c, caption) ? ask(&job, &rng, c, caption, k / n, err)
                                                                : mm1_questions_no_memory(err);
         if (st == MM1_OK && c->n_turns == 0) {
             mm1_questions_take_back(q);

@@ -23,8 +23,7 @@ static const char *const describe_it[] = {"Describe the picture.",
                                           "Write a short caption.",
                                           "Describe this picture in a few words.",
                                           NULL};
-static const char *const choose_it[] = {"Is this {}?", "What is it, {}?", "Which is it: {}?",
-                                        "Does the picture show {}?", NULL};
+static const char *const choose_it[] = {"What is it, {}?", "Which is it: {}?", "What do you see: {}?", NULL};
 static const char *const is_it[] = {"Is this {}?", "Does the picture show {}?", "Do you see {}?",
                                     "Is there {} in the picture?", NULL};
 
@@ -104,30 +103,44 @@ static bool ask_yes_no(const naming_job *job, mm1_rng *rng, mm1_conversation *c,
            mm1_conversation_yes_no(job->q, c, "naming.yes_no", mm1_questions_say(job->q, rng, is_it, name, NULL), yes);
 }
 
-enum { OPEN = 1, CHOICE = 2, YES_NO = 4 };
+typedef enum form { OPEN, CHOICE, YES_NO, N_FORMS } form;
 
-static bool ask(naming_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, int forms)
+/* False only without memory. */
+static bool ask_form(naming_job *job, mm1_rng *rng, mm1_conversation *c, const mm1_thing *thing, form which)
 {
-    const mm1_thing *thing = &job->q->things[caption];
-    const bool named = thing->name != NULL;
+    if (which == OPEN) {
+        return ask_open(job->q, rng, c, thing);
+    }
+    if (thing->name == NULL) {
+        return true;
+    }
+    if (which == CHOICE) {
+        return ask_choice(job, rng, c, thing);
+    }
+    const size_t turns = c->n_turns;
+    const bool ok = ask_yes_no(job, rng, c, thing, job->n_yes_no % 2 == 0);
+    job->n_yes_no += ok && c->n_turns > turns;
+    return ok;
+}
+
+/* In train all forms, in an order of chance: what an earlier answer gives away is not learned from the picture. */
+static bool ask(naming_job *job, mm1_rng *rng, mm1_conversation *c, uint32_t caption, const form *only)
+{
+    uint32_t order[N_FORMS] = {OPEN, CHOICE, YES_NO};
     bool ok = mm1_conversation_show(job->q, c, caption);
-    if (ok && (forms & OPEN) != 0) {
-        ok = ask_open(job->q, rng, c, thing);
+    if (only != NULL) {
+        return ok && ask_form(job, rng, c, &job->q->things[caption], *only);
     }
-    if (ok && named && (forms & CHOICE) != 0) {
-        ok = ask_choice(job, rng, c, thing);
-    }
-    if (ok && named && (forms & YES_NO) != 0) {
-        const size_t turns = c->n_turns;
-        ok = ask_yes_no(job, rng, c, thing, job->n_yes_no % 2 == 0);
-        job->n_yes_no += ok && c->n_turns > turns;
+    mm1_questions_shuffle(rng, order, N_FORMS);
+    for (size_t i = 0; ok && i < N_FORMS; i++) {
+        ok = ask_form(job, rng, c, &job->q->things[caption], (form)order[i]);
     }
     return ok;
 }
 
 mm1_status mm1__questions_naming(mm1_questions *q, mm1_error *err)
 {
-    static const int heldout_forms[] = {YES_NO, CHOICE, OPEN}; /* a conversation each; things without a name last */
+    static const form heldout_forms[] = {YES_NO, CHOICE, OPEN}; /* a conversation each; things without a name last */
     uint32_t *list = NULL;
     size_t n = 0;
     mm1_status st = mm1_questions_list(q, is_titled, q->heldout ? 1 : MAX_SAME, &list, &n, err);
@@ -136,7 +149,7 @@ mm1_status mm1__questions_naming(mm1_questions *q, mm1_error *err)
     for (size_t i = 0; st == MM1_OK && i < n * rounds && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
         mm1_conversation *c = mm1_questions_add(q, q->corpus->captions[list[i % n]].concept);
-        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? heldout_forms[i / n] : OPEN | CHOICE | YES_NO)) {
+        if (c == NULL || !ask(&job, &rng, c, list[i % n], q->heldout ? &heldout_forms[i / n] : NULL)) {
             st = mm1_questions_no_memory(err);
         } else if (c->n_turns == 0) {
             mm1_questions_take_back(q);

@@ -25,6 +25,10 @@ static const char *const leftmost[] = {"Which is further left, {}?", "What is on
 static const char *const topmost[] = {"Which is higher up, {}?", "What is at the top, {}?", NULL};
 static const char *const is_there[] = {"Is there {} in the picture?", "Do you see {}?", "Does the picture show {}?",
                                        NULL};
+static const char *const where[] = {"Where in the picture is it?", "In which part of the picture is the thing?",
+                                    "Where on the paper is the stamp?", "Where is the thing?", NULL};
+static const char *const parts[] = {"top left", "top",         "top right", "left",        "middle",
+                                    "right",    "bottom left", "bottom",    "bottom right"};
 static const char *const which_paper[] = {"What colour is the paper?", "Which colour has the background?",
                                           "What is the background colour?", "On paper of which colour are the things?",
                                           NULL};
@@ -49,6 +53,13 @@ static const mm1_thing *thing_of(const scene_job *job, uint32_t caption)
 static uint32_t any(scene_job *job)
 {
     return job->list[mm1_rng_below(&job->rng, job->n)];
+}
+
+/* Its category can stand in a question. */
+static bool is_of_a_kind(const scene_job *job, uint32_t caption)
+{
+    const int category = thing_of(job, caption)->category;
+    return category != MM1_CATEGORY_NONE && mm1_category_at(category)->name != NULL;
 }
 
 /* Nobody takes the one for the other. */
@@ -150,14 +161,19 @@ static bool form_some(scene_job *job, size_t k, bool by_category)
     return true;
 }
 
-/* Two things, at sides of the picture that leave no doubt. */
+/* Two things, at sides of the picture that leave no doubt.  They are called by their category: a name that is held out
+ * has never been read. */
 static bool form_place(scene_job *job, size_t k, bool name_it)
 {
     static const char *const sides[2][2] = {{"left", "right"}, {"above", "below"}};
     const bool vertical = k % 2 == 1, second = k / 2 % 2 == 1; /* the answer: sides[vertical][second] */
-    const uint32_t a = any(job);
-    uint32_t b = 0;
-    if (!another(job, &a, 1, &b)) {
+    uint32_t a = 0, b = 0;
+    bool found = false;
+    for (int i = 0; i < MAX_TRIES && !found; i++) {
+        a = any(job);
+        found = is_of_a_kind(job, a) && another(job, &a, 1, &b) && is_of_a_kind(job, b);
+    }
+    if (!found) {
         return false;
     }
     const uint32_t near = (uint32_t)mm1_rng_below(&job->rng, GRID - 1); /* 0: first column or row, 1: the second */
@@ -167,24 +183,32 @@ static bool form_place(scene_job *job, size_t k, bool name_it)
     const uint32_t at_a = second ? far : near, at_b = second ? near : far;
     put_in(job, a, vertical ? at_a * GRID + cross_a : cross_a * GRID + at_a);
     put_in(job, b, vertical ? at_b * GRID + cross_b : cross_b * GRID + at_b);
-    const char *name_a = thing_of(job, a)->name, *name_b = thing_of(job, b)->name;
+    const mm1_category *of_a = mm1_category_at(thing_of(job, a)->category),
+                       *of_b = mm1_category_at(thing_of(job, b)->category);
     if (!name_it) {
         job->ok = job->ok && mm1_conversation_ask(job->q, job->c, vertical ? "scenes.above_below" : "scenes.left_right",
-                                                  say(job, vertical ? above_below : left_right, name_a, name_b),
+                                                  say(job, vertical ? above_below : left_right, of_a->name, of_b->name),
                                                   sides[vertical][second], sides[vertical], 2);
         return true;
     }
     const bool a_first = mm1_rng_below(&job->rng, 2) == 0;
-    const char *names[2] = {a_first ? name_a : name_b, a_first ? name_b : name_a};
-    const char *with_article[2] = {mm1_questions_a(job->q, names[0]), mm1_questions_a(job->q, names[1])};
-    const char *list = NULL;
-    job->ok = job->ok && with_article[0] != NULL && with_article[1] != NULL;
-    if (job->ok) {
-        list = mm1_questions_or(job->q, with_article, 2);
-        job->ok = list != NULL && mm1_conversation_ask(job->q, job->c, "scenes.which_side",
-                                                       say(job, vertical ? topmost : leftmost, list, NULL),
-                                                       second ? name_b : name_a, names, 2);
-    }
+    const char *names[2] = {a_first ? of_a->name : of_b->name, a_first ? of_b->name : of_a->name};
+    const char *with_article[2] = {a_first ? of_a->a : of_b->a, a_first ? of_b->a : of_a->a};
+    const char *list = mm1_questions_or(job->q, with_article, 2);
+    job->ok =
+        job->ok && list != NULL &&
+        mm1_conversation_ask(job->q, job->c, "scenes.which_side", say(job, vertical ? topmost : leftmost, list, NULL),
+                             second ? of_b->name : of_a->name, names, 2);
+    return true;
+}
+
+/* One thing, in each part of the picture in turn. */
+static bool form_where(scene_job *job, size_t k)
+{
+    const uint32_t cell = (uint32_t)(k % N_CELLS);
+    put_in(job, any(job), cell);
+    job->ok = job->ok && mm1_conversation_ask(job->q, job->c, "scenes.where", say(job, where, NULL, NULL), parts[cell],
+                                              parts, N_CELLS);
     return true;
 }
 
@@ -198,9 +222,12 @@ static void ask_is_there(scene_job *job, bool yes)
     if (!another(job, shown, n, &other)) {
         return;
     }
-    const char *name = mm1_questions_a(job->q, thing_of(job, yes ? shown[mm1_rng_below(&job->rng, n)] : other)->name);
-    job->ok = job->ok && name != NULL &&
-              mm1_conversation_yes_no(job->q, job->c, "scenes.yes_no", say(job, is_there, name, NULL), yes);
+    const uint32_t asked = yes ? shown[mm1_rng_below(&job->rng, n)] : other;
+    const char *what = mm1_rng_below(&job->rng, 2) == 0 && is_of_a_kind(job, asked)
+                           ? mm1_category_at(thing_of(job, asked)->category)->a
+                           : mm1_questions_a(job->q, thing_of(job, asked)->name);
+    job->ok = job->ok && what != NULL &&
+              mm1_conversation_yes_no(job->q, job->c, "scenes.yes_no", say(job, is_there, what, NULL), yes);
 }
 
 static void ask_paper(scene_job *job)
@@ -223,7 +250,7 @@ static bool some_things(scene_job *job)
     return true;
 }
 
-enum { N_FORMS = 8 };
+enum { PAPER = 6, IS_THERE = 7, WHERE = 8, N_FORMS = 10 };
 
 static bool plan_form(scene_job *job, size_t form, size_t k)
 {
@@ -234,6 +261,8 @@ static bool plan_form(scene_job *job, size_t form, size_t k)
     case 3: return form_some(job, k * 2 + form - 2, true);
     case 4: return form_place(job, k, false);
     case 5: return form_place(job, k, true);
+    case WHERE:
+    case WHERE + 1: return form_where(job, k * 2 + form - WHERE);
     default: return some_things(job);
     }
 }
@@ -253,16 +282,16 @@ mm1_status mm1__questions_scenes(mm1_questions *q, mm1_error *err)
             st = mm1_questions_no_memory(err);
             break;
         }
-        job.scene->paper = (int)((form == 6 ? k : mm1_rng_below(&job.rng, 1 << 20)) % (uint64_t)mm1_paper_count());
+        job.scene->paper = (int)((form == PAPER ? k : mm1_rng_below(&job.rng, 1 << 20)) % (uint64_t)mm1_paper_count());
         for (uint32_t cell = 0; cell < N_CELLS; cell++) {
             job.cells[cell] = cell;
         }
         mm1_questions_shuffle(&job.rng, job.cells, N_CELLS);
         const bool planned = plan_form(&job, form, k);
-        if (planned && (form == 7 || !q->heldout) && form != 6) {
-            ask_is_there(&job, form == 7 ? k % 2 == 0 : mm1_rng_below(&job.rng, 2) == 0);
+        if (planned && (form == IS_THERE || !q->heldout) && form != PAPER) {
+            ask_is_there(&job, form == IS_THERE ? k % 2 == 0 : mm1_rng_below(&job.rng, 2) == 0);
         }
-        if (planned && (form == 6 || (!q->heldout && i % 3 == 0))) {
+        if (planned && (form == PAPER || (!q->heldout && i % 3 == 0))) {
             ask_paper(&job);
         }
         if (!job.ok) {

@@ -1,20 +1,23 @@
-/* question_signs.c - words and numbers drawn with fonts of Debian, to be read: open, as a choice of three, as yes or
- * no.  Words are those of captions; a word, and a number, is in train or in held-out, never in both. */
+/* question_signs.c - one sign on paper, large or small, to be read: a digit, a letter, a number, a word; open, as a
+ * choice of three, as yes or no.  What is written goes through a list in turn (lettering.h). */
 #include "data/lettering.h"
 #include "data/scene.h"
 
 #include "base/alloc.h"
-#include <stdio.h>
 #include <string.h>
 
-enum { N_CHOICES = 3, MAX_NUMBER = 1000, MIN_EM = 28, MAX_EM = 72, MAX_TRIES = 64 };
+/* Letters are from MIN_EM px of 224 up to MAX_EM, and as many as fit. */
+enum { N_CHOICES = 3, MIN_EM = 28, MAX_EM = 112 };
 
-static const char *const read_word[] = {"What does the sign say?", "What is written here?", "Read the text.",
-                                        "Which word is this?",     "What word do you see?", NULL};
+static const char *const read_digit[] = {"Which digit is this?", "What digit do you see?", "Read the digit.",
+                                         "What does the sign say?", NULL};
+static const char *const read_letter[] = {"Which letter is this?", "What letter do you see?", "Read the letter.",
+                                          "What does the sign say?", NULL};
 static const char *const read_number[] = {"What number is this?", "Which number is written here?", "Read the number.",
                                           "What does the sign say?", NULL};
-static const char *const choose[] = {"Does the sign say {}?", "What is written here: {}?", "Which word is it: {}?",
-                                     NULL};
+static const char *const read_word[] = {"Which word is this?", "What word do you see?", "Read the word.",
+                                        "What does the sign say?", NULL};
+static const char *const choose[] = {"What is written here: {}?", "Which word is it: {}?", "Which is it: {}?", NULL};
 static const char *const says[] = {"Does the sign say {}?", "Is the word {}?", "Do you read {} here?", NULL};
 
 typedef struct sign_job {
@@ -24,34 +27,18 @@ typedef struct sign_job {
     mm1_rng rng;
 } sign_job;
 
-/* Another word, of about the same length; NULL if none was found. */
-static const char *another_word(sign_job *job, const char *word)
-{
-    const size_t n = strlen(word);
-    for (int i = 0; i < MAX_TRIES; i++) {
-        const char *other = job->lettering->words[mm1_rng_below(&job->rng, job->lettering->n_words)];
-        const size_t k = strlen(other);
-        if (strcmp(other, word) != 0 && k + 1 >= n && k <= n + 1) {
-            return other;
-        }
-    }
-    return NULL;
-}
-
 static bool ask_choice(sign_job *job, const char *word)
 {
     mm1_questions *q = job->q;
     const char *words[N_CHOICES];
     const size_t at = (size_t)mm1_rng_below(&job->rng, N_CHOICES);
-    for (size_t i = 0; i < N_CHOICES; i++) {
-        words[i] = i == at ? word : another_word(job, word);
-        for (size_t k = 0; words[i] != NULL && k < i; k++) {
-            words[i] = strcmp(words[i], words[k]) == 0 ? NULL : words[i];
-        }
-        if (words[i] == NULL) {
-            return true;
-        }
+    const char *first = mm1_inscription_other_word(&job->rng, word), *second = first;
+    while (strcmp(second, first) == 0) {
+        second = mm1_inscription_other_word(&job->rng, word);
     }
+    words[at] = word;
+    words[(at + 1) % N_CHOICES] = first;
+    words[(at + 2) % N_CHOICES] = second;
     const char *list = mm1_questions_or(q, words, N_CHOICES);
     return list != NULL &&
            mm1_conversation_ask(q, job->c, "signs.choice", mm1_questions_say(q, &job->rng, choose, list, NULL), word,
@@ -60,10 +47,25 @@ static bool ask_choice(sign_job *job, const char *word)
 
 static bool ask_yes_no(sign_job *job, const char *word, bool yes)
 {
-    const char *other = another_word(job, word);
-    return other == NULL ||
-           mm1_conversation_yes_no(job->q, job->c, "signs.yes_no",
-                                   mm1_questions_say(job->q, &job->rng, says, yes ? word : other, NULL), yes);
+    const char *said = yes ? word : mm1_inscription_other_word(&job->rng, word);
+    return mm1_conversation_yes_no(job->q, job->c, "signs.yes_no",
+                                   mm1_questions_say(job->q, &job->rng, says, said, NULL), yes);
+}
+
+static bool ask_open(sign_job *job, mm1_inscription_form form, const mm1_inscription *sign)
+{
+    static const struct {
+        const char *kind;
+        const char *const *phrasings;
+    } asked[MM1_INSCRIPTION_FORM_COUNT] = {
+        [MM1_INSCRIPTION_DIGIT] = {"signs.digit", read_digit},
+        [MM1_INSCRIPTION_LETTER] = {"signs.letter", read_letter},
+        [MM1_INSCRIPTION_NUMBER] = {"signs.number", read_number},
+        [MM1_INSCRIPTION_WORD] = {"signs.word", read_word},
+    };
+    return mm1_conversation_ask(job->q, job->c, asked[form].kind,
+                                mm1_questions_say(job->q, &job->rng, asked[form].phrasings, NULL, NULL), sign->answer,
+                                sign->choices, sign->n_choices);
 }
 
 /* Paper, and the text as large as chance and the paper allow. */
@@ -97,51 +99,26 @@ static mm1_status draw_sign(sign_job *job, const char *text, mm1_error *err)
     return st;
 }
 
-/* A number of this side as "number 417"; false if there is none. */
-static bool any_number(sign_job *job, char *concept, size_t size)
-{
-    const int first = (int)mm1_rng_below(&job->rng, MAX_NUMBER);
-    for (int i = 0; i < MAX_NUMBER; i++) {
-        (void)snprintf(concept, size, "number %d", (first + i) % MAX_NUMBER);
-        if (mm1_questions_is_ours(job->q, concept)) {
-            return true;
-        }
-    }
-    return false;
-}
+enum { N_FORMS = 8 };
 
 static mm1_status plan_one(sign_job *job, size_t i, mm1_error *err)
 {
+    static const mm1_inscription_form forms[N_FORMS] = {
+        MM1_INSCRIPTION_DIGIT,  MM1_INSCRIPTION_DIGIT, MM1_INSCRIPTION_DIGIT, MM1_INSCRIPTION_LETTER,
+        MM1_INSCRIPTION_NUMBER, MM1_INSCRIPTION_WORD,  MM1_INSCRIPTION_WORD,  MM1_INSCRIPTION_WORD};
     mm1_questions *q = job->q;
-    const size_t k = i / 4;
-    const bool number = i % 4 == 3 || job->lettering->n_words < 8;
-    char concept[64] = "";
-    if (number && !any_number(job, concept, sizeof concept)) {
-        return MM1_OK;
+    const size_t form = i % N_FORMS, k = i / N_FORMS;
+    const mm1_inscription sign =
+        mm1_inscription_at(q, &job->rng, forms[form], forms[form] == MM1_INSCRIPTION_DIGIT ? 3 * k + form : k);
+    bool ok = sign.answer != NULL;
+    if (ok && form == 6) {
+        ok = ask_choice(job, sign.answer);
+    } else if (ok && form == 7) {
+        ok = ask_yes_no(job, sign.answer, k % 2 == 0);
+    } else if (ok) {
+        ok = ask_open(job, forms[form], &sign);
     }
-    if (!number) {
-        (void)snprintf(concept, sizeof concept, "%s",
-                       job->lettering->words[mm1_rng_below(&job->rng, job->lettering->n_words)]);
-    }
-    job->c = mm1_questions_add(q, concept);
-    if (job->c == NULL) {
-        return mm1_questions_no_memory(err);
-    }
-    const char *word = number ? strrchr(job->c->concept, ' ') + 1 : job->c->concept;
-    const char *text = number ? word : mm1_lettering_cased(q, &job->rng, word);
-    bool ok = text != NULL;
-    if (ok && (number || !q->heldout || i % 4 == 0)) {
-        ok = mm1_conversation_ask(q, job->c, number ? "signs.number" : "signs.word",
-                                  mm1_questions_say(q, &job->rng, number ? read_number : read_word, NULL, NULL), text,
-                                  NULL, 0);
-    }
-    if (ok && !number && i % 4 == 1) {
-        ok = ask_choice(job, word);
-    }
-    if (ok && !number && i % 4 == 2) {
-        ok = ask_yes_no(job, word, k % 2 == 0);
-    }
-    return ok ? draw_sign(job, text, err) : mm1_questions_no_memory(err);
+    return ok ? draw_sign(job, sign.text, err) : mm1_questions_no_memory(err);
 }
 
 mm1_status mm1__questions_signs(mm1_questions *q, mm1_error *err)
@@ -150,10 +127,8 @@ mm1_status mm1__questions_signs(mm1_questions *q, mm1_error *err)
     mm1_status st = mm1_lettering_open(q, &lettering, err);
     for (size_t i = 0; st == MM1_OK && lettering != NULL && i < q->wanted; i++) {
         sign_job job = {.q = q, .lettering = lettering, .rng = mm1_questions_rng(q, i)};
-        st = plan_one(&job, i, err);
-        if (st == MM1_OK && job.c != NULL && job.c->n_turns == 0) {
-            mm1_questions_take_back(q);
-        }
+        job.c = mm1_questions_add_numbered(q, "sign", i);
+        st = job.c != NULL ? plan_one(&job, i, err) : mm1_questions_no_memory(err);
     }
     return st;
 }

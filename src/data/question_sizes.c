@@ -1,5 +1,6 @@
 /* question_sizes.c - two pictures of furniture, which show nothing of scale, and which of the two is taller, wider or
- * deeper in a house: Sweet Home 3D's catalogue says so in cm.  Asked where one is at least half as large again.
+ * deeper in a house, the first or the second: Sweet Home 3D's catalogue says so in cm.  Asked where one is at least
+ * half as large again.
  *
  * Pairs are drawn at random; the larger one is first and second in turn. */
 #include "data/questions.h"
@@ -11,10 +12,11 @@ enum { MAX_TRIES = 64, N_SIDES = 3 };
 
 static const double MIN_RATIO = 1.5;
 
-static const char *const which[N_SIDES][4] = {
-    {"Which is wider, {}?", "Which of the two is wider in a house: {}?", "What is wider, {}?", NULL},
-    {"Which is deeper from front to back, {}?", "Which of the two has more depth: {}?", NULL},
-    {"Which is taller, {}?", "Which of the two is taller in a house: {}?", "What is higher, {}?", NULL},
+static const char *const which[N_SIDES][3] = {
+    {"Which is wider in a house, the first or the second?", "Which of the two is wider: first or second?", NULL},
+    {"Which is deeper from front to back, the first or the second?",
+     "Which of the two has more depth: first or second?", NULL},
+    {"Which is taller in a house, the first or the second?", "Which of the two is taller: first or second?", NULL},
 };
 static const char *const kinds[N_SIDES] = {"sizes.wider", "sizes.deeper", "sizes.taller"};
 
@@ -42,21 +44,16 @@ static bool find_pair(const mm1_questions *q, mm1_rng *rng, const uint32_t *list
     return false;
 }
 
-/* Shows and names the larger one first, or second. */
+/* Shows the larger one first, or second. */
 static mm1_status plan_pair(mm1_questions *q, mm1_rng *rng, const uint32_t pair[2], int side, bool larger_first,
                             size_t i, mm1_error *err)
 {
-    const uint32_t one = pair[larger_first ? 1 : 0], other = pair[larger_first ? 0 : 1];
+    static const char *const answers[2] = {"first", "second"};
     mm1_conversation *c = mm1_questions_add_numbered(q, "sizes", i);
-    const char *names[2] = {q->things[one].name, q->things[other].name};
-    const char *with_article[2] = {mm1_questions_a(q, names[0]), mm1_questions_a(q, names[1])};
-    if (c == NULL || with_article[0] == NULL || with_article[1] == NULL) {
-        return mm1_questions_no_memory(err);
-    }
-    const char *list = mm1_questions_or(q, with_article, 2);
-    const bool ok = list != NULL && mm1_conversation_show(q, c, one) && mm1_conversation_show(q, c, other) &&
-                    mm1_conversation_ask(q, c, kinds[side], mm1_questions_say(q, rng, which[side], list, NULL),
-                                         names[larger_first ? 0 : 1], names, 2);
+    const bool ok = c != NULL && mm1_conversation_show(q, c, pair[larger_first ? 1 : 0]) &&
+                    mm1_conversation_show(q, c, pair[larger_first ? 0 : 1]) &&
+                    mm1_conversation_ask(q, c, kinds[side], mm1_questions_say(q, rng, which[side], NULL, NULL),
+                                         answers[larger_first ? 0 : 1], answers, 2);
     return ok ? MM1_OK : mm1_questions_no_memory(err);
 }
 

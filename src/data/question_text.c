@@ -1,5 +1,6 @@
 /* question_text.c - without a picture: capitals of countries, as KGeography has them, and kinds of things, by the
- * folders of their pictures.  A country belongs to the side of its flag, a thing to that of its picture. */
+ * folders of their pictures.  A country belongs to the side of its flag, a thing to that of its picture.  Capitals are
+ * asked for in train alone: nothing in train says what that of a held-out country is. */
 #include "data/questions.h"
 
 #include "base/alloc.h"
@@ -101,7 +102,7 @@ static mm1_status read_countries(text_job *job, mm1_error *err)
     return ok ? MM1_OK : mm1_questions_no_memory(err);
 }
 
-static bool plan_country(text_job *job, const country *c, mm1_rng *rng, bool reverse)
+static bool plan_country(const text_job *job, const country *c, mm1_rng *rng)
 {
     mm1_questions *q = job->q;
     const mm1_origin origin = {MAP, "flags", "GPL-2+", job->map_sha256};
@@ -109,16 +110,10 @@ static bool plan_country(text_job *job, const country *c, mm1_rng *rng, bool rev
     if (talk == NULL || !mm1_conversation_add_origin(q, talk, &origin)) {
         return false;
     }
-    bool ok = true;
-    if (!q->heldout || !reverse) {
-        ok = mm1_conversation_ask(q, talk, "text.capital", mm1_questions_say(q, rng, capital_of, c->name, NULL),
-                                  c->capital, NULL, 0);
-    }
-    if (ok && (!q->heldout || reverse)) {
-        ok = mm1_conversation_ask(q, talk, "text.country", mm1_questions_say(q, rng, country_of, c->capital, NULL),
-                                  c->name, NULL, 0);
-    }
-    return ok;
+    return mm1_conversation_ask(q, talk, "text.capital", mm1_questions_say(q, rng, capital_of, c->name, NULL),
+                                c->capital, NULL, 0) &&
+           mm1_conversation_ask(q, talk, "text.country", mm1_questions_say(q, rng, country_of, c->capital, NULL),
+                                c->name, NULL, 0);
 }
 
 static bool has_kind(const mm1_thing *thing)
@@ -184,17 +179,16 @@ mm1_status mm1__questions_text(mm1_questions *q, mm1_error *err)
         return mm1_questions_no_memory(err);
     }
     job->q = q;
-    mm1_status st = read_countries(job, err);
+    mm1_status st = q->heldout ? MM1_OK : read_countries(job, err);
     if (st == MM1_OK) {
         st = mm1_questions_list(q, has_kind, 1, &job->things, &job->n_things, err);
     }
     const size_t before = q->n;
-    /* Twice over all: forwards and backwards, and in both forms. */
-    const size_t n_countries = job->n_countries * (q->heldout ? 2 : 1), n_things = job->n_things * 2;
+    const size_t n_countries = job->n_countries, n_things = job->n_things * 2; /* in both forms */
     for (size_t i = 0; st == MM1_OK && i < n_countries + n_things && q->n - before < q->wanted; i++) {
         mm1_rng rng = mm1_questions_rng(q, i);
         const size_t k = i - n_countries;
-        const bool ok = i < n_countries ? plan_country(job, &job->countries[q->heldout ? i / 2 : i], &rng, i % 2 == 1)
+        const bool ok = i < n_countries ? plan_country(job, &job->countries[i], &rng)
                                         : plan_thing(job, job->things[k / 2], &rng, k);
         if (!ok) {
             st = mm1_questions_no_memory(err);

@@ -15,6 +15,7 @@
 #include "data/thing.h"
 #include <archive.h>
 #include <archive_entry.h>
+#include <ctype.h>
 #include <jansson.h>
 #include <mm1/image.h>
 #include <stdio.h>
@@ -275,13 +276,20 @@ static const char *name_of(const planned *pl, const mm1_stamp *s)
     return pl->q.things[s->caption].name;
 }
 
-/* The stamp whose name stands in the question; the one that stands first (or last) if there are two. */
+static const char *kind_of(const planned *pl, const mm1_stamp *s)
+{
+    const int category = pl->q.things[s->caption].category;
+    return category != MM1_CATEGORY_NONE ? mm1_category_at(category)->name : NULL;
+}
+
+/* The stamp whose name or category stands in the question; the one that stands first (or last) if there are two. */
 static const mm1_stamp *named_in(const planned *pl, const mm1_scene *scene, const char *question, bool last)
 {
     const mm1_stamp *found = NULL;
     const char *at = NULL;
     for (size_t i = 0; i < scene->n_stamps; i++) {
-        const char *here = strstr(question, name_of(pl, &scene->stamps[i]));
+        const char *here = strstr(question, name_of(pl, &scene->stamps[i])), *kind = kind_of(pl, &scene->stamps[i]);
+        here = here == NULL && kind != NULL ? strstr(question, kind) : here;
         if (here != NULL && (found == NULL || (last ? here > at : here < at))) {
             found = &scene->stamps[i];
             at = here;
@@ -293,6 +301,14 @@ static const mm1_stamp *named_in(const planned *pl, const mm1_scene *scene, cons
 static int centre(const mm1_stamp *s, bool vertical)
 {
     return vertical ? 2 * s->y + s->height : 2 * s->x + s->width;
+}
+
+static void lower(char *out, size_t size, const char *text)
+{
+    (void)snprintf(out, size, "%s", text);
+    for (; *out != '\0'; out++) {
+        *out = (char)tolower((unsigned char)*out);
+    }
 }
 
 /* Answers `turn` by looking at the scene, in other ways than the planner; NULL: not a question of this sort. */
@@ -325,7 +341,7 @@ static const char *look(const planned *pl, const mm1_scene *scene, const mm1_tur
     if (strcmp(kind, "scenes.which_side") == 0) {
         const mm1_stamp *a = &scene->stamps[0], *b = &scene->stamps[1];
         assert_int_equal(scene->n_stamps, 2);
-        return centre(a, vertical) < centre(b, vertical) ? name_of(pl, a) : name_of(pl, b);
+        return centre(a, vertical) < centre(b, vertical) ? kind_of(pl, a) : kind_of(pl, b);
     }
     if (strcmp(kind, "scenes.yes_no") == 0) {
         return named_in(pl, scene, turn->question, false) != NULL ? "yes" : "no";
@@ -333,8 +349,24 @@ static const char *look(const planned *pl, const mm1_scene *scene, const mm1_tur
     if (strcmp(kind, "scenes.paper") == 0) {
         return mm1_paper_name(scene->paper);
     }
-    if (strncmp(kind, "details.", 8) == 0 || strncmp(kind, "signs.word", 10) == 0 ||
-        strcmp(kind, "signs.number") == 0) {
+    if (strcmp(kind, "scenes.where") == 0) {
+        static const char *const rows[] = {"top", "", "bottom"}, *const columns[] = {"left", "", "right"};
+        const mm1_stamp *only = &scene->stamps[0];
+        const char *row = rows[centre(only, true) * 3 / (2 * scene->height)],
+                   *column = columns[centre(only, false) * 3 / (2 * scene->width)];
+        assert_int_equal(scene->n_stamps, 1);
+        (void)snprintf(text, size, "%s%s%s", row, *row != '\0' && *column != '\0' ? " " : "", column);
+        return *text != '\0' ? text : "middle";
+    }
+    if (strcmp(kind, "signs.yes_no") == 0) {
+        lower(text, size, scene->label.text);
+        return strstr(turn->question, text) != NULL ? "yes" : "no";
+    }
+    if (strstr(kind, ".word") != NULL || strcmp(kind, "signs.choice") == 0) {
+        lower(text, size, scene->label.text);
+        return text;
+    }
+    if (strncmp(kind, "details.", 8) == 0 || strncmp(kind, "signs.", 6) == 0) {
         return scene->label.text;
     }
     return NULL;
@@ -376,9 +408,14 @@ static void answers_are_what_the_picture_shows(void **state)
     tear_down(&p);
 }
 
-/* The size in cm of the thing of that name, by its own number: "hcting" is the third. */
-static int size_by_name(const char *name, char side)
+/* The size in cm of the thing in a picture, by the number in its name: "hcting" is the third. */
+static int size_of_shown(const planned *pl, const mm1_qa_picture *picture, char side)
 {
+    size_t caption = 0;
+    while (pl->corpus.captions[caption].picture != picture->stored) {
+        caption++;
+    }
+    const char *name = pl->q.things[caption].name;
     assert_int_equal(strlen(name), 6);
     const int i = name[1] - 'a';
     return side == 'w' ? 20 + 10 * i : 300 - 10 * i;
@@ -397,19 +434,66 @@ static void sizes_and_cards_are_answered_as_the_packages_say(void **state)
         const mm1_turn *turn = &c->turns[0];
         if (strncmp(turn->kind, "sizes.", 6) == 0) {
             const char side = turn->kind[6]; /* wider, taller; all are as deep */
-            const int a = size_by_name(turn->choices[0], side), b = size_by_name(turn->choices[1], side);
+            const int a = size_of_shown(&pl, &c->pictures[0], side), b = size_of_shown(&pl, &c->pictures[1], side);
             assert_true(side == 'w' || side == 't');
-            assert_string_equal(turn->answer, turn->choices[a > b ? 0 : 1]);
+            assert_string_equal(turn->answer, a > b ? "first" : "second");
             assert_true(10 * (a > b ? a : b) >= 14 * (a > b ? b : a));
             n_sizes++;
-        } else if (strcmp(turn->kind, "cards.suit") == 0) {
-            const char *path = c->origins[0].path, *letter = strstr(path, "simple_") + 7;
-            assert_int_equal(turn->answer[0], *letter);
-            n_suits++;
+        }
+        for (size_t t = 0; t < c->n_turns; t++) {
+            const char *answer = c->turns[t].answer;
+            if (strcmp(c->turns[t].kind, "cards.suit") == 0) {
+                const char *letter = strstr(c->origins[0].path, "simple_") + 7;
+                assert_int_equal(answer[0], *letter);
+                assert_true(t == 0 || strcmp(c->turns[t - 1].kind, "cards.colour") == 0);
+                n_suits++;
+            }
         }
     }
     assert_true(n_sizes >= 20);
     assert_true(n_suits >= 20);
+    unplan(&pl);
+    tear_down(&p);
+}
+
+static size_t turn_of(const mm1_conversation *c, const char *kind)
+{
+    size_t t = 0;
+    while (t < c->n_turns && strcmp(c->turns[t].kind, kind) != 0) {
+        t++;
+    }
+    return t;
+}
+
+/* In train either of two questions on one picture comes first, or the answer to the one would be all that is needed for
+ * the other; what only train can teach is not asked in held-out. */
+static void no_question_can_be_answered_by_an_earlier_answer_alone(void **state)
+{
+    static const char *const pairs[][2] = {
+        {"category.choice", "category.yes_no"}, {"naming.choice", "naming.yes_no"}, {"naming.object", "naming.choice"}};
+    static const char *const known[] = {"flags.place", "text.capital", "text.country"};
+    (void)state;
+    place p;
+    planned pl;
+    size_t n[3][2] = {{0}}, n_known = 0;
+    set_up(&p);
+    plan(&pl, &p);
+    for (size_t i = 0; i < pl.q.n; i++) {
+        const mm1_conversation *c = &pl.q.items[i];
+        for (size_t k = 0; k < 3; k++) {
+            const size_t a = turn_of(c, pairs[k][0]), b = turn_of(c, pairs[k][1]);
+            if (a < c->n_turns && b < c->n_turns) {
+                n[k][a < b]++;
+            }
+            const size_t t = turn_of(c, known[k]);
+            assert_true(t == c->n_turns || !c->heldout);
+            n_known += t < c->n_turns;
+        }
+    }
+    for (size_t k = 0; k < 3; k++) {
+        assert_true(n[k][0] >= 10 && n[k][1] >= 10);
+    }
+    assert_true(n_known >= 20);
     unplan(&pl);
     tear_down(&p);
 }
@@ -858,6 +942,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_what_the_picture_shows),
         cmocka_unit_test(sizes_and_cards_are_answered_as_the_packages_say),
+        cmocka_unit_test(no_question_can_be_answered_by_an_earlier_answer_alone),
         cmocka_unit_test(as_many_patches_are_drawn_as_the_answer_says),
         cmocka_unit_test(things_are_called_what_their_package_says),
         cmocka_unit_test(a_caption_that_ends_with_a_comma_names_no_room),
