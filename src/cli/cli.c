@@ -119,6 +119,19 @@ int64_t mm1_cli_image_size(const struct argp_state *state, const char *text)
     return mm1_cli_int(state, "--image-size", text, 1, 8192);
 }
 
+const char *const mm1_cli_image_modes[] = {"plain", "subimages", NULL}; /* as mm1_image_mode */
+
+int mm1_cli_image_mode(const struct argp_state *state, const char *text)
+{
+    for (int i = 0; mm1_cli_image_modes[i] != NULL; i++) {
+        if (strcmp(mm1_cli_image_modes[i], text) == 0) {
+            return i;
+        }
+    }
+    argp_error(state, "--image-mode %s: plain or subimages is wanted", text);
+    return -1;
+}
+
 void mm1_cli_list_add(const struct argp_state *state, mm1_cli_list *list, const char *item)
 {
     const char **items = mm1_realloc(list->items, list->n + 1, sizeof *items);

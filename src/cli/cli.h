@@ -55,6 +55,10 @@ double mm1_cli_number(const struct argp_state *state, const char *option, const 
 /* --image-size: pictures at another resolution than the folder's; 0 where it is not given. */
 #define MM1_CLI_IMAGE_SIZE_HELP "side of the pictures in pixels, if not the model's own; positions are interpolated"
 int64_t mm1_cli_image_size(const struct argp_state *state, const char *text);
+/* --image-mode: the index of the word in mm1_cli_image_modes; -1 where it is not given. */
+#define MM1_CLI_IMAGE_MODE_HELP "plain, or subimages: an overview and crops (default: as the model folder says)"
+extern const char *const mm1_cli_image_modes[];
+int mm1_cli_image_mode(const struct argp_state *state, const char *text);
 
 /* A growing list of option arguments (borrowed). */
 typedef struct mm1_cli_list {

@@ -20,6 +20,7 @@ static const char doc[] =
 
 enum {
     OPT_LIST = 256,
+    OPT_IMAGE_MODE,
     OPT_SEEDS,
     OPT_SHOW,
     OPT_URL,
@@ -52,6 +53,7 @@ static const struct argp_option options[] = {
     {"output", 'o', "DIR", 0, "write results.json, samples.jsonl and pictures there", 0},
     {"json", 'j', NULL, 0, "print results.json rather than a table", 0},
     {"image-size", 'r', "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 0},
+    {"image-mode", OPT_IMAGE_MODE, "MODE", 0, MM1_CLI_IMAGE_MODE_HELP, 0},
     {"threads", 'T', "N", 0, "compute threads", 0},
     {NULL, 0, NULL, 0, "Benchmarks alone:", 1},
     {"seeds", OPT_SEEDS, "N", 0, "draw demonstrations N times and report the mean (default: 1)", 1},
@@ -91,7 +93,7 @@ typedef struct args {
     size_t n_shots;
     bool has_bench_option, lists;
     int64_t image_size;
-    int threads;
+    int image_mode, threads; /* image_mode -1: as the folder says */
     bool json;
 } args;
 
@@ -188,6 +190,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'o': a->o.output_dir = b->output_dir = arg; break;
     case 'j': a->json = true; break;
     case 'r': a->image_size = mm1_cli_image_size(state, arg); break;
+    case OPT_IMAGE_MODE: a->image_mode = mm1_cli_image_mode(state, arg); break;
     case 'T': a->threads = (int)mm1_cli_int(state, "--threads", arg, 1, 1024); break;
     case 'b': a->bench.batch = mm1_cli_int(state, "--batch-size", arg, 1, 1024); break;
     case OPT_LIST: a->lists = true; break;
@@ -268,13 +271,9 @@ static mm1_status run_heldout(const args *a, mm1_error *err)
     mm1_model model = {0};
     mm1_eval_results results = {0};
     mm1_eval_options o = a->o;
-    mm1_status st = mm1_model_load_at(&model, a->model, a->image_size, false, err);
-    char name[4200];
-    o.model_name = a->model;
-    if (a->image_size > 0) { /* the results say that it was not the model's own size */
-        (void)snprintf(name, sizeof name, "%s at %lld px", a->model, (long long)a->image_size);
-        o.model_name = name;
-    }
+    char name[MM1_CLI_MODEL_NAME_BYTES];
+    mm1_status st = mm1_cli_load_model(&model, a->model, a->image_size, a->image_mode, name, err);
+    o.model_name = name;
     st = st != MM1_OK ? st : mm1_eval_run(&model, &o, &results, err);
     if (st == MM1_OK && a->json) {
         st = mm1_cli_print_json(mm1_eval_results_heldout(&results), JSON_INDENT(2), err);
@@ -290,7 +289,8 @@ int mm1_cmd_eval(int argc, char **argv)
 {
     const struct argp argp = {options, parse, "\ncompare A B", doc, NULL, NULL, NULL};
     mm1_cli_progress p = mm1_cli_progress_make();
-    args a = {.o = mm1_eval_options_default(), .bench = {.o = mm1_benchmark_options_default(), .batch = 8}};
+    args a = {
+        .o = mm1_eval_options_default(), .image_mode = -1, .bench = {.o = mm1_benchmark_options_default(), .batch = 8}};
     mm1_error err = {0};
     if (argc > 1 && strcmp(argv[1], "compare") == 0) {
         return mm1_cmd_eval_compare(argc - 1, argv + 1);
@@ -310,6 +310,7 @@ int mm1_cmd_eval(int argc, char **argv)
     if (st == MM1_OK) {
         a.bench.model = a.model;
         a.bench.image_size = a.image_size;
+        a.bench.image_mode = a.image_mode;
         a.bench.json = a.json;
         st = a.bench.o.n_tasks > 0 ? mm1_cli_run_benchmarks(&a.bench, &err) : run_heldout(&a, &err);
     }

@@ -115,6 +115,19 @@ static mm1_status settle_chat(mm1_cli_benchmark *b, mm1_error *err)
                                     : mm1_chat_template_of(b->model, &b->o.chat_template, err);
 }
 
+mm1_status mm1_cli_load_model(mm1_model *m, const char *dir, int64_t image_size, int image_mode,
+                              char name[MM1_CLI_MODEL_NAME_BYTES], mm1_error *err)
+{
+    char size[32] = "";
+    if (image_size > 0) {
+        (void)snprintf(size, sizeof size, " at %lld px", (long long)image_size);
+    }
+    (void)snprintf(name, MM1_CLI_MODEL_NAME_BYTES, "%s%s%s%s", dir, size, image_mode >= 0 ? ", " : "",
+                   image_mode >= 0 ? mm1_cli_image_modes[image_mode] : "");
+    const mm1_status st = mm1_model_load_at(m, dir, image_size, false, err);
+    return st != MM1_OK || image_mode < 0 ? st : mm1_model_set_image_mode(m, (mm1_image_mode)image_mode, err);
+}
+
 static mm1_status open_backend(mm1_cli_benchmark *b, mm1_model *model, mm1_backend **out, mm1_error *err)
 {
     if (b->url != NULL) {
@@ -125,9 +138,9 @@ static mm1_status open_backend(mm1_cli_benchmark *b, mm1_model *model, mm1_backe
         return mm1_backend_open_url(b->url, b->model, b->batch, out, err);
     }
     mm1_status st = mm1_benchmark_model_hash(b->model, &b->o.model_hash, err);
-    b->o.model_hash ^= (uint64_t)b->image_size;
-    b->o.model_name = b->model;
-    st = st != MM1_OK ? st : mm1_model_load_at(model, b->model, b->image_size, false, err);
+    b->o.model_hash ^= (uint64_t)b->image_size ^ (uint64_t)(b->image_mode + 1) << 32;
+    st = st != MM1_OK ? st : mm1_cli_load_model(model, b->model, b->image_size, b->image_mode, b->name, err);
+    b->o.model_name = b->name;
     b->o.model = model;
     if (st == MM1_OK && b->max_images > 0) {
         model->config.image.max_images = b->max_images;

@@ -6,6 +6,7 @@
 #include "base/thread.h"
 #include "generate/generate.h"
 #include "model/chat_template.h"
+#include "model/image_layout.h"
 #include <errno.h>
 #include <jansson.h>
 #include <string.h>
@@ -20,7 +21,17 @@ static const char doc[] =
     "characters it is made of.  With --chat all of it is one message of a user, and the text ends where the model "
     "ends its turn.";
 
-enum { OPT_TOP_K = 256, OPT_TOP_P, OPT_MIN_P, OPT_PENALTY, OPT_CONTEXT, OPT_IMAGE_SIZE, OPT_THREADS, OPT_TEMPLATE };
+enum {
+    OPT_TOP_K = 256,
+    OPT_TOP_P,
+    OPT_MIN_P,
+    OPT_PENALTY,
+    OPT_CONTEXT,
+    OPT_IMAGE_SIZE,
+    OPT_IMAGE_MODE,
+    OPT_THREADS,
+    OPT_TEMPLATE
+};
 
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder (a checkpoint of `mm1 pretrain` is one)", 0},
@@ -41,6 +52,7 @@ static const struct argp_option options[] = {
     {"json", 'j', NULL, 0, "print one JSON object at the end instead", 3},
     {"context", OPT_CONTEXT, "N", 0, "room for N positions (default: all that the model was made for)", 3},
     {"image-size", OPT_IMAGE_SIZE, "PX", 0, MM1_CLI_IMAGE_SIZE_HELP, 3},
+    {"image-mode", OPT_IMAGE_MODE, "MODE", 0, MM1_CLI_IMAGE_MODE_HELP, 3},
     {"threads", OPT_THREADS, "N", 0, "compute threads (default: MM1_THREADS, or one for each CPU)", 3},
     {0},
 };
@@ -57,6 +69,7 @@ typedef struct args {
     mm1_cli_list stop;
     mm1_generate_params params;
     int64_t context, image_size, threads;
+    int image_mode;            /* -1: as the folder says */
     const char *chat_template; /* NULL: that of the folder */
     bool chat, json;
     bool blank; /* the answer has one in front, which is not shown */
@@ -97,6 +110,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case 'j': a->json = true; break;
     case OPT_CONTEXT: a->context = mm1_cli_int(state, "--context", arg, 1, INT32_MAX); break;
     case OPT_IMAGE_SIZE: a->image_size = mm1_cli_image_size(state, arg); break;
+    case OPT_IMAGE_MODE: a->image_mode = mm1_cli_image_mode(state, arg); break;
     case OPT_THREADS: a->threads = mm1_cli_int(state, "--threads", arg, 1, 4096); break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" belongs to no option; a prompt is given with --prompt", arg); break;
     case ARGP_KEY_END:
@@ -209,7 +223,7 @@ static void print_figures(const mm1_generated *g)
 int mm1_cmd_generate(int argc, char **argv)
 {
     const struct argp argp = {options, parse, "", doc, NULL, NULL, NULL};
-    args a = {.params = mm1_generate_defaults()};
+    args a = {.params = mm1_generate_defaults(), .image_mode = -1};
     mm1_error err = {0};
     mm1_document prompt = {0};
     mm1_model model = {0};
@@ -225,6 +239,7 @@ int mm1_cmd_generate(int argc, char **argv)
     mm1_threads_set((int)a.threads);
     st = st != MM1_OK ? st : mm1_kernels_init(NULL, &err);
     st = st != MM1_OK ? st : mm1_model_load_at(&model, a.model, a.image_size, false, &err);
+    st = st != MM1_OK || a.image_mode < 0 ? st : mm1_model_set_image_mode(&model, (mm1_image_mode)a.image_mode, &err);
     st = st != MM1_OK ? st : mm1_session_create(&model, a.context, &session, &err);
     const double load_seconds = mm1_time_now() - begin;
     bool blank = a.blank;

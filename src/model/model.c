@@ -244,6 +244,26 @@ out:
     return st;
 }
 
+mm1_status mm1_model_set_image_mode(mm1_model *m, mm1_image_mode mode, mm1_error *err)
+{
+    mm1_model_config config = m->config;
+    const mm1_image_mode own = (mm1_image_mode)config.image.mode;
+    if (!mm1_model_config_has_vision(&config)) {
+        return mm1_error_set(err, MM1_E_STATE, "the model takes no pictures, so it has no way to read them");
+    }
+    if (mode > MM1_IMAGE_SUBIMAGES || own > MM1_IMAGE_SUBIMAGES) {
+        return mm1_error_set(err, MM1_E_CONFIG,
+                             "only models that read pictures plainly or as subimages can be switched");
+    }
+    config.image.mode = (int)mode;
+    mm1_status st = mm1_model_config_resolve(&config, err);
+    st = st != MM1_OK ? st : mm1_model_config_images(&config, m->tokenizer, &m->images, err);
+    if (st == MM1_OK) {
+        m->config.image.mode = (int)mode;
+    }
+    return st;
+}
+
 static mm1_status save_weights(const mm1_model *m, const char *path, mm1_dtype dtype, mm1_error *err)
 {
     const int64_t n = m->params.n_items;

@@ -55,6 +55,9 @@ MM1_NODISCARD mm1_status mm1_model_load(mm1_model *m, const char *path, bool wit
  * (lora.h) is its base with the adapters merged, without gradients. */
 MM1_NODISCARD mm1_status mm1_model_load_at(mm1_model *m, const char *path, int64_t image_size, bool with_grad,
                                            mm1_error *err);
+/* From now on the model reads pictures plainly, or as an overview and crops.  MM1_E_CONFIG for other modes, or if its
+ * own is another; MM1_E_STATE if it takes no pictures. */
+MM1_NODISCARD mm1_status mm1_model_set_image_mode(mm1_model *m, mm1_image_mode mode, mm1_error *err);
 /* The values of another model's folder into the parameters of this one, which have memory; positions of another grid
  * are interpolated.  Its tokenizer is not looked at.  Errors as of mm1_model_load(). */
 MM1_NODISCARD mm1_status mm1_model_load_values(mm1_model *m, const char *path, mm1_error *err);

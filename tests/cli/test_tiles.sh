@@ -30,8 +30,20 @@ try shuffle model.connector.kind=pixel_shuffle model.connector.n_tokens=1
 try sub model.image.mode=subimages
 says inspect-sub "[tile 4: 4 slots]"
 says encode-sub "pixels 5 x 3 x 28 x 28" "tokens 20 x 48"
+# The same weights with the other input: one tile of 4 tokens rather than five, and back; one position begins the text.
+sub=whole-sub/checkpoints/latest
+expect 0 generate -m $sub --image "$face" --max-tokens 1 --json
+says out '"n_prompt_tokens": 21'
+expect 0 generate -m $sub --image "$face" --max-tokens 1 --json --image-mode plain
+says out '"n_prompt_tokens": 5,'
+expect 0 generate -m whole-shuffle/checkpoints/latest --image "$face" --max-tokens 1 --json --image-mode subimages
+says out '"n_prompt_tokens": 6,'
+expect 2 generate -m $sub --image "$face" --image-mode mosaic
+says err "--image-mode mosaic" "plain or subimages"
 try anyres model.image.mode=anyres model.image.grids=1x2 model.connector.kind=mlp
 says encode-anyres "pixels 3 x 3 x 28 x 28"
+expect 2 generate -m whole-anyres/checkpoints/latest --image "$face" --image-mode plain
+says err "plainly or as subimages"
 says whole-anyres/checkpoints/latest/preprocessor_config.json '"mode": "anyres"' '"grids": "1x2"'
 expect 0 inspect whole-anyres/checkpoints/latest --tensors
 says out connector.newline
