@@ -419,8 +419,9 @@ static int cmd_step(int argc, char **argv)
 /* ---- growth ---- */
 
 static const char growth_doc[] =
-    "Times how a step grows with each size of a recipe - width, depth, length, rows, images, resolution, vocabulary - "
-    "beside what the arithmetic of products and attention says.\vA size and the recipe itself take turns on made-up "
+    "Times how a step grows with each size of a recipe - width, depth, length, rows, images, resolution, vocabulary, "
+    "experts - beside what the arithmetic of products and attention says.\vA size and the recipe itself take turns on "
+    "made-up "
     "batches.  `relative` is the ratio of their times by the ratio of their operations: 1 where time grows as the work "
     "does.";
 
@@ -443,7 +444,9 @@ static error_t parse_growth(int key, char *arg, struct argp_state *state)
     case 'a':
         a->axis = mm1_growth_axis_find(arg);
         if (a->axis == MM1_GROWTH_AXES) {
-            argp_error(state, "--axis %s: width, depth, length, rows, images, resolution or vocabulary is wanted", arg);
+            argp_error(state,
+                       "--axis %s: width, depth, length, rows, images, resolution, vocabulary or experts is wanted",
+                       arg);
         }
         break;
     case 'n': a->sizes = (size_t)mm1_cli_int(state, "--sizes", arg, 1, MM1_GROWTH_SIZES); break;

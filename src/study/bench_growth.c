@@ -13,6 +13,7 @@ enum { MIN_ROUNDS = 2, MAX_ROUNDS = 7 };
 /* What is multiplied, and by what. */
 typedef struct growing {
     const char *name;
+    void (*base)(mm1_recipe *r); /* gives the recipe what grows; NULL: it has it */
     void (*grow)(mm1_recipe *r, int64_t *images, int64_t factor);
     int64_t (*value)(const mm1_recipe *r, int64_t images);
     int64_t factors[MM1_GROWTH_SIZES]; /* 0 ends them */
@@ -121,15 +122,38 @@ static int64_t vocabulary(const mm1_recipe *r, int64_t images)
     return r->model.decoder.vocab_size;
 }
 
-/* A mixture of experts gets its axis here. */
+static void base_experts(mm1_recipe *r)
+{
+    enum { LEAST = 2 };
+    mm1_decoder_config *d = &r->model.decoder;
+    if (d->moe.n_experts == 0) {
+        d->moe.n_experts = d->moe.top_k = LEAST;
+        d->moe.every = 1;
+        d->moe.mlp_width = d->mlp_width / LEAST;
+    }
+}
+
+static void grow_experts(mm1_recipe *r, int64_t *images, int64_t factor)
+{
+    (void)images;
+    r->model.decoder.moe.n_experts *= factor;
+}
+
+static int64_t experts(const mm1_recipe *r, int64_t images)
+{
+    (void)images;
+    return r->model.decoder.moe.n_experts;
+}
+
 static const growing axes[MM1_GROWTH_AXES] = {
-    [MM1_GROWTH_WIDTH] = {"width", grow_width, width, {2, 4}},
-    [MM1_GROWTH_DEPTH] = {"depth", grow_depth, depth, {2, 4}},
-    [MM1_GROWTH_LENGTH] = {"length", grow_length, length, {2, 4, 8, 16, 32}},
-    [MM1_GROWTH_ROWS] = {"rows", grow_rows, rows, {2, 4}},
-    [MM1_GROWTH_IMAGES] = {"images", grow_images, images_of, {2, 4}},
-    [MM1_GROWTH_RESOLUTION] = {"resolution", grow_resolution, resolution, {2, 4}},
-    [MM1_GROWTH_VOCABULARY] = {"vocabulary", grow_vocabulary, vocabulary, {4, 16}},
+    [MM1_GROWTH_WIDTH] = {"width", NULL, grow_width, width, {2, 4}},
+    [MM1_GROWTH_DEPTH] = {"depth", NULL, grow_depth, depth, {2, 4}},
+    [MM1_GROWTH_LENGTH] = {"length", NULL, grow_length, length, {2, 4, 8, 16, 32}},
+    [MM1_GROWTH_ROWS] = {"rows", NULL, grow_rows, rows, {2, 4}},
+    [MM1_GROWTH_IMAGES] = {"images", NULL, grow_images, images_of, {2, 4}},
+    [MM1_GROWTH_RESOLUTION] = {"resolution", NULL, grow_resolution, resolution, {2, 4}},
+    [MM1_GROWTH_VOCABULARY] = {"vocabulary", NULL, grow_vocabulary, vocabulary, {4, 16}},
+    [MM1_GROWTH_EXPERTS] = {"experts", base_experts, grow_experts, experts, {2, 4, 8}},
 };
 
 const char *mm1_growth_axis_name(mm1_growth_axis axis)
@@ -180,15 +204,19 @@ mm1_status mm1_bench_growth_run(const mm1_recipe *recipe, int64_t images, mm1_gr
                                 mm1_growth out[MM1_GROWTH_SIZES], size_t *n, mm1_error *err)
 {
     mm1_step_bench *base = NULL;
-    mm1_status st = mm1_step_bench_create(recipe, &(mm1_bench_step_options){.images = images}, &base, err);
+    mm1_recipe from = *recipe;
+    if (axes[axis].base != NULL) {
+        axes[axis].base(&from);
+    }
+    mm1_status st = mm1_step_bench_create(&from, &(mm1_bench_step_options){.images = images}, &base, err);
     *n = 0;
     for (size_t i = 0; st == MM1_OK && i < n_sizes && i < MM1_GROWTH_SIZES && axes[axis].factors[i] != 0; i++) {
-        mm1_recipe r = *recipe;
+        mm1_recipe r = from;
         mm1_step_bench *grown = NULL;
         int64_t grown_images = images;
         axes[axis].grow(&r, &grown_images, axes[axis].factors[i]);
         out[i] = (mm1_growth){
-            .axis = axis, .value = axes[axis].value(&r, grown_images), .base_value = axes[axis].value(recipe, images)};
+            .axis = axis, .value = axes[axis].value(&r, grown_images), .base_value = axes[axis].value(&from, images)};
         st = mm1_step_bench_create(&r, &(mm1_bench_step_options){.images = grown_images}, &grown, err);
         st = st != MM1_OK ? st : take_turns(base, grown, &out[i], err);
         mm1_step_bench_destroy(grown);

@@ -17,6 +17,8 @@ typedef enum mm1_growth_axis {
     MM1_GROWTH_IMAGES, /* images a row */
     MM1_GROWTH_RESOLUTION, /* the side of an image */
     MM1_GROWTH_VOCABULARY,
+    MM1_GROWTH_EXPERTS, /* of each sparse layer; a dense decoder gets, in each block, two of half its MLP's width first,
+                         * and both take every position */
     MM1_GROWTH_AXES
 } mm1_growth_axis;
 
@@ -41,7 +43,7 @@ mm1_growth_axis mm1_growth_axis_find(const char *name);
 
 /* Measures the first n_sizes sizes of one axis (at most MM1_GROWTH_SIZES; *n says how many the axis has), on made-up
  * batches with `images` images in each row.  Sets threads and kernels as the recipe says.  MM1_E_CONFIG: a size that
- * the recipe cannot have, such as more images than a row has room for; MM1_E_NOMEM. */
+ * the recipe cannot have, such as more images than a row has room for, or experts beside biases; MM1_E_NOMEM. */
 MM1_NODISCARD mm1_status mm1_bench_growth_run(const mm1_recipe *recipe, int64_t images, mm1_growth_axis axis,
                                               size_t n_sizes, mm1_growth out[MM1_GROWTH_SIZES], size_t *n,
                                               mm1_error *err);

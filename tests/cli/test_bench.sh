@@ -91,11 +91,11 @@ says err "--shape 0,2,3"
 grow="--recipe tiny.yaml --set tokenizer= --set model.decoder.vocab_size=320 --set train.threads=1"
 # shellcheck disable=SC2086
 expect 0 bench growth $grow --sizes 1 --json
-for axis in width depth length rows images resolution vocabulary; do
+for axis in width depth length rows images resolution vocabulary experts; do
     says out "\"axis\": \"$axis\""
 done
 says out '"recipe"' '"isa"' '"rounds"' '"gflop"' '"base_seconds"' '"arena_bytes"'
-[ "$(grep -c '"relative": [0-9]' out)" = 7 ] || fail "not one size of each axis"
+[ "$(grep -c '"relative": [0-9]' out)" = 8 ] || fail "not one size of each axis"
 cp out growth.json
 # shellcheck disable=SC2086
 expect 0 bench growth $grow --axis depth --images 0

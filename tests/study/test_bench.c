@@ -107,6 +107,13 @@ static void an_axis_multiplies_one_size(void **state)
             assert_true(g[0].flops > g[0].base_flops);
         }
     }
+    /* More experts are more routes, and nothing else that a position goes through. */
+    check_ok(mm1_bench_growth_run(&r, 1, MM1_GROWTH_EXPERTS, 1, g, &n, &err), &err);
+    assert_true(g[0].base_value == 2 && g[0].flops < 1.05 * g[0].base_flops);
+    r.model.decoder.bias = true;
+    assert_int_equal(mm1_bench_growth_run(&r, 1, MM1_GROWTH_EXPERTS, 1, g, &n, &err), MM1_E_CONFIG);
+    check_contains(err.message, "experts have none");
+    r.model.decoder.bias = false;
     assert_int_equal(mm1_growth_axis_find("height"), MM1_GROWTH_AXES);
     check_ok(mm1_bench_growth_run(&r, 0, MM1_GROWTH_DEPTH, MM1_GROWTH_SIZES, g, &n, &err), &err);
     assert_int_equal(n, 2);
