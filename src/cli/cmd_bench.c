@@ -40,11 +40,10 @@ static const char *isa(void)
 
 static const char gemm_doc[] =
     "Measures the matrix product over the layers of the recipes in the forms of training - NT: Y = X W^T, NN: dX = dY "
-    "W, "
-    "TN: dW += dY^T X - on one thread and on all, beside OpenBLAS, oneDNN and BLIS where they are installed.\vAll run "
-    "in "
-    "turns on the same data; the rate is that of the median turn, the ratio the median of the pairs.  The peak is the "
-    "best of the multiply-add probes between the products.";
+    "W, TN: dW += dY^T X - on one thread and on all, beside OpenBLAS, oneDNN and BLIS where they are installed.\vAll "
+    "run in turns on the same data; the rate is that of the median turn, the ratio the median of the pairs.  mm1-bf16 "
+    "is our product with W or X in bf16, which is widened as it is packed.  The peak is the best of the multiply-add "
+    "probes between the products.";
 
 static const struct argp_option gemm_options[] = {
     {"shape", 'S', "M,N,K", 0,

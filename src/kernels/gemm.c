@@ -10,6 +10,7 @@
 #include "kernels/gemm.h"
 
 #include "base/alloc.h"
+#include "base/half.h"
 #include "base/thread.h"
 #include <omp.h>
 #include <string.h>
@@ -25,7 +26,8 @@ enum {
     FEW_NN_STEP = 16,   /* rows of b read side by side */
     FEW_COLUMNS = 1024, /* between two runs of the epilogue */
     FEW_UNIT = 128,     /* columns that are not shared by threads */
-    L1_WAYS = 8,        /* lines at the same place of different pages that L1 holds, on most processors */
+    FEW_WIDE = FEW_NN_STEP * FEW_COLUMNS, /* elements of b that are widened at once, or one row */
+    L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,
     APART = 16, /* floats between rows of a that are moved apart */
 };
@@ -194,12 +196,16 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
         for (int64_t k = 0; k < g->K || k == 0; k += chunk) {
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
-            if (g->trans_b) {
-                kern->gemm_pack(s->b, (int)nr, g->b + j * g->ldb + k, g->ldb, kc, nc, false, 1.0f);
+            const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
+            const bool is_packed = g->trans_b || g->b16 != NULL;
+            if (g->b16 != NULL) {
+                kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
+            } else if (is_packed) {
+                kern->gemm_pack(s->b, (int)nr, g->b + at, g->ldb, kc, nc, false, 1.0f);
             }
             for (int64_t i = m0; i < m1; i += mr) {
                 const int64_t m = min64(mr, m1 - i);
-                const float *fresh = g->trans_b || i > m0 ? NULL : g->b + k * g->ldb + j;
+                const float *fresh = is_packed || i > m0 ? NULL : g->b + at;
                 float *to = c + (i - m0) * ldc + j - n0;
                 tile_row(kern, to, ldc, take_rows(g, kern, s, i, m, k, kc), s->b, fresh, g->ldb, m, nc, kc,
                          acc || k > 0);
@@ -249,27 +255,55 @@ static bool is_few(const mm1_gemm_args *g)
     const bool copied = g->trans_a || g->alpha != 1.0f;
     const bool wanted = g->rows == MM1_ROWS_ANY ? g->M <= (g->trans_b ? FEW_ROWS_NT : FEW_ROWS_NN) && g->K > 0
                                                 : g->rows == MM1_ROWS_FEW;
-    return wanted && (g->K <= FEW_K || !copied) && !needs_aside(g);
+    return wanted && (g->K <= FEW_K || !copied) && (g->K <= B_FLOATS || g->b16 == NULL) && !needs_aside(g);
+}
+
+/* Rows x columns of b, from element `at` on, and their stride: in place; or widened, in `wide`. */
+static const float *few_b(const mm1_gemm_args *g, const mm1_kernels *kern, float *wide, int64_t at, int64_t rows,
+                          int64_t columns, int64_t *ldb)
+{
+    *ldb = g->ldb;
+    if (g->b16 == NULL) {
+        return g->b + at;
+    }
+    *ldb = columns;
+    for (int64_t i = 0; i < rows; i++) {
+        kern->from_bf16(wide + i * columns, g->b16 + at + i * g->ldb, columns);
+    }
+    return wide;
+}
+
+/* c [M, n] of the columns from j on. */
+static void few_block(const mm1_gemm_args *g, const mm1_kernels *kern, float *c, const float *a, int64_t lda,
+                      float *wide, int64_t j, int64_t n)
+{
+    int64_t ldb;
+    if (g->trans_b) {
+        const int64_t step = g->b16 == NULL || g->K == 0 ? n : g->K < FEW_WIDE ? FEW_WIDE / g->K : 1;
+        for (int64_t i = 0; i < n; i += step) {
+            const int64_t rows = min64(step, n - i);
+            const float *b = few_b(g, kern, wide, (j + i) * g->ldb, rows, g->K, &ldb);
+            kern->gemm_few_nt(c + i, g->ldc, a, lda, b, ldb, g->M, rows, g->K, g->acc);
+        }
+        return;
+    }
+    for (int64_t k = 0; k < g->K; k += FEW_NN_STEP) {
+        const int64_t rows = min64(FEW_NN_STEP, g->K - k);
+        const float *b = few_b(g, kern, wide, k * g->ldb + j, rows, n, &ldb);
+        kern->gemm_few_nn(c, g->ldc, a + k, lda, b, ldb, g->M, n, rows, g->acc || k > 0);
+    }
 }
 
 /* Columns [n0, n1) of a product with few rows: bounded by the reading of b, which happens once.  a [M, K] has alpha in
- * it. */
-static void few_columns(const mm1_gemm_args *g, const mm1_kernels *kern, const float *a, int64_t lda, int64_t n0,
-                        int64_t n1)
+ * it; wide [B_FLOATS] is scratch. */
+static void few_columns(const mm1_gemm_args *g, const mm1_kernels *kern, const float *a, int64_t lda, float *wide,
+                        int64_t n0, int64_t n1)
 {
     for (int64_t j = n0; j < n1; j += FEW_COLUMNS) {
         const int64_t n = min64(FEW_COLUMNS, n1 - j);
-        float *c = g->c + j;
-        if (g->trans_b) {
-            kern->gemm_few_nt(c, g->ldc, a, lda, g->b + j * g->ldb, g->ldb, g->M, n, g->K, g->acc);
-        } else {
-            for (int64_t k = 0; k < g->K; k += FEW_NN_STEP) {
-                kern->gemm_few_nn(c, g->ldc, a + k, lda, g->b + k * g->ldb + j, g->ldb, g->M, n,
-                                  min64(FEW_NN_STEP, g->K - k), g->acc || k > 0);
-            }
-        }
+        few_block(g, kern, g->c + j, a, lda, wide, j, n);
         if (has_epilogue(g)) {
-            epilogue(g, kern, c, g->ldc, 0, g->M, j, j + n);
+            epilogue(g, kern, g->c + j, g->ldc, 0, g->M, j, j + n);
         }
     }
 }
@@ -303,8 +337,9 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
             for (int64_t n = n0; n < n1; n++) {
                 float sum = 0.0f;
                 for (int64_t k = 0; k < g->K; k++) {
+                    const int64_t at = g->trans_b ? n * g->ldb + k : k * g->ldb + n;
                     sum += g->alpha * (g->trans_a ? g->a[k * g->lda + m] : g->a[m * g->lda + k]) *
-                           (g->trans_b ? g->b[n * g->ldb + k] : g->b[k * g->ldb + n]);
+                           (g->b16 != NULL ? mm1_bf16_to_f32(g->b16[at]) : g->b[at]);
                 }
                 t[n - n0] = g->acc ? g->c[m * g->ldc + n] + sum : sum;
             }
@@ -361,7 +396,7 @@ static void serial(const mm1_gemm_args *g, const mm1_kernels *kern)
     if (is_few(g)) {
         int64_t lda;
         const float *a = few_a(g, s->a, &lda);
-        few_columns(g, kern, a, lda, 0, g->N);
+        few_columns(g, kern, a, lda, s->b, 0, g->N);
     } else {
         work(g, kern, s, 0, g->M, 0, g->N);
     }
@@ -395,7 +430,7 @@ void mm1_gemm(const mm1_gemm_args *args)
             const int64_t n_got = omp_get_num_threads(), i = omp_get_thread_num(), n_units = ceil_div(g.N, FEW_UNIT);
             const int64_t begin = n_units * i / n_got * FEW_UNIT,
                           end = min64(n_units * (i + 1) / n_got * FEW_UNIT, g.N);
-            few_columns(&g, kern, a, lda, begin, end);
+            few_columns(&g, kern, a, lda, pool.parts[i].b, begin, end);
         }
         return;
     }

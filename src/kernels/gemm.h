@@ -6,8 +6,10 @@
  *   forward          Y  = X W^T     trans_b               (W [N, K])
  *   input gradient   dX = dY W      neither
  *   weight gradient  dW = dY^T X    trans_a, acc
- * Row strides lda, ldb, ldc are in elements.  c may alias neither a nor b.  Any size may be 0 (K = 0 gives zeros, or
- * leaves c alone if acc).
+ * and the operand that training stores, weights or activations, is b: it may be in bf16.  It is widened while it is
+ * packed, a block at a time; the bits of c are those of the product with the same numbers in f32 (where few rows meet a
+ * K above 2^19 they may not be).  Row strides lda, ldb, ldc are in elements.  c may alias neither a nor b.  Any size
+ * may be 0 (K = 0 gives zeros, or leaves c alone if acc).
  *
  * The epilogue works on each block of c while it is in cache, after the last k: c += bias [N] (row vector), then, if
  * pre is given, pre = c (stride ldc), then c = act(c), then c += residual (stride ldc; may be c itself only if !acc,
@@ -30,6 +32,7 @@ typedef struct mm1_gemm_args {
     int64_t M, N, K;
     const float *a;
     const float *b;
+    const uint16_t *b16; /* in the place of b: the same in bf16; NULL: there is none */
     float *c;
     int64_t lda, ldb, ldc;
     bool trans_a, trans_b;

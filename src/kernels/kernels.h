@@ -60,6 +60,8 @@ typedef struct mm1_kernels {
      * * width + i, k), zero-padded to whole panels.  X(i, k) = x[i * ld + k], or x[k * ld + i] if k_rows (X is stored
      * transposed). */
     void (*gemm_pack)(float *p, int width, const float *x, int64_t ld, int64_t K, int64_t n, bool k_rows, float alpha);
+    /* The same out of bf16, with alpha 1. */
+    void (*gemm_pack_bf16)(float *p, int width, const uint16_t *x, int64_t ld, int64_t K, int64_t n, bool k_rows);
     /* Products with few rows and b as it is, read once: c [M, N] = or += a [M, K] * b^T, b [N, K]; and with b [K, N].
      */
     void (*gemm_few_nt)(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,

@@ -2,6 +2,7 @@
  */
 #include "kernels/kernels.h"
 
+#include "base/half.h"
 #include <stddef.h>
 
 enum { MR = 4, NR = 8 };
@@ -53,6 +54,17 @@ static void gemm_pack(float *p, int width, const float *x, int64_t ld, int64_t K
     }
 }
 
+static void gemm_pack_bf16(float *p, int width, const uint16_t *x, int64_t ld, int64_t K, int64_t n, bool k_rows)
+{
+    for (int64_t i0 = 0; i0 < n; i0 += width) {
+        for (int64_t k = 0; k < K; k++) {
+            for (int64_t i = i0; i < i0 + width; i++) {
+                *p++ = i < n ? mm1_bf16_to_f32(k_rows ? x[k * ld + i] : x[i * ld + k]) : 0.0f;
+            }
+        }
+    }
+}
+
 static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,
                         int64_t N, int64_t K, bool acc)
 {
@@ -88,6 +100,7 @@ void mm1__kernels_gemm_ref(mm1_kernels *k)
     k->gemm_tile = gemm_tile;
     k->gemm_tile_direct = gemm_tile_direct;
     k->gemm_pack = gemm_pack;
+    k->gemm_pack_bf16 = gemm_pack_bf16;
     k->gemm_few_nt = gemm_few_nt;
     k->gemm_few_nn = gemm_few_nn;
 }

@@ -4,7 +4,10 @@
  * a, broadcast, fill the register file, and 8 (16) loads a step stay well under the two FMA a cycle.  So few loads also
  * leave time to read a in place, row by row or across its rows, and to pack b while it is used for the first time. */
 #include "kernels/kernels.h"
+
+#include "base/half.h"
 #include "kernels/simd.h"
+#include "kernels/simd_bf16.h"
 
 enum {
     NV = 2,
@@ -177,8 +180,30 @@ INLINE void store_8(float *p, __m256 x, int64_t n)
     }
 }
 
-INLINE __m256 load_8(const float *x, int64_t n)
+/* What is packed is f32, or bf16 that is widened; a constant wherever this is inlined. */
+typedef enum format { F32, BF16 } format;
+
+INLINE const void *element(const void *x, int64_t i, const format f)
 {
+    return (const void *)((uintptr_t)x + (uintptr_t)i * (f == BF16 ? sizeof(uint16_t) : sizeof(float)));
+}
+
+INLINE float value(const void *x, const format f)
+{
+    return f == BF16 ? mm1_bf16_to_f32(*(const uint16_t *)x) : *(const float *)x;
+}
+
+/* The first n > 0 of eight elements, the rest is 0. */
+INLINE __m256 load_8(const void *x, int64_t n, const format f)
+{
+    if (f == BF16) {
+        uint16_t some[8] = {0};
+        if (n < 8) {
+            memcpy(some, x, (size_t)n * sizeof *some);
+            x = some;
+        }
+        return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(x)), 16));
+    }
     if (n >= 8) {
         return _mm256_loadu_ps(x);
     }
@@ -210,20 +235,22 @@ INLINE void transpose_8x8(__m256 r[8])
 
 /* Rows are k's neighbours: eight rows at a time, turned in registers.  n rows here are present, w (up to 8) are wanted.
  */
-INLINE void pack_turn(float *p, int width, int64_t w, const float *x, int64_t ld, int64_t K, int64_t n, __m256 alpha)
+INLINE void pack_turn(float *p, int width, int64_t w, const void *x, const format f, int64_t ld, int64_t K, int64_t n,
+                      __m256 alpha)
 {
+    const int64_t line = f == BF16 ? 2 * LINE : LINE;
     int64_t k = 0;
     for (; k < K; k += 8) {
         const int64_t left = K - k;
         __m256 r[8];
 #pragma GCC unroll 8
         for (int i = 0; i < 8; i++) {
-            r[i] = i < n ? _mm256_mul_ps(alpha, load_8(x + i * ld + k, left)) : _mm256_setzero_ps();
+            r[i] = i < n ? _mm256_mul_ps(alpha, load_8(element(x, i * ld + k, f), left, f)) : _mm256_setzero_ps();
         }
-        if (k % LINE == 0) { /* the same rows of the next panel */
+        if (k % line == 0) { /* the same rows of the next panel */
 #pragma GCC unroll 8
             for (int i = 0; i < w; i++) {
-                _mm_prefetch(next_at(x, (width + i) * ld + k), _MM_HINT_T0);
+                _mm_prefetch(element(x, (width + i) * ld + k, f), _MM_HINT_T0);
             }
         }
         transpose_8x8(r);
@@ -259,19 +286,29 @@ INLINE void pack_panel_copy(const int width, float *p, const float *x, int64_t l
     }
 }
 
-static void gemm_pack(float *p, int width, const float *x, int64_t ld, int64_t K, int64_t n, bool k_rows, float alpha)
+INLINE void widen_panel(float *p, const uint16_t *x, int64_t ld, int64_t K)
+{
+    for (int64_t k = 0; k < K; k++, p += NR, x += ld) {
+        v_store(p, bf16_get(x, VW));
+        v_store(p + VW, bf16_get(x + VW, VW));
+    }
+}
+
+INLINE void pack(float *p, int width, const void *x, const format f, int64_t ld, int64_t K, int64_t n, bool k_rows,
+                 float alpha)
 {
     const __m256 scale = _mm256_set1_ps(alpha);
     if (!k_rows) {
         for (int64_t i0 = 0; i0 < n; i0 += width, p += K * width) {
             for (int g = 0; g < width; g += 8) {
                 const int64_t have = n - i0 - g, w = width - g < 8 ? width - g : 8;
+                const void *from = element(x, (i0 + g) * ld, f);
                 if (have >= w && w == 8) {
-                    pack_turn(p + g, width, 8, x + (i0 + g) * ld, ld, K, 8, scale);
+                    pack_turn(p + g, width, 8, from, f, ld, K, 8, scale);
                 } else if (have >= w && w == 6) {
-                    pack_turn(p + g, width, 6, x + (i0 + g) * ld, ld, K, 6, scale);
+                    pack_turn(p + g, width, 6, from, f, ld, K, 6, scale);
                 } else {
-                    pack_turn(p + g, width, w, x + (i0 + g) * ld, ld, K, have < w ? have : w, scale);
+                    pack_turn(p + g, width, w, from, f, ld, K, have < w ? have : w, scale);
                 }
             }
         }
@@ -283,20 +320,32 @@ static void gemm_pack(float *p, int width, const float *x, int64_t ld, int64_t K
         const int64_t n_k = K - k < K_STEP ? K - k : K_STEP;
         for (int64_t i0 = 0; i0 < n; i0 += width) {
             float *out = p + i0 * K + k * width;
-            const float *in = x + k * ld + i0;
-            if (n - i0 >= width && width == NR) {
+            const void *in = element(x, k * ld + i0, f);
+            if (n - i0 >= width && width == NR && f == BF16) {
+                widen_panel(out, in, ld, n_k);
+            } else if (n - i0 >= width && width == NR) {
                 pack_panel_copy(NR, out, in, ld, n_k, scale);
-            } else if (n - i0 >= width && width == MR) {
+            } else if (n - i0 >= width && width == MR && f == F32) {
                 pack_panel_copy(MR, out, in, ld, n_k, scale);
             } else {
-                for (int64_t kk = 0; kk < n_k; kk++, in += ld) {
+                for (int64_t kk = 0; kk < n_k; kk++, in = element(in, ld, f)) {
                     for (int64_t i = 0; i < width; i++) {
-                        *out++ = i0 + i < n ? alpha * in[i] : 0.0f;
+                        *out++ = i0 + i < n ? alpha * value(element(in, i, f), f) : 0.0f;
                     }
                 }
             }
         }
     }
+}
+
+static void gemm_pack(float *p, int width, const float *x, int64_t ld, int64_t K, int64_t n, bool k_rows, float alpha)
+{
+    pack(p, width, x, F32, ld, K, n, k_rows, alpha);
+}
+
+static void gemm_pack_bf16(float *p, int width, const uint16_t *x, int64_t ld, int64_t K, int64_t n, bool k_rows)
+{
+    pack(p, width, x, BF16, ld, K, n, k_rows, 1.0f);
 }
 
 /* ------------------------------------------------------------------------------------------------ few rows */
@@ -488,6 +537,7 @@ void SIMD_NAME(mm1__kernels_gemm)(mm1_kernels *k)
     k->gemm_tile = gemm_tile;
     k->gemm_tile_direct = gemm_tile_direct;
     k->gemm_pack = gemm_pack;
+    k->gemm_pack_bf16 = gemm_pack_bf16;
     k->gemm_few_nt = gemm_few_nt;
     k->gemm_few_nn = gemm_few_nn;
 }

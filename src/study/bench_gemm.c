@@ -28,6 +28,7 @@ static const struct {
     const char *name, *package, *files[3];
 } libraries[MM1_GEMM_LIBRARIES] = {
     [MM1_GEMM_OURS] = {"mm1", NULL, {NULL}},
+    [MM1_GEMM_OURS_BF16] = {"mm1-bf16", NULL, {NULL}},
     [MM1_GEMM_OPENBLAS] = {"openblas",
                            "libopenblas0-openmp",
                            {"/usr/lib/x86_64-linux-gnu/openblas-openmp/libopenblas.so.0", "libopenblas.so.0", NULL}},
@@ -62,9 +63,18 @@ static void take(void *handle, const char *name, void *fn)
     memcpy(fn, &symbol, sizeof symbol);
 }
 
+static bool is_ours(mm1_gemm_library l)
+{
+    return l == MM1_GEMM_OURS || l == MM1_GEMM_OURS_BF16;
+}
+
 static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error *err)
 {
     *p = (peer){0};
+    if (is_ours(l)) {
+        *found = mm1_strdup("");
+        return *found != NULL ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for the name of a library");
+    }
     for (size_t i = 0; libraries[l].files[i] != NULL && p->handle == NULL; i++) {
         p->handle = dlopen(libraries[l].files[i], RTLD_NOW | RTLD_LOCAL);
         if (p->handle != NULL && (*found = mm1_strdup(libraries[l].files[i])) == NULL) {
@@ -94,15 +104,18 @@ static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error
 
 static bool is_there(mm1_gemm_library l, const peer *p)
 {
-    return l == MM1_GEMM_OURS || p->cblas != NULL || p->dnnl != NULL;
+    return is_ours(l) || p->cblas != NULL || p->dnnl != NULL;
 }
 
+/* g has b in both formats. */
 static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 {
     enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
     const float beta = g->acc ? 1.0f : 0.0f;
-    if (l == MM1_GEMM_OURS) {
-        mm1_gemm(g);
+    if (is_ours(l)) {
+        mm1_gemm_args own = *g;
+        own.b16 = l == MM1_GEMM_OURS_BF16 ? g->b16 : NULL;
+        mm1_gemm(&own);
     } else if (p->dnnl != NULL) {
         (void)p->dnnl(g->trans_a ? 'T' : 'N', g->trans_b ? 'T' : 'N', g->M, g->N, g->K, g->alpha, g->a, g->lda, g->b,
                       g->ldb, beta, g->c, g->ldc);
@@ -150,18 +163,23 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
     double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS];
     float *a = numbers(r->m * r->k, 1), *b = numbers(r->k * r->n, 2);
     float *c = mm1_alloc((size_t)(r->m * r->n), sizeof *c), *d = mm1_alloc((size_t)(r->m * r->n), sizeof *d);
+    uint16_t *b16 = mm1_alloc((size_t)(r->k * r->n), sizeof *b16);
     mm1_status st = MM1_OK;
-    if (a == NULL || b == NULL || c == NULL || d == NULL) {
+    if (a == NULL || b == NULL || b16 == NULL || c == NULL || d == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)r->m,
                            (long long)r->n, (long long)r->k);
         goto out;
     }
+    const mm1_kernels *kern = mm1_kernels_get();
+    kern->to_bf16(b16, b, r->k * r->n); /* and back: all multiply the same numbers */
+    kern->from_bf16(b, b16, r->k * r->n);
     const bool trans_a = r->form == MM1_GEMM_TN, trans_b = r->form == MM1_GEMM_NT;
     const mm1_gemm_args g = {.M = r->m,
                              .N = r->n,
                              .K = r->k,
                              .a = a,
                              .b = b,
+                             .b16 = b16,
                              .c = c,
                              .lda = trans_a ? r->m : r->k,
                              .ldb = trans_b ? r->k : r->n,
@@ -210,6 +228,7 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
 out:
     mm1_free(d);
     mm1_free(c);
+    mm1_free(b16);
     mm1_free(b);
     mm1_free(a);
     return st;

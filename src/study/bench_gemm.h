@@ -11,13 +11,14 @@
 
 typedef enum mm1_gemm_library {
     MM1_GEMM_OURS,
+    MM1_GEMM_OURS_BF16, /* the right operand in bf16, as mm1_gemm_args.b16 has it */
     MM1_GEMM_OPENBLAS,
     MM1_GEMM_ONEDNN,
     MM1_GEMM_BLIS,
     MM1_GEMM_LIBRARIES
 } mm1_gemm_library;
 
-/* "mm1", "openblas", "onednn", "blis", and the Debian package that has it (NULL for ours). */
+/* "mm1", "mm1-bf16", "openblas", "onednn", "blis", and the Debian package that has it (NULL for ours). */
 const char *mm1_gemm_library_name(mm1_gemm_library l);
 const char *mm1_gemm_library_package(mm1_gemm_library l);
 
@@ -49,7 +50,7 @@ typedef struct mm1_gemm_result {
 typedef struct mm1_bench_gemm {
     mm1_gemm_result *results; /* by layer, form, then threads: 1 and all, or 1 alone */
     size_t n_results;
-    char *found[MM1_GEMM_LIBRARIES]; /* file that was opened; NULL: not there */
+    char *found[MM1_GEMM_LIBRARIES]; /* file that was opened, "" for ours; NULL: not there */
     int threads;                     /* all */
     double fma_peak[2];              /* operations a second, the best probe of the run: on 1 thread and on all */
 } mm1_bench_gemm;

@@ -316,7 +316,8 @@ static void group_of(const json_t *rows, const char *library, const char *form, 
 
 static void gemm_table(mm1_buf *b, const json_t *gemm)
 {
-    static const char *const libraries[] = {"mm1", "openblas", "onednn", "blis"}, *const forms[] = {"NT", "NN", "TN"};
+    static const char *const libraries[] = {"mm1", "mm1-bf16", "openblas", "onednn", "blis"};
+    static const char *const forms[] = {"NT", "NN", "TN"};
     const json_t *rows = json_object_get(gemm, "rows");
     const int all = (int)number(gemm, "threads");
     size_t i;

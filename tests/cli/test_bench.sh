@@ -80,6 +80,7 @@ for form in NT NN TN; do
 done
 says out '"library": "mm1"' '"fraction_of_peak"' '"gflops"' '"missing"' '"m": 64' '"n": 48' '"k": 32'
 [ "$(grep -c '"library": "mm1",\{0,1\}$' out)" = 6 ] || fail "not three forms on two numbers of threads"
+[ "$(grep -c '"library": "mm1-bf16",\{0,1\}$' out)" = 6 ] || fail "not as many in bf16"
 expect 0 bench gemm --shape 16,16,16 --threads 1
 says out "NT       16     16     16   1"
 expect 2 bench gemm --shape 1,2

@@ -505,6 +505,107 @@ static void tiles_read_a_in_place(void **state)
     free(y);
 }
 
+/* Everything that can meet b, with b in bf16 and with the same numbers in f32: the same bits. */
+static void check_bf16(shape s, bool trans_a, bool trans_b, int pad, int with, mm1_rows rows)
+{
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t lda = (trans_a ? s.M : s.K) + pad, ldb = (trans_b ? s.K : s.N) + pad, ldc = s.N + pad;
+    const int64_t n_b = (trans_b ? s.N : s.K) * ldb, n_c = s.M * ldc;
+    float *a = filled((trans_a ? s.K : s.M) * lda, 1), *b = filled(n_b, 2), *bias = filled(s.N, 4);
+    float *c = filled(n_c, 3), *want = filled(n_c, 3);
+    uint16_t *b16 = malloc((size_t)(n_b > 0 ? n_b : 1) * sizeof *b16);
+    assert_non_null(b16);
+    k->to_bf16(b16, b, n_b);
+    k->from_bf16(b, b16, n_b);
+    mm1_gemm_args g = {.M = s.M,
+                       .N = s.N,
+                       .K = s.K,
+                       .a = a,
+                       .b = b,
+                       .c = want,
+                       .lda = lda,
+                       .ldb = ldb,
+                       .ldc = ldc,
+                       .trans_a = trans_a,
+                       .trans_b = trans_b,
+                       .acc = (with & ACC) != 0,
+                       .alpha = with & ALPHA ? -0.75f : 1.0f,
+                       .bias = with & BIAS ? bias : NULL,
+                       .rows = rows};
+    mm1_gemm(&g);
+    g.c = c;
+    g.b = NULL;
+    g.b16 = b16;
+    if (with & SERIAL) {
+        mm1_gemm_serial(&g);
+    } else {
+        mm1_gemm(&g);
+    }
+    assert_memory_equal(c, want, (size_t)n_c * sizeof *c);
+    free(a);
+    free(b);
+    free(b16);
+    free(bias);
+    free(c);
+    free(want);
+}
+
+static void an_operand_in_bf16_gives_the_bits_of_its_numbers_in_f32(void **state)
+{
+    (void)state;
+    static const shape large[] = {{5, 2500, 520}, {20, 1100, 600}, {1, 300, 6000}, {3, 40, 17000}, {350, 300, 257}};
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (mm1_kernels_for((mm1_isa)isa) == NULL) {
+            continue;
+        }
+        use_threads(2, isa);
+        mm1_rng r = mm1_rng_make(17, MM1_RNG_TEST, 0);
+        for (int i = 0; i < 400; i++) {
+            const shape s = {sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)], sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)],
+                             sizes[(int)(mm1_rng_uniform(&r) * N_SIZES)]};
+            check_bf16(s, i & 1, i & 2, i % 3 == 0 ? MAX_PAD : 0,
+                       (i & 4 ? ACC : 0) | (i & 8 ? ALPHA : 0) | (i & 16 ? BIAS : 0) | (i & 32 ? SERIAL : 0),
+                       MM1_ROWS_ANY);
+            check_bf16(s, false, i & 2, i % 3, i & 4 ? ACC : 0, i & 1 ? MM1_ROWS_FEW : MM1_ROWS_MANY);
+        }
+        for (size_t i = 0; i < sizeof large / sizeof *large; i++) {
+            for (int form = 0; form < 4; form++) {
+                check_bf16(large[i], form & 1, form & 2, 3, BIAS | (form & 1 ? ALPHA : ACC), MM1_ROWS_ANY);
+            }
+        }
+    }
+}
+
+static void panels_of_bf16_agree_with_the_reference(void **state)
+{
+    (void)state;
+    enum { ROWS = 37, COLS = 41, LD = 45, ROOM = 64 * 64 };
+    const mm1_kernels *ref = mm1_kernels_for(MM1_ISA_REF);
+    float *x = filled((int64_t)LD * LD, 1), *got = filled(ROOM, 3), *want = filled(ROOM, 3);
+    uint16_t *x16 = malloc((size_t)LD * LD * sizeof *x16);
+    assert_non_null(x16);
+    ref->to_bf16(x16, x, (int64_t)LD * LD);
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        const mm1_kernels *k = mm1_kernels_for((mm1_isa)isa);
+        for (int64_t n = 0; k != NULL && n <= ROWS; n++) {
+            for (int64_t d = 0; d <= COLS; d += 1 + n % 3) {
+                for (int form = 0; form < 4; form++) {
+                    const int width = form & 1 ? k->gemm_mr : k->gemm_nr;
+                    check_fill(got, ROOM, -9, 9, 3);
+                    check_fill(want, ROOM, -9, 9, 3);
+                    k->gemm_pack_bf16(got, width, x16, LD, d, n, form & 2);
+                    ref->gemm_pack_bf16(want, width, x16, LD, d, n, form & 2);
+                    check_close(got, want, ROOM, 0, 0);
+                }
+            }
+        }
+    }
+    free(x);
+    free(x16);
+    free(got);
+    free(want);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -519,6 +620,8 @@ int main(void)
         cmocka_unit_test(products_inside_a_parallel_region_are_serial_and_right),
         cmocka_unit_test(tiles_read_a_in_place),
         cmocka_unit_test(panels_and_few_rows_agree_with_the_reference),
+        cmocka_unit_test(an_operand_in_bf16_gives_the_bits_of_its_numbers_in_f32),
+        cmocka_unit_test(panels_of_bf16_agree_with_the_reference),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
