@@ -82,11 +82,21 @@ mm1_attention_spec mm1__block_spec(const mm1_block_config *c, int64_t B, int64_t
                                 .v_col = (c->n_heads + c->n_kv_heads) * c->head_dim};
 }
 
+/* x [N, *], which nothing reads on the way back but the gradients of one linear layer or MLP. */
+static mm1_tensor *operand(mm1_tape *t, mm1_tensor *x)
+{
+    if (x != NULL) {
+        mm1__tape_operand(t, x->data, mm1_tensor_size(x));
+    }
+    return x;
+}
+
 mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm1_tape *t, mm1_tensor *x,
                                const mm1_attention_spec *spec, mm1_kv_cache *cache)
 {
     const float eps = (float)c->norm_eps;
-    mm1_tensor *n1 = mm1_op_norm(t, x, c->norm, b->norm1_w, b->norm1_b, eps);
+    const bool sparse = b->moe.router_w != NULL;
+    mm1_tensor *n1 = operand(t, mm1_op_norm(t, x, c->norm, b->norm1_w, b->norm1_b, eps));
     mm1_tensor *qkv = mm1_op_linear(t, n1, b->qkv_w, b->qkv_b, MM1_ACT_NONE, NULL);
     if (b->q_norm != NULL) {
         qkv = mm1_op_qk_norm(t, qkv, spec->k_col, spec->v_col - spec->k_col, b->q_norm, b->k_norm, eps);
@@ -98,15 +108,15 @@ mm1_tensor *mm1__block_forward(const mm1_block *b, const mm1_block_config *c, mm
     h = scaled ? mm1_op_scale(t, h, b->scale1, x) : h;
     mm1_tensor *n2 = mm1_op_norm(t, h, c->norm, b->norm2_w, b->norm2_b, eps);
     mm1_tensor *residual = scaled ? NULL : h;
-    mm1_tensor *y = b->moe.router_w != NULL ? mm1_op_moe(t, n2, &b->moe, residual)
-                                            : mm1_op_mlp(t, n2,
-                                                         &(mm1_mlp){.up_w = b->up_w,
-                                                                    .up_b = b->up_b,
-                                                                    .down_w = b->down_w,
-                                                                    .down_b = b->down_b,
-                                                                    .act = c->act,
-                                                                    .gated = c->gated},
-                                                         residual);
+    mm1_tensor *y = sparse ? mm1_op_moe(t, n2, &b->moe, residual)
+                           : mm1_op_mlp(t, operand(t, n2),
+                                        &(mm1_mlp){.up_w = b->up_w,
+                                                   .up_b = b->up_b,
+                                                   .down_w = b->down_w,
+                                                   .down_b = b->down_b,
+                                                   .act = c->act,
+                                                   .gated = c->gated},
+                                        residual);
     return scaled ? mm1_op_scale(t, y, b->scale2, h) : y;
 }
 

@@ -15,6 +15,7 @@ void mm1__layer_grads(mm1_tape *t, mm1_tensor *w, mm1_tensor *b, const float *dy
                                            .lda = M,
                                            .trans_a = true,
                                            .b = x,
+                                           .b16 = mm1__tape_operand_bf16(t, x),
                                            .ldb = K,
                                            .c = w->grad,
                                            .ldc = K,

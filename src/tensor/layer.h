@@ -4,7 +4,8 @@
 
 #include "tensor/tensor.h"
 
-/* Adds to the gradients of w [M, K] and b [M] (or NULL) what dy [N, M] and x give, where they are wanted. */
+/* Adds to the gradients of w [M, K] and b [M] (or NULL) what dy [N, M] and x give, where they are wanted.  x
+ * may be what mm1__tape_operand() was told of. */
 void mm1__layer_grads(mm1_tape *t, mm1_tensor *w, mm1_tensor *b, const float *dy, const float *x, int64_t N);
 /* dx [N, K] = or += dy w. */
 void mm1__layer_input_grad(mm1_tape *t, float *dx, const float *dy, const mm1_tensor *w, int64_t N, bool acc);

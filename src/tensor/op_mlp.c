@@ -94,6 +94,7 @@ mm1_tensor *mm1_op_mlp(mm1_tape *t, mm1_tensor *x, const mm1_mlp *mlp, mm1_tenso
     if (y == NULL || u == NULL || hidden == NULL || !has_room) {
         return NULL;
     }
+    mm1__tape_operand(t, hidden, N * F);
     if (!t->dry) {
         float *up = mlp->gated ? u : hidden;
         const bool is_begun = mm1__lora_forward(t, mlp->up_w, x->data, N, up_low, up);

@@ -5,7 +5,8 @@
  * The segments of a run compute in one window.  The result of each moves out at once, as it is the input of the next;
  * the rest stays until the next segment needs the window, and is then packed into 16 bits, or left to be computed
  * again.  The backward pass takes the segments in reverse, the last of them out of the window as it is.  Packed values
- * come back to the addresses at which they were, so operators and their nodes know nothing of all this.
+ * come back to the addresses at which they were, so operators and their nodes know nothing of all this; but for arrays
+ * that only a product reads again, which takes them out of the packed values and widens them a block at a time.
  *
  * What a segment keeps in f32 under MM1_ACTIVATIONS_BF16, besides its result: arrays of an eighth of its input or less.
  * These are statistics of rows and heads (1 / standard deviation, log sum exp), whose errors would not average out. */
@@ -15,7 +16,17 @@
 #include "tensor/rows.h"
 #include <string.h>
 
-enum { STATISTICS_SHARE = 8 };
+enum { STATISTICS_SHARE = 8, MAX_OPERANDS = 8 };
+
+/* The arrays of a segment that stay packed: MAX_OPERANDS at most, each behind the one before. */
+typedef struct mm1_operands {
+    const float *values;    /* of the segment, at the begin of the window */
+    const uint16_t *packed; /* the same */
+    struct {
+        int64_t begin, end;
+    } of[MAX_OPERANDS];
+    int n;
+} mm1_operands;
 
 typedef struct segment_node {
     mm1_node node;
@@ -26,11 +37,13 @@ typedef struct segment_node {
     mm1_node *nodes;  /* of the operators; the last one */
     uint16_t *packed; /* [used / sizeof(float)]; NULL: computed again */
     size_t used;      /* bytes of the window */
+    mm1_operands operands;
 } segment_node;
 
 struct mm1_window {
     mm1_arena memory;
     segment_node *resident; /* whose values are there; NULL: nobody's */
+    mm1_operands operands;  /* of the segment that ran last */
 };
 
 static void pack(uint16_t *y, const float *x, int64_t n)
@@ -49,6 +62,42 @@ static void unpack(float *y, const uint16_t *x, int64_t n)
     for (int64_t i = 0; i < n; i += MM1_CHUNK_ELEMS) {
         k->from_bf16(y + i, x + i, n - i < MM1_CHUNK_ELEMS ? n - i : MM1_CHUNK_ELEMS);
     }
+}
+
+void mm1__tape_operand(mm1_tape *t, const float *x, int64_t n)
+{
+    mm1_operands *o = t->operands;
+    if (o == NULL || x == NULL || n < t->window_from || o->n == MAX_OPERANDS) {
+        return;
+    }
+    const int64_t begin = x - o->values;
+    if (o->n == 0 || begin >= o->of[o->n - 1].end) {
+        o->of[o->n].begin = begin;
+        o->of[o->n++].end = begin + n;
+    }
+}
+
+const uint16_t *mm1__tape_operand_bf16(const mm1_tape *t, const float *x)
+{
+    const mm1_operands *o = t->packed;
+    for (int i = 0; o != NULL && i < o->n; i++) {
+        if (x == o->values + o->of[i].begin) {
+            return o->packed + o->of[i].begin;
+        }
+    }
+    return NULL;
+}
+
+/* All values but the operands come back. */
+static void unpack_others(const segment_node *n, float *values)
+{
+    const mm1_operands *o = &n->operands;
+    int64_t at = 0;
+    for (int i = 0; i < o->n; i++) {
+        unpack(values + at, n->packed + at, o->of[i].begin - at);
+        at = o->of[i].end;
+    }
+    unpack(values + at, n->packed + at, (int64_t)(n->used / sizeof *values) - at);
 }
 
 static int64_t window_from(const mm1_tape *t, const mm1_tensor *x)
@@ -93,7 +142,10 @@ static mm1_tensor *run(mm1_tape *t, mm1_window *w, mm1_tensor *x, mm1_segment_bo
     t->last = NULL;
     t->window = &w->memory;
     t->window_from = window_from(t, x);
+    w->operands = (mm1_operands){.values = (const float *)(const void *)w->memory.base};
+    t->operands = t->activations == MM1_ACTIVATIONS_BF16 ? &w->operands : NULL;
     mm1_tensor *y = body(t, x, ctx);
+    t->operands = NULL;
     t->window = NULL;
     t->window_from = 0;
     return y;
@@ -134,14 +186,17 @@ static void segment_backward(mm1_tape *t, mm1_node *base)
         if (w->resident != n) {
             mm1_arena_reset_to(&w->memory, 0);
             float *values = mm1_arena_alloc(&w->memory, n->used, 1);
+            n->operands.packed = n->packed;
+            t->packed = &n->operands;
             if (!t->dry) {
-                unpack(values, n->packed, (int64_t)(n->used / sizeof *values));
+                unpack_others(n, values);
             }
         }
         t->last = n->nodes;
     }
     w->resident = NULL;
     mm1_tape_backward(t);
+    t->packed = NULL;
     mm1_arena_reset_to(&t->meta, mark);
 }
 
@@ -197,6 +252,7 @@ mm1_tensor *mm1__tape_segment(mm1_tape *t, mm1_window **window, mm1_tensor *x, m
         n->x = x;
         n->nodes = nodes;
         n->used = w->memory.top;
+        n->operands = w->operands;
         w->resident = n;
     }
     return y;

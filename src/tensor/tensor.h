@@ -104,10 +104,12 @@ struct mm1_tape {
     bool dry;      /* allocate and record, compute nothing */
     mm1_rows rows; /* of products and of attention with a cache; set by who reads sequences that share a pass */
     mm1_activations activations;
-    mm1_arena *window;           /* of the segment that runs forward, takes its values; else NULL */
-    int64_t window_from;         /* floats: what is smaller goes to the arena all the same */
-    bool again;                  /* a segment is computed a second time: what it says of itself counts already */
-    struct mm1_routing *routing; /* borrowed; of the training step, NULL elsewhere: see mm1_op_moe() */
+    mm1_arena *window;                 /* of the segment that runs forward, takes its values; else NULL */
+    int64_t window_from;               /* floats: what is smaller goes to the arena all the same */
+    bool again;                        /* a segment is computed a second time: what it says of itself counts already */
+    struct mm1_operands *operands;     /* of the segment that runs forward and is rounded; else NULL */
+    const struct mm1_operands *packed; /* of the segment that runs back out of 16 bits; else NULL */
+    struct mm1_routing *routing;       /* borrowed; of the training step, NULL elsewhere: see mm1_op_moe() */
     mm1_node *last;
     struct {
         float *data;
@@ -182,6 +184,13 @@ void mm1__tape_gemm(mm1_tape *t, const struct mm1_gemm_args *args);
 struct mm1_attention_args;
 double mm1__tape_clock(const mm1_tape *t);
 void mm1__tape_attended(mm1_tape *t, const struct mm1_attention_args *args, double start, double flops_a_pair);
+
+/* Values of a segment that the backward pass reads through mm1__layer_grads() alone: x, n of them, as one array, told
+ * of in the order of their memory.  Where a segment is rounded they stay in 16 bits, which the product takes; x then
+ * holds nothing. */
+void mm1__tape_operand(mm1_tape *t, const float *x, int64_t n);
+/* On the way back: x in bf16, of such an array; NULL: x holds its values. */
+const uint16_t *mm1__tape_operand_bf16(const mm1_tape *t, const float *x);
 
 /* ---- leaves ---- */
 
