@@ -199,8 +199,13 @@ def cases(gpt2, qwen):
     prefix.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     added = Tokenizer.from_str(gpt2.to_str())
     added.add_tokens([AddedToken("<tool>", normalized=False), AddedToken("<tool>er", normalized=False)])
+    digits, runs = Tokenizer.from_str(gpt2.to_str()), Tokenizer.from_str(gpt2.to_str())
+    for t, each in ((digits, True), (runs, False)):  # SmolLM's is the first
+        t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=each),
+                                                   pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    of = {"gpt2": gpt2, "qwen": qwen, "prefix": prefix, "added": added, "digits": digits, "runs": runs}
     return [{"tokenizer": name, "text": text, "ids": t.encode(text, add_special_tokens=False).ids}
-            for name, t in (("gpt2", gpt2), ("qwen", qwen), ("prefix", prefix), ("added", added)) for text in CASES]
+            for name, t in of.items() for text in CASES]
 
 
 def invalid_bytes(data):

@@ -7,14 +7,13 @@
  *                   ignore_merges; unk_token and fuse_unk with byte_fallback, where nothing is unknown;
  *                   end_of_word_suffix "</w>" with a token for every byte, and for every byte with it
  *   normalizer      null, NFC; with end_of_word_suffix Sequence of NFC, Replace of \s+ by " ", Lowercase
- *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) and a last ByteLevel; with end_of_word_suffix, where
- *                   white space must go, Split(Regex, Removed, invert)
- *   post_processor  null, ByteLevel (which adds no id), TemplateProcessing (one special token or none before a text,
- *                   nothing behind it; what it says of pairs is not used), Sequence of these; RobertaProcessing, alone
- *   decoder         ByteLevel
- *   over characters normalizer Replace of " " by U+2581, with or without a Prepend of it, or pre_tokenizer Metaspace;
- *                   decoder Sequence of Replace, ByteFallback, Fuse and perhaps Strip
- *   added_tokens    special ones, never looked for in text; others, found in text as they are written */
+ *   pre_tokenizer   ByteLevel; Sequence of Split(Regex, Isolated) or Digits and a last ByteLevel; with
+ * end_of_word_suffix, where white space must go, Split(Regex, Removed, invert) post_processor  null, ByteLevel (which
+ * adds no id), TemplateProcessing (one special token or none before a text, nothing behind it; what it says of pairs is
+ * not used), Sequence of these; RobertaProcessing, alone decoder         ByteLevel over characters normalizer Replace
+ * of " " by U+2581, with or without a Prepend of it, or pre_tokenizer Metaspace; decoder Sequence of Replace,
+ * ByteFallback, Fuse and perhaps Strip added_tokens    special ones, never looked for in text; others, found in text as
+ * they are written */
 #include <mm1/tokenizer.h>
 
 #include "base/alloc.h"
@@ -160,6 +159,31 @@ static mm1_status load_normalizer(mm1_tokenizer *t, const json_t *o, mm1_error *
     return check_keys(o, "normalizer NFC", known, err);
 }
 
+static mm1_status add_split(mm1_tokenizer *t, const char *regex, bool drops_gaps, const char *name, mm1_error *err)
+{
+    if (t->n_splits == MM1__MAX_SPLITS) {
+        return mm1_error_set(err, MM1_E_LIMIT, "pre_tokenizer Sequence: over %d patterns", MM1__MAX_SPLITS);
+    }
+    const mm1_status st = mm1_split_create(regex, &t->splits[t->n_splits], err);
+    if (st != MM1_OK) {
+        return mm1_error_wrap(err, st, "%s", name);
+    }
+    t->drops_gaps[t->n_splits] = drops_gaps;
+    t->n_splits++;
+    return MM1_OK;
+}
+
+/* The same as a Split by numbers, and saved as that. */
+static mm1_status load_digits(mm1_tokenizer *t, const json_t *o, mm1_error *err)
+{
+    static const char *const known[] = {"type", "individual_digits", NULL};
+    const char *name = "pre_tokenizer Digits";
+    bool each = false;
+    mm1_status st = check_keys(o, name, known, err);
+    st = st != MM1_OK ? st : get_bool(o, name, "individual_digits", &each, err);
+    return st != MM1_OK ? st : add_split(t, each ? "\\p{N}" : "\\p{N}+", false, name, err);
+}
+
 static mm1_status load_split(mm1_tokenizer *t, const json_t *o, mm1_error *err)
 {
     static const char *const known[] = {"type", "pattern", "behavior", "invert", NULL};
@@ -187,16 +211,7 @@ static mm1_status load_split(mm1_tokenizer *t, const json_t *o, mm1_error *err)
         return mm1_error_set(err, MM1_E_UNSUPPORTED, "%s: behavior \"%.40s\" is not supported (known: Isolated)", name,
                              behavior);
     }
-    if (t->n_splits == MM1__MAX_SPLITS) {
-        return mm1_error_set(err, MM1_E_LIMIT, "pre_tokenizer Sequence: over %d patterns", MM1__MAX_SPLITS);
-    }
-    st = mm1_split_create(regex, &t->splits[t->n_splits], err);
-    if (st != MM1_OK) {
-        return mm1_error_wrap(err, st, "%s", name);
-    }
-    t->drops_gaps[t->n_splits] = drops_gaps;
-    t->n_splits++;
-    return MM1_OK;
+    return add_split(t, regex, drops_gaps, name, err);
 }
 
 static mm1_status load_byte_level(mm1_tokenizer *t, const json_t *o, mm1_error *err)
@@ -233,13 +248,16 @@ static mm1_status load_sequence(mm1_tokenizer *t, const json_t *o, mm1_error *er
         }
         if (strcmp(type, "Split") == 0 && !last) {
             st = load_split(t, part, err);
+        } else if (strcmp(type, "Digits") == 0 && !last) {
+            st = load_digits(t, part, err);
         } else if (strcmp(type, "ByteLevel") == 0 && last) {
             st = load_byte_level(t, part, err);
         } else {
-            st = mm1_error_set(err, MM1_E_UNSUPPORTED,
-                               "%s: type \"%.80s\" at place %zu is not supported (known: Split, and ByteLevel as the "
-                               "last)",
-                               name, type, i);
+            st = mm1_error_set(
+                err, MM1_E_UNSUPPORTED,
+                "%s: type \"%.80s\" at place %zu is not supported (known: Split and Digits, and ByteLevel "
+                "as the last)",
+                name, type, i);
         }
     }
     if (st == MM1_OK && t->add_prefix_space && json_array_size(list) > 1) {

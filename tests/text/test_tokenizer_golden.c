@@ -127,15 +127,25 @@ static mm1_tokenizer *load_edited(const char *from, const char *to)
     "{\"id\":" id ",\"content\":\"" content "\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,"              \
     "\"normalized\":false,\"special\":false}"
 
+#define BYTE_LEVEL                                                                                                     \
+    "\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}"
+#define BEHIND_DIGITS(each)                                                                                            \
+    "\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Digits\",\"individual_digits\":" each     \
+    "},{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":true}]}"
+
 static void ids_of_short_texts_equal_the_golden_ones(void **state)
 {
     (void)state;
     mm1_error err = {0};
-    const char *const names[4] = {"gpt2", "qwen", "prefix", "added"};
-    mm1_tokenizer *t[4] = {load(DATA "gpt2.tokenizer.json"), load(DATA "qwen.tokenizer.json"),
+    enum { N = 6 };
+    const char *const names[N] = {"gpt2", "qwen", "prefix", "added", "digits", "runs"};
+    mm1_tokenizer *t[N] = {load(DATA "gpt2.tokenizer.json"),
+                           load(DATA "qwen.tokenizer.json"),
                            load_edited("\"add_prefix_space\":false", "\"add_prefix_space\":true"),
                            load_edited("\"added_tokens\":[",
-                                       "\"added_tokens\":[" ADDED("4096", "<tool>") "," ADDED("4097", "<tool>er") ",")};
+                                       "\"added_tokens\":[" ADDED("4096", "<tool>") "," ADDED("4097", "<tool>er") ","),
+                           load_edited(BYTE_LEVEL, BEHIND_DIGITS("true")),
+                           load_edited(BYTE_LEVEL, BEHIND_DIGITS("false"))};
     json_error_t at;
     json_t *cases = json_load_file(DATA "cases.json", JSON_ALLOW_NUL, &at);
     assert_true(json_array_size(cases) > 100);
@@ -163,7 +173,7 @@ static void ids_of_short_texts_equal_the_golden_ones(void **state)
         mm1_ids_free(&ids);
     }
     json_decref(cases);
-    for (int k = 0; k < 4; k++) {
+    for (int k = 0; k < N; k++) {
         mm1_tokenizer_destroy(t[k]);
     }
 }
