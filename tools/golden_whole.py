@@ -15,7 +15,7 @@ Pictures are made by picture(), as in tests/model/test_image_layout.c.  Rows are
 hold their own number go through the model's own packing, with -2 as the newline.
 
 Models: <case>/ holds a tiny model with random weights as save_pretrained() writes it (two of them with the names of other
-versions), with tokenizer, image processor and chat template, and a picture.  <case>/golden.safetensors holds, for one message with that picture,
+versions, three with the keys that the published files have), with tokenizer, image processor and chat template, and a picture.  <case>/golden.safetensors holds, for one message with that picture,
 
     ids        [T] i32: what apply_chat_template() and the processor give; -1 where a visual token or newline stands
     pixels     [tiles, 3, R, R]
@@ -200,6 +200,7 @@ def cases():
     common = dict(text_config=text_config(), image_token_index=image_id, vision_feature_layer=-2)
     pinpoints = [[28 * a, 28 * b] for a, b in GRIDS]
     splits = dict(size={"longest_edge": 56}, max_image_size={"longest_edge": 28})
+    cut = dict(size={"longest_edge": 60}, max_image_size={"longest_edge": 30})  # no multiple of 7, as 384 is none of 14
     t = transformers
     return {
         "llava": (t.LlavaForConditionalGeneration, t.LlavaConfig(vision_config=clip_config(), **common),
@@ -218,8 +219,8 @@ def cases():
         "smolvlm": (t.SmolVLMForConditionalGeneration,
                     t.SmolVLMConfig(text_config=text_config(), image_token_id=image_id, scale_factor=2,
                                     vision_config=dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2,
-                                                       num_attention_heads=2, image_size=28, patch_size=7)),
-                    lambda tok: t.Idefics3Processor(SmolVLMImageProcessorPil(**splits), tok, image_seq_len=4),
+                                                       num_attention_heads=2, image_size=30, patch_size=7)),
+                    lambda tok: t.Idefics3Processor(SmolVLMImageProcessorPil(**cut), tok, image_seq_len=4),
                     "smolvlm", (27, 61)),
     }
 
@@ -245,6 +246,48 @@ NAMES = {
               ("vision_tower.", "model.vision_tower."), ("multi_modal_projector.", "model.multi_modal_projector.")],
     "llava_next": [("vision_tower.", "vision_tower.vision_model.")],
 }
+
+
+# Keys of config.json and of its parts in the published folders, beside those that say the sizes; None: is not there.
+CLIP_KEYS = {"vocab_size": 32000, "attention_dropout": None, "hidden_act": None, "initializer_factor": None,
+             "initializer_range": None, "layer_norm_eps": None, "num_channels": None}
+LLAMA_KEYS = {"_name_or_path": "lmsys/vicuna-7b-v1.5", "architectures": ["LlamaForCausalLM"], "torch_dtype": "float16",
+              "attention_bias": None, "attention_dropout": None, "head_dim": None, "hidden_act": None, "mlp_bias": None,
+              "initializer_range": None, "pretraining_tp": None, "rope_parameters": None, "use_cache": None,
+              "tie_word_embeddings": None, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+LLAVA_KEYS = {"ignore_index": -100, "torch_dtype": "float16", "transformers_version": "4.36.0.dev0", "vocab_size": VOCAB,
+              "dtype": None, "image_seq_length": None, "multimodal_projector_bias": None}
+SMOLVLM_KEYS = {"_flash_attn_2_enabled": True, "architectures": ["VLlama3ForCausalLM"], "is_llama_config": True,
+                "neftune_noise_alpha": 0.0, "perceiver_config": {"model_type": "vllama3", "resampler_depth": 6},
+                "pixel_shuffle_factor": 2, "qk_layer_norms": False, "rope_interleaved": False, "rope_scaling": None,
+                "rope_theta": 10000, "torch_dtype": "bfloat16", "use_resampler": False, "rope_parameters": None,
+                "transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}}}
+PUBLISHED = {
+    "llava": {"": {**LLAVA_KEYS, "pad_token_id": 1}, "text_config": LLAMA_KEYS, "vision_config": CLIP_KEYS},
+    "llava_next": {"": {**LLAVA_KEYS, "tie_word_embeddings": None}, "text_config": LLAMA_KEYS, "vision_config": CLIP_KEYS},
+    "smolvlm": {"": {"pad_token_id": 128002, "use_reentrant_checkpointing": False, "vocab_size": VOCAB, "dtype": None,
+                     "torch_dtype": "bfloat16", "transformers_version": "4.47.1", "_pad_token_id": None},
+                "text_config": SMOLVLM_KEYS,
+                "vision_config": {"max_image_size": {"longest_edge": 30}, "size": {"longest_edge": 60},
+                                  "tie_word_embeddings": False, "use_base_siglip": False, "hidden_act": None,
+                                  "attention_dropout": None, "initializer_range": None, "layer_norm_eps": None,
+                                  "num_channels": None}},
+}
+
+
+def as_published(folder, name):
+    path = folder / "config.json"
+    root = json.loads(path.read_text())
+    for part, keys in PUBLISHED.get(name, {}).items():
+        of = root[part] if part else root
+        of.update(keys)
+        for key in [k for k in of if of[k] is None and (k in keys)]:
+            del of[key]
+    path.write_text(json.dumps(root, indent=2, sort_keys=True) + "\n")
+    if name == "llava_next":
+        path = folder / "preprocessor_config.json"
+        root = {**json.loads(path.read_text()), "aspect_ratio_setting": "anyres", "processor_class": "LlavaNextProcessor"}
+        path.write_text(json.dumps(root, indent=2, sort_keys=True) + "\n")
 
 
 def rename(path, names):
@@ -273,6 +316,7 @@ def make_model(out, name, model_class, config, processor_of, template, size):
         (folder / "tokenizer_config.json").write_text(json.dumps(
             {"add_bos_token": True, "bos_token": BOS[template], "eos_token": "</s>"}) + "\n")
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": TEMPLATES[template]}) + "\n")
+    as_published(folder, name)
     image = picture(*size)
     image.save(folder / "picture.png")
     model = model_class.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
@@ -307,6 +351,8 @@ def make_model(out, name, model_class, config, processor_of, template, size):
 def make_chats(out):
     tok = tokenizer()
     lines = []
+    inst = TEMPLATES["inst"].replace("<\\s>", "</s>")  # its later form, in which the end of an answer is spelled right
+    print("inst", hashlib.sha256(inst.encode()).hexdigest())
     for name, template in TEMPLATES.items():
         print(name, hashlib.sha256(template.encode()).hexdigest())
         text = " What is shown?\n" if name == "llama-3" else "What is shown?"

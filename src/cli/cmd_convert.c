@@ -1,6 +1,7 @@
 /* cmd_convert.c - mm1 convert: a model in another form and element type. */
 #include "cli/cli.h"
 
+#include "base/alloc.h"
 #include "base/thread.h"
 #include "model/carry_over.h"
 #include "model/export.h"
@@ -55,6 +56,15 @@ static mm1_status fill_hf(void *ctx, const char *dir, mm1_error *err)
     call *c = ctx;
     const mm1_status st = mm1_export_hf(c->model, c->source, dir, c->dtype, &c->model_type, err);
     return st != MM1_OK ? st : carry_over(c, dir, err);
+}
+
+static mm1_status write_gguf(const call *c, const char *path, mm1_quant format, mm1_error *err)
+{
+    char *template = NULL;
+    mm1_status st = c->model->tokenizer != NULL ? mm1_carry_chat_text(c->source, &template, err) : MM1_OK;
+    st = st != MM1_OK ? st : mm1_model_export_gguf(c->model, path, format, template, err);
+    mm1_free(template);
+    return st;
 }
 
 static const struct form {
@@ -160,7 +170,7 @@ int mm1_cmd_convert(int argc, char **argv)
     }
     if (st == MM1_OK) {
         st = forms[a.to].fill != NULL ? mm1_model_folder_make(a.output, forms[a.to].fill, &c, &err)
-                                      : mm1_model_export_gguf(c.model, a.output, a.quant, NULL, &err);
+                                      : write_gguf(&c, a.output, a.quant, &err);
     }
     st = st != MM1_OK ? st : mm1_cli_print_files(a.output, &err);
     if (st == MM1_OK && c.model_type != NULL) {

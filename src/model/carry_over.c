@@ -84,7 +84,16 @@ static mm1_status carry_key(const char *source, const char *dir, const char *nam
     return st;
 }
 
-static mm1_status carry_from_gguf(const char *source, const char *dir, mm1_error *err)
+/* *out is owned; NULL stays NULL. */
+static mm1_status own(const char *text, const char *source, char **out, mm1_error *err)
+{
+    *out = text != NULL ? mm1_strdup(text) : NULL;
+    return text == NULL || *out != NULL
+               ? MM1_OK
+               : mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for its chat template", source);
+}
+
+static mm1_status text_in_gguf(const char *source, char **out, mm1_error *err)
 {
     static const char key[] = "tokenizer.chat_template";
     mm1_gguf *g = NULL;
@@ -92,16 +101,53 @@ static mm1_status carry_from_gguf(const char *source, const char *dir, mm1_error
     mm1_status st = mm1_gguf_open(&g, source, err);
     if (st == MM1_OK && mm1_gguf_value_find(g, key) != NULL) {
         st = mm1_gguf_get_string(g, key, &text, err);
-        st = st != MM1_OK ? st : write_text(dir, "chat_template.jinja", text, strlen(text), err);
     }
+    st = st != MM1_OK ? st : own(text, source, out, err);
     mm1_gguf_close(g);
+    return st;
+}
+
+/* A text, or the one of several whose name is "default"; NULL if it is neither. */
+static const char *default_text(const json_t *value)
+{
+    const json_t *item;
+    size_t i;
+    json_array_foreach(value, i, item)
+    {
+        const char *name = json_string_value(json_object_get(item, "name"));
+        if (name != NULL && strcmp(name, "default") == 0) {
+            return json_string_value(json_object_get(item, "template"));
+        }
+    }
+    return json_string_value(value);
+}
+
+mm1_status mm1_carry_chat_text(const char *source, char **out, mm1_error *err)
+{
+    static const char *const files[] = {"chat_template.json", "tokenizer_config.json"};
+    size_t len = 0;
+    *out = NULL;
+    if (mm1_path_is_gguf(source)) {
+        return text_in_gguf(source, out, err);
+    }
+    mm1_status st = read_text(source, "chat_template.jinja", out, &len, err);
+    for (size_t i = 0; st == MM1_OK && *out == NULL && i < sizeof files / sizeof *files; i++) {
+        json_t *root = NULL;
+        st = read_object(source, files[i], &root, err);
+        st = st != MM1_OK ? st : own(default_text(json_object_get(root, "chat_template")), source, out, err);
+        json_decref(root);
+    }
     return st;
 }
 
 mm1_status mm1_carry_chat_template(const char *source, const char *dir, mm1_error *err)
 {
     if (mm1_path_is_gguf(source)) {
-        return carry_from_gguf(source, dir, err);
+        char *text = NULL;
+        mm1_status st = text_in_gguf(source, &text, err);
+        st = st != MM1_OK || text == NULL ? st : write_text(dir, "chat_template.jinja", text, strlen(text), err);
+        mm1_free(text);
+        return st;
     }
     mm1_status st = copy_file(source, dir, "chat_template.jinja", err);
     st = st != MM1_OK ? st : copy_file(source, dir, "chat_template.json", err);

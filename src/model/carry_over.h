@@ -4,7 +4,9 @@
  *
  *     chat_template.jinja, chat_template.json            copied, byte for byte
  *     "chat_template" in tokenizer_config.json           a text, or a list of named ones: the same value there
- *     tokenizer.chat_template of a GGUF file             becomes chat_template.jinja */
+ *     tokenizer.chat_template of a GGUF file             becomes chat_template.jinja
+ *
+ * A GGUF file has room for one text. */
 #ifndef MM1_MODEL_CARRY_OVER_H
 #define MM1_MODEL_CARRY_OVER_H
 
@@ -13,5 +15,8 @@
 /* From the folder or GGUF file source into the folder dir, after all else was written there.  A source without a
  * template is fine.  MM1_E_FORMAT, MM1_E_LIMIT, MM1_E_IO, MM1_E_NOMEM, with the file. */
 MM1_NODISCARD mm1_status mm1_carry_chat_template(const char *source, const char *dir, mm1_error *err);
+/* The text alone, which the caller frees: the first in the order above; of named ones that of "default".  *out is NULL
+ * if the source has none.  The same errors. */
+MM1_NODISCARD mm1_status mm1_carry_chat_text(const char *source, char **out, mm1_error *err);
 
 #endif

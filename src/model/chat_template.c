@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "model/import_gguf.h"
+#include "tensor/gguf.h"
 #include <jansson.h>
 #include <string.h>
 
@@ -110,6 +112,7 @@ static const struct {
 } known[] = {
     {MM1_CHAT_VICUNA, "6fef09c05345e88b9f85e80bcb3491003332050750586568bdf91cfa81965d0c"},
     {MM1_CHAT_INST, "ac1751256d0e7c19dcbac63d0feebee11bf81b86015276d08ee8b1f9ba0a42bc"},
+    {MM1_CHAT_INST, "2c17243a977fd0643fb549a509a8e2684f45517df0f9f608d5893b719f16569f"}, /* its end spelled right */
     {MM1_CHAT_CHATML, "153280e3ff55d19da1398bdb3914ee2a51b80429bfaedde11d7d216c39db80f3"},
     {MM1_CHAT_IDEFICS3, "0d7e56ca41705b79932de707b22bc855c3cfcefae62f1ac5e458560654883d2e"},
     {MM1_CHAT_SMOLVLM, "830005085ddd94cec605b6e21b885b28ffad6e3f82ee6a212c523533e8f04f01"},
@@ -187,9 +190,26 @@ out:
     return st;
 }
 
+static mm1_status look_into_gguf(const char *path, mm1_chat_template *out, mm1_error *err)
+{
+    static const char key[] = "tokenizer.chat_template";
+    mm1_gguf *g = NULL;
+    const char *text = NULL;
+    mm1_status st = mm1_gguf_open(&g, path, err);
+    if (st == MM1_OK && mm1_gguf_value_find(g, key) != NULL) {
+        st = mm1_gguf_get_string(g, key, &text, err);
+        st = st != MM1_OK ? st : recognise(path, text, strlen(text), out, err);
+    }
+    mm1_gguf_close(g);
+    return st;
+}
+
 mm1_status mm1_chat_template_in(const char *dir, mm1_chat_template *out, mm1_error *err)
 {
     *out = MM1_CHAT_AUTO;
+    if (mm1_path_is_gguf(dir)) {
+        return look_into_gguf(dir, out, err);
+    }
     mm1_status st = look_into(dir, "generation_config.json", JSON_NAME, out, err);
     st = st != MM1_OK ? st : look_into(dir, "chat_template.jinja", IS_TEXT, out, err);
     st = st != MM1_OK ? st : look_into(dir, "chat_template.json", JSON_TEXT, out, err);

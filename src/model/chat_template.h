@@ -39,7 +39,8 @@ typedef struct mm1_chat_turn {
 /* MM1_E_ARG names those that are known; "auto" is none. */
 MM1_NODISCARD mm1_status mm1_chat_template_find(const char *name, mm1_chat_template *out, mm1_error *err);
 /* That of a model folder: its name as "chat_template" in generation_config.json, which our own folders have, or the
- * text in chat_template.jinja, chat_template.json or tokenizer_config.json.  MM1_E_UNSUPPORTED for one that is not
+ * text in chat_template.jinja, chat_template.json or tokenizer_config.json; or the text in a GGUF file.
+ * MM1_E_UNSUPPORTED for one that is not
  * known, MM1_E_FORMAT for a folder without one; both say what to do. */
 MM1_NODISCARD mm1_status mm1_chat_template_of(const char *dir, mm1_chat_template *out, mm1_error *err);
 /* The same, but MM1_CHAT_AUTO for a folder without one. */

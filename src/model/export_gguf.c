@@ -103,13 +103,10 @@ static int64_t file_type(mm1_quant format)
     }
 }
 
-static void add_model(metadata *m, const mm1_decoder_config *c, mm1_quant format, const char *name)
+static void add_model(metadata *m, const mm1_decoder_config *c, mm1_quant format)
 {
     add_string(m, "general.architecture", m->architecture);
     add_string(m, "general.type", "model");
-    if (name != NULL) {
-        add_string(m, "general.name", name);
-    }
     add_int(m, "general.file_type", file_type(format));
     add_int(m, "general.quantization_version", 2);
     add_int(m, "*.vocab_size", c->vocab_size);
@@ -130,7 +127,7 @@ static void add_model(metadata *m, const mm1_decoder_config *c, mm1_quant format
     }
 }
 
-static void add_tokenizer(metadata *m, const mm1_gguf_tokenizer *k, const mm1_tokenizer *t)
+static void add_tokenizer(metadata *m, const mm1_gguf_tokenizer *k, const mm1_tokenizer *t, const char *chat_template)
 {
     const mm1_token_roles *roles = mm1_tokenizer_roles(t);
     add_string(m, "tokenizer.ggml.model", k->model);
@@ -159,6 +156,9 @@ static void add_tokenizer(metadata *m, const mm1_gguf_tokenizer *k, const mm1_to
     }
     add_bool(m, "tokenizer.ggml.add_bos_token", roles->bos >= 0);
     add_bool(m, "tokenizer.ggml.add_eos_token", false);
+    if (chat_template != NULL) {
+        add_string(m, "tokenizer.chat_template", chat_template);
+    }
 }
 
 /* ---- tensors ---- */
@@ -268,7 +268,7 @@ static mm1_status choose_architecture(const mm1_model *m, const char **out, mm1_
     return MM1_OK;
 }
 
-mm1_status mm1_model_export_gguf(const mm1_model *m, const char *path, mm1_quant format, const char *name,
+mm1_status mm1_model_export_gguf(const mm1_model *m, const char *path, mm1_quant format, const char *chat_template,
                                  mm1_error *err)
 {
     mm1_gguf_tokenizer tokenizer = {0};
@@ -286,8 +286,8 @@ mm1_status mm1_model_export_gguf(const mm1_model *m, const char *path, mm1_quant
     }
     st = st != MM1_OK ? st : make_tensors(&t, &import, &m->params, strcmp(row.model_type, "llama") == 0, err);
     if (st == MM1_OK) {
-        add_model(keys, &m->config.decoder, format, name);
-        add_tokenizer(keys, &tokenizer, m->tokenizer);
+        add_model(keys, &m->config.decoder, format);
+        add_tokenizer(keys, &tokenizer, m->tokenizer, chat_template);
         st = mm1_gguf_write(path, keys->values, keys->n, t.entries, t.n, err);
     } else {
         (void)mm1_error_wrap(err, st, "%s", path);

@@ -10,9 +10,9 @@
 #include "model/model.h"
 #include "tensor/quant.h"
 
-/* format: one that can be written.  The file appears whole or not at all.  name: what the model calls itself, or NULL.
- */
-MM1_NODISCARD mm1_status mm1_model_export_gguf(const mm1_model *m, const char *path, mm1_quant format, const char *name,
-                                               mm1_error *err);
+/* format: one that can be written.  The file appears whole or not at all.  chat_template: the text of the model's, a
+ * program in the Jinja language, or NULL. */
+MM1_NODISCARD mm1_status mm1_model_export_gguf(const mm1_model *m, const char *path, mm1_quant format,
+                                               const char *chat_template, mm1_error *err);
 
 #endif

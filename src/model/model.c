@@ -104,9 +104,6 @@ static mm1_status set_image_size(mm1_model_config *c, const char *path, int64_t 
 static mm1_status find_chat(mm1_model *m, const char *path, mm1_error *err)
 {
     mm1_error unknown = {0};
-    if (mm1_path_is_gguf(path)) {
-        return MM1_OK;
-    }
     const mm1_status st = mm1_chat_template_in(path, &m->chat, &unknown);
     if (st == MM1_OK || st == MM1_E_UNSUPPORTED) {
         return MM1_OK;

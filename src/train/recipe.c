@@ -108,8 +108,7 @@ static mm1_status begin_with_model(mm1_recipe *r, const char *folder, mm1_error 
 {
     mm1_error unknown = {0};
     mm1_status st = mm1_model_config_read(&r->model, folder, err);
-    if (st == MM1_OK && !mm1_path_is_gguf(folder) &&
-        mm1_chat_template_in(folder, &r->data.chat, &unknown) == MM1_E_UNSUPPORTED) {
+    if (st == MM1_OK && mm1_chat_template_in(folder, &r->data.chat, &unknown) == MM1_E_UNSUPPORTED) {
         /* It matters to conversations alone, and they may name another. */
         r->data.chat = MM1_CHAT_AUTO;
         mm1_log(MM1_LOG_WARN, "init.model: %s", unknown.message);

@@ -24,6 +24,17 @@ cmp -s a.gguf b.gguf || fail "a GGUF file by way of a folder is another one"
 expect 0 score -m b.gguf -d d.json --json
 cmp -s scores out || fail "the file that was written gives other scores"
 
+# The chat template of a folder stands in the file, of several the default one, and comes back.
+cp -r folder talks
+template="{% for message in messages %}{{ message['content'] }}{% endfor %}"
+printf '{"chat_template": [{"name": "tools", "template": "x"}, {"name": "default", "template": "%s"}]}' "$template" \
+    >talks/tokenizer_config.json
+expect 0 convert talks talks.gguf --to gguf
+expect 0 convert talks.gguf back
+[ "$(cat back/chat_template.jinja)" = "$template" ] || fail "the chat template changed on the way"
+expect 3 generate -m talks.gguf --chat -p x
+says err "talks.gguf: a chat template that is not known" "--chat-template"
+
 # In fewer bits it is smaller, and about as good.
 for type in f16 q8_0 q4_0; do
     expect 0 convert a.gguf $type.gguf --to gguf --dtype $type

@@ -196,6 +196,21 @@ static void write_file(const char *dir, const char *name, const char *text)
     mm1_free(path);
 }
 
+/* LLaVA-NeXT's, in which the end of an answer was spelled "<\s>" at first. */
+static void write_later_inst(const char *dir)
+{
+    mm1_error err = {0};
+    char *text = NULL;
+    size_t len = 0;
+    check_ok(mm1_file_read(WHOLE "llava_next/chat_template.json", 1 << 16, &text, &len, &err), &err);
+    char *end = strstr(text, "<\\\\s>");
+    assert_non_null(end);
+    memcpy(end, "</s>", 4);
+    memmove(end + 4, end + 5, len - (size_t)(end + 4 - text)); /* and the zero behind it */
+    write_file(dir, "chat_template.json", text);
+    mm1_free(text);
+}
+
 static void a_template_is_known_by_its_text_or_refused(void **state)
 {
     (void)state;
@@ -213,6 +228,10 @@ static void a_template_is_known_by_its_text_or_refused(void **state)
     check_tmpdir(dir, sizeof dir);
     assert_int_equal(mm1_chat_template_of(dir, &which, &err), MM1_E_FORMAT);
     check_contains(err.message, "no chat template; say with --chat-template");
+    write_later_inst(dir);
+    check_ok(mm1_chat_template_of(dir, &which, &err), &err);
+    assert_int_equal(which, MM1_CHAT_INST);
+    write_file(dir, "chat_template.json", "{}");
     write_file(dir, "tokenizer_config.json", "{\"chat_template\": null}");
     assert_int_equal(mm1_chat_template_of(dir, &which, &err), MM1_E_FORMAT);
     write_file(dir, "tokenizer_config.json", "{\"chat_template\": [{\"name\": \"default\"}]}");

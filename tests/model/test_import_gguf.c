@@ -2,8 +2,10 @@
  * refused, by name. */
 #include "support/golden.h"
 
+#include "base/alloc.h"
 #include "base/file.h"
 #include "kernels/gemm.h"
+#include "model/carry_over.h"
 #include "model/export_gguf.h"
 #include "model/import_gguf.h"
 #include "tensor/gguf.h"
@@ -178,7 +180,7 @@ static void what_is_read_is_written_again(void **state)
         mm1_model m;
         mm1_gguf *first = NULL, *again = NULL;
         check_ok(mm1_model_load(&m, case_path(CASES[i], ".gguf"), false, &err), &err);
-        check_ok(mm1_model_export_gguf(&m, path, MM1_QUANT_F32, "tiny", &err), &err);
+        check_ok(mm1_model_export_gguf(&m, path, MM1_QUANT_F32, NULL, &err), &err);
         check_ok(mm1_gguf_open(&first, case_path(CASES[i], ".gguf"), &err), &err);
         check_ok(mm1_gguf_open(&again, path, &err), &err);
         for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
@@ -208,6 +210,33 @@ static void what_is_read_is_written_again(void **state)
         mm1_gguf_close(first);
         mm1_model_deinit(&m);
     }
+}
+
+/* Another program reads it there, and so do we. */
+static void a_chat_template_goes_along(void **state)
+{
+    (void)state;
+    static const char chatml[] = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
+                                 "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt "
+                                 "%}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    static const char *const texts[] = {chatml, "{{ messages }}", NULL};
+    static const mm1_chat_template known[] = {MM1_CHAT_CHATML, MM1_CHAT_AUTO, MM1_CHAT_AUTO};
+    mm1_model m, back;
+    check_ok(mm1_model_load(&m, case_path("llama", ".gguf"), false, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        char *text = NULL;
+        check_ok(mm1_model_export_gguf(&m, path, MM1_QUANT_F32, texts[i], &err), &err);
+        check_ok(mm1_carry_chat_text(path, &text, &err), &err);
+        assert_int_equal(text == NULL, texts[i] == NULL);
+        if (text != NULL) {
+            assert_string_equal(text, texts[i]);
+        }
+        mm1_free(text);
+        check_ok(mm1_model_load(&back, path, false, &err), &err);
+        assert_int_equal(back.chat, known[i]);
+        mm1_model_deinit(&back);
+    }
+    mm1_model_deinit(&m);
 }
 
 static void other_formats_are_rounded_and_read_back(void **state)
@@ -566,6 +595,7 @@ int main(void)
         cmocka_unit_test(the_configuration_is_what_the_keys_say),
         cmocka_unit_test(what_is_read_is_written_again),
         cmocka_unit_test(other_formats_are_rounded_and_read_back),
+        cmocka_unit_test(a_chat_template_goes_along),
         cmocka_unit_test(a_tokenizer_of_characters_comes_back),
         cmocka_unit_test(what_llama_cpp_cannot_do_is_not_written),
         cmocka_unit_test(what_is_not_understood_is_refused_by_name),
