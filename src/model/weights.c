@@ -214,6 +214,25 @@ mm1_status mm1_weights_open_file(mm1_weights *w, const char *path, mm1_error *er
     return open_at(w, NULL, path, err);
 }
 
+/* Older folders have their weights as a program for Python's unpickler, which is not run. */
+static mm1_status say_missing(const char *dir, const char *path, mm1_error *err)
+{
+    static const char *const pickles[] = {"pytorch_model.bin", "pytorch_model.bin.index.json"};
+    for (size_t i = 0; i < sizeof pickles / sizeof *pickles; i++) {
+        char *pickle = mm1_path_join(dir, pickles[i]);
+        const bool is_there = pickle != NULL && mm1_path_exists(pickle);
+        mm1_free(pickle);
+        if (is_there) {
+            return mm1_error_set(
+                err, MM1_E_UNSUPPORTED,
+                "%s: is not there, and %s is not read, because it is a Python program; let transformers "
+                "load the folder and save it again",
+                path, pickles[i]);
+        }
+    }
+    return mm1_error_set(err, MM1_E_IO, "%s: no such file, and no index of several beside it", path);
+}
+
 mm1_status mm1_weights_open(mm1_weights *w, const char *dir, mm1_error *err)
 {
     char *one = mm1_path_join(dir, "model.safetensors"), *index = mm1_path_join(dir, "model.safetensors.index.json");
@@ -225,7 +244,8 @@ mm1_status mm1_weights_open(mm1_weights *w, const char *dir, mm1_error *err)
         st = mm1_error_set(err, MM1_E_FORMAT, "%s: has model.safetensors and an index of several; remove one", dir);
     } else {
         const bool is_sharded = mm1_path_exists(index);
-        st = open_at(w, is_sharded ? dir : NULL, is_sharded ? index : one, err);
+        st = is_sharded || mm1_path_exists(one) ? MM1_OK : say_missing(dir, one, err);
+        st = st != MM1_OK ? st : open_at(w, is_sharded ? dir : NULL, is_sharded ? index : one, err);
     }
     mm1_free(index);
     mm1_free(one);

@@ -308,6 +308,11 @@ static void broken_files_are_named(void **state)
     copy_case("llama_scaled");
     copy_file("llama_scaled", "config.json", NULL, NULL, 60);
     refused(MM1_E_FORMAT, "config.json", ":");
+    copy_case("llama_scaled");
+    check_ok(mm1_path_remove(tmp_path("model.safetensors"), &err), &err);
+    refused(MM1_E_IO, "model.safetensors: no such file", "");
+    check_ok(mm1_file_write_atomic(tmp_path("pytorch_model.bin"), "x", 1, &err), &err);
+    refused(MM1_E_UNSUPPORTED, "pytorch_model.bin is not read", "let transformers load the folder and save it again");
 }
 
 /* Named as transformers 4 does, and with what it puts beside. */
