@@ -6,8 +6,9 @@
 writes there
 
     <model>/             a tiny model with random weights as transformers saves it, with tokenizer and image processor;
-                         plain: quick_gelu, texts are read at the token of eos_token_id; legacy: gelu and an
-                         eos_token_id of 2, which stands for the highest id of a text, as in the first released files
+                         plain: quick_gelu, texts are read at the token of eos_token_id; legacy: in the form of
+                         openai/clip-vit-base-patch32, with gelu: an eos_token_id of 2, which stands for the highest id
+                         of a text, every key of transformers 4.16, sizes as numbers, buffers among the tensors
     <model>/golden.safetensors   for the first texts of cases.json "text" [n, D] and for the pictures of tests/data/vision "image" [3, D], unit
                          vectors; "logits" [3, n] with the learned scale; "pixels" [3, 3, R, R]
     cases.json           texts and their ids, for the tokenizer as transformers 5 writes it ("plain") and with the
@@ -75,6 +76,45 @@ def write_tokenizer(tokenizer, folder, published):
     return Tokenizer.from_str(text)
 
 
+# What transformers 4.16 wrote into each part of a configuration beside what is CLIP's own.
+OLD_KEYS = dict(_name_or_path="", add_cross_attention=False, architectures=None, bad_words_ids=None,
+                chunk_size_feed_forward=0, cross_attention_hidden_size=None, decoder_start_token_id=None,
+                diversity_penalty=0.0, do_sample=False, dropout=0.0, early_stopping=False,
+                encoder_no_repeat_ngram_size=0, finetuning_task=None, forced_bos_token_id=None,
+                forced_eos_token_id=None, id2label={"0": "LABEL_0", "1": "LABEL_1"}, is_decoder=False,
+                is_encoder_decoder=False, label2id={"LABEL_0": 0, "LABEL_1": 1}, length_penalty=1.0, max_length=20,
+                min_length=0, no_repeat_ngram_size=0, num_beam_groups=1, num_beams=1, num_return_sequences=1,
+                output_attentions=False, output_hidden_states=False, output_scores=False, prefix=None,
+                problem_type=None, pruned_heads={}, remove_invalid_values=False, repetition_penalty=1.0,
+                return_dict=True, return_dict_in_generate=False, sep_token_id=None, task_specific_params=None,
+                temperature=1.0, tie_encoder_decoder=False, tie_word_embeddings=True, tokenizer_class=None, top_k=50,
+                top_p=1.0, torch_dtype=None, torchscript=False, transformers_version="4.16.0.dev0", use_bfloat16=False)
+
+
+def as_published(folder):
+    path = folder / "config.json"
+    root = json.loads(path.read_text())
+    for part in ("text_config", "vision_config"):
+        own = {k: v for k, v in root[part].items() if k != "num_channels"}
+        ids = {} if part == "text_config" else dict(bos_token_id=None, eos_token_id=None, pad_token_id=None)
+        root[part] = {**OLD_KEYS, **ids, **own}
+        root[part + "_dict"] = None
+    root = {**root, "_name_or_path": "openai/clip-vit-base-patch32", "transformers_version": None}
+    del root["dtype"]
+    path.write_text(json.dumps(root, indent=1, sort_keys=True) + "\n")
+    path = folder / "preprocessor_config.json"
+    root = json.loads(path.read_text())
+    keep = ("do_center_crop", "do_normalize", "do_resize", "image_mean", "image_std", "resample")
+    path.write_text(json.dumps({**{k: root[k] for k in keep}, "crop_size": 30, "size": 30,
+                                "feature_extractor_type": "CLIPFeatureExtractor"}, indent=1, sort_keys=True) + "\n")
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    for part in ("text_model", "vision_model"):
+        n = len(tensors[f"{part}.embeddings.position_embedding.weight"])
+        tensors[f"{part}.embeddings.position_ids"] = torch.arange(n).reshape(1, n)
+    save_file(tensors, path)  # without metadata
+
+
 def pad(rows, fill):
     return torch.tensor([r + [fill] * (MAX_POSITIONS - len(r)) for r in rows])
 
@@ -95,6 +135,9 @@ def make(root, name, act, legacy, pixels):
     model = model.float()
     model.save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 30}, crop_size={"height": 30, "width": 30}).save_pretrained(folder)
+    if legacy:
+        as_published(folder)
+        model = CLIPModel.from_pretrained(folder).eval()
     backend = write_tokenizer(tokenizer, folder, legacy)
     rows = [backend.encode(t).ids for t in TEXTS]
     rows = [r[:MAX_POSITIONS - 1] + [end] if len(r) > MAX_POSITIONS else r for r in rows]  # as the tokenizer truncates

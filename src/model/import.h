@@ -216,6 +216,9 @@ MM1_NODISCARD mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_impor
                                                  bool projected, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
                                                    mm1_error *err);
+/* The same tower as Idefics3 and SmolVLM have it: without a head, and with other defaults. */
+MM1_NODISCARD mm1_status mm1__import_idefics3_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map,
+                                                     mm1_error *err);
 /* Takes a part of a whole model's configuration, and the "<key>_dict" of old files, which must say the same; of a part
  * that is not wanted nothing is asked. */
 MM1_NODISCARD mm1_status mm1__import_take_part(mm1_yaml_node *map, const char *key, bool is_wanted,

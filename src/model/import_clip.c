@@ -82,6 +82,7 @@ static mm1_status read_text(mm1_import *out, mm1_yaml_node *map, mm1_error *err)
     mm1__import_drop_idle(map);
     (void)mm1_yaml_take(map, "initializer_factor");
     (void)mm1_yaml_take(map, "dropout");
+    (void)mm1_yaml_take(map, "tie_word_embeddings");
     mm1_status st = mm1__import_fields(text_fields, &t, map, err);
     st = st != MM1_OK ? st : mm1__import_act(map, "hidden_act", t.hidden_act, &c->act, err);
     c->vocab_size = t.vocab_size;

@@ -283,7 +283,12 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
     out->mean = c->mean;
     out->std = c->std;
     const mm1_yaml_node *grids = c->mode == MM1_IMAGE_ANYRES ? mm1_yaml_take(map, "image_grid_pinpoints") : NULL;
+    const mm1_yaml_node *aspect = c->mode == MM1_IMAGE_ANYRES ? mm1_yaml_take(map, "aspect_ratio_setting") : NULL;
     mm1_status st = MM1_OK;
+    if (aspect != NULL && (aspect->text == NULL || strcmp(aspect->text, "anyres") != 0)) {
+        return mm1__import_refuse(map, err, "aspect_ratio_setting \"%.40s\" is not supported; \"anyres\" is",
+                                  aspect->text != NULL ? aspect->text : "(no word)");
+    }
     if (c->mode == MM1_IMAGE_SPLITS) {
         st = read_splits(out, image_px, map, err);
     } else {

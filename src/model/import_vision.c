@@ -17,28 +17,34 @@ typedef struct hf_vision {
 } hf_vision;
 
 #define F(member, TYPE, ...) MM1_FIELD(hf_vision, member, TYPE, __VA_ARGS__)
-#define COMMON_FIELDS(patch, act, eps)                                                                                 \
-    F(hidden_size, I64, .def.i = 768, .min.i = 1, .max.i = 65536),                                                     \
+#define COMMON_FIELDS(width, heads, patch, act, eps)                                                                   \
+    F(hidden_size, I64, .def.i = (width), .min.i = 1, .max.i = 65536),                                                 \
         F(num_hidden_layers, I64, .def.i = 12, .max.i = 1024),                                                         \
-        F(num_attention_heads, I64, .def.i = 12, .min.i = 1, .max.i = 1024),                                           \
+        F(num_attention_heads, I64, .def.i = (heads), .min.i = 1, .max.i = 1024),                                      \
         F(num_channels, I64, .def.i = 3, .min.i = 3, .max.i = 3),                                                      \
         F(image_size, I64, .def.i = 224, .min.i = 1, .max.i = 8192),                                                   \
         F(patch_size, I64, .def.i = (patch), .min.i = 1, .max.i = 1024), F(hidden_act, STR, .def.s = (act)),           \
         F(layer_norm_eps, F64, .def.f = (eps), .max.f = 1)
 static const mm1_field clip_fields[] = {
-    COMMON_FIELDS(32, "quick_gelu", 1e-5),
+    COMMON_FIELDS(768, 12, 32, "quick_gelu", 1e-5),
     F(intermediate_size, I64, .def.i = 3072, .min.i = 1, .max.i = 1 << 20),
     F(projection_dim, I64, .def.i = 512, .min.i = 1, .max.i = 65536),
     {0},
 };
 static const mm1_field siglip_fields[] = {
-    COMMON_FIELDS(16, "gelu_pytorch_tanh", 1e-6),
+    COMMON_FIELDS(768, 12, 16, "gelu_pytorch_tanh", 1e-6),
     F(intermediate_size, I64, .def.i = 3072, .min.i = 1, .max.i = 1 << 20),
     F(vision_use_head, BOOL, .def.i = 1),
     {0},
 };
+/* Idefics3's class of the same tower. */
+static const mm1_field idefics3_fields[] = {
+    COMMON_FIELDS(1152, 16, 32, "gelu_pytorch_tanh", 1e-6),
+    F(intermediate_size, I64, .def.i = 3072, .min.i = 1, .max.i = 1 << 20),
+    {0},
+};
 static const mm1_field dinov2_fields[] = {
-    COMMON_FIELDS(14, "gelu", 1e-6),
+    COMMON_FIELDS(768, 12, 14, "gelu", 1e-6),
     F(mlp_ratio, F64, .def.f = 4, .min.f = 0, .max.f = 64, .is_above_min = true),
     F(qkv_bias, BOOL, .def.i = 1),
     F(use_swiglu_ffn, BOOL, .def.i = 0),
@@ -174,7 +180,8 @@ static mm1_status to_vision(mm1_vision_config *c, const hf_vision *v, const mm1_
 mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, bool projected,
                                    mm1_error *err)
 {
-    static const char *const idle[] = {"initializer_factor", "dropout", NULL};
+    /* Old files say of every part whether words are tied. */
+    static const char *const idle[] = {"initializer_factor", "dropout", "tie_word_embeddings", NULL};
     hf_vision v = {0};
     take_all(map, idle);
     mm1_status st = mm1__import_fields(clip_fields, &v, map, err);
@@ -191,11 +198,23 @@ mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_import_part *part, 
 mm1_status mm1__import_siglip_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, mm1_error *err)
 {
     hf_vision v = {0};
+    (void)mm1_yaml_take(map, "tie_word_embeddings");
     mm1_status st = mm1__import_fields(siglip_fields, &v, map, err);
     st = st != MM1_OK ? st : to_vision(c, &v, map, err);
     c->pool = v.vision_use_head ? MM1_VISION_POOL_ATTENTION : MM1_VISION_POOL_NONE;
     *part = (mm1_import_part){.maps = tower_maps};
     mm1_fields_deinit(siglip_fields, &v);
+    return st;
+}
+
+mm1_status mm1__import_idefics3_vision(mm1_vision_config *c, mm1_import_part *part, mm1_yaml_node *map, mm1_error *err)
+{
+    hf_vision v = {0};
+    mm1_status st = mm1__import_fields(idefics3_fields, &v, map, err);
+    st = st != MM1_OK ? st : to_vision(c, &v, map, err);
+    c->pool = MM1_VISION_POOL_NONE;
+    *part = (mm1_import_part){.maps = tower_maps};
+    mm1_fields_deinit(idefics3_fields, &v);
     return st;
 }
 
@@ -427,6 +446,7 @@ mm1_status mm1__import_take_vision(mm1_yaml_node *map, mm1_yaml_node **vision, m
     mm1__import_drop_idle(map);
     (void)mm1_yaml_take(map, "initializer_factor");
     (void)mm1_yaml_take(map, "logit_scale_init_value");
+    (void)mm1_yaml_take(map, "tie_word_embeddings");
     const mm1_status st = mm1__import_take_part(map, "vision_config", true, vision, err);
     if (st == MM1_OK) {
         mm1__import_drop_idle(*vision);

@@ -82,6 +82,13 @@ static const char *const idefics3_idle[] = {"model.layers.*.self_attn.rotary_emb
 
 /* ---- what the configuration means ---- */
 
+static void take_all(mm1_yaml_node *map, const char *const *keys)
+{
+    for (; *keys != NULL; keys++) {
+        (void)mm1_yaml_take(map, *keys);
+    }
+}
+
 static mm1_status take_map(mm1_yaml_node *map, const char *key, mm1_yaml_node **out, mm1_error *err)
 {
     *out = mm1_yaml_take(map, key);
@@ -173,14 +180,14 @@ static mm1_status to_llava(mm1_import *out, const hf_whole *w, const mm1_yaml_no
 
 static mm1_status read_llava_kind(mm1_import *out, mm1_yaml_node *map, const char *dir, bool next, mm1_error *err)
 {
-    static const char *const harmless[] = {"image_token_index", "image_token_id", "ignore_index", "image_seq_length"};
+    /* The size of the vocabulary is said by the decoder's part. */
+    static const char *const harmless[] = {"image_token_index", "image_token_id", "ignore_index",
+                                           "image_seq_length",  "vocab_size",     NULL};
     hf_whole w = {0};
     mm1_yaml_node *text = NULL, *vision = NULL;
     bool tie_said = false;
     mm1__import_drop_idle(map);
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
-        (void)mm1_yaml_take(map, harmless[i]);
-    }
+    take_all(map, harmless);
     if (next) { /* the processor has them too, and is what makes tiles */
         (void)mm1_yaml_take(map, "image_grid_pinpoints");
     }
@@ -228,22 +235,12 @@ static bool has_plain_positions(int64_t grid)
 
 static mm1_status read_idefics3_tower(mm1_import *out, mm1_yaml_node *map, mm1_error *err)
 {
-    static const char *const needed[] = {"hidden_size",         "intermediate_size", "num_hidden_layers",
-                                         "num_attention_heads", "image_size",        "patch_size"};
-    static const char *const harmless[] = {"max_image_size", "size", "tie_word_embeddings", "use_base_siglip"};
+    static const char *const harmless[] = {"max_image_size", "size", "tie_word_embeddings", "use_base_siglip", NULL};
     mm1_vision_config *c = &out->config.vision;
     mm1__import_drop_idle(map);
-    for (size_t i = 0; i < sizeof harmless / sizeof *harmless; i++) {
-        (void)mm1_yaml_take(map, harmless[i]);
-    }
-    for (size_t i = 0; i < sizeof needed / sizeof *needed; i++) {
-        if (mm1_yaml_get(map, needed[i]) == NULL) {
-            return mm1__import_refuse(map, err, "vision_config: %s is not said", needed[i]);
-        }
-    }
-    const mm1_status st = mm1__import_siglip_vision(c, &out->parts[1], map, err);
-    c->pool = MM1_VISION_POOL_NONE;
-    if (st == MM1_OK && (c->cut_edge || !has_plain_positions(mm1_vision_grid(c)))) {
+    take_all(map, harmless);
+    const mm1_status st = mm1__import_idefics3_vision(c, &out->parts[1], map, err);
+    if (st == MM1_OK && !has_plain_positions(mm1_vision_grid(c))) {
         return mm1__import_refuse(map, err,
                                   "a grid of %lld x %lld patches is not supported: transformers gives some of them the "
                                   "position of a neighbour",
@@ -252,17 +249,35 @@ static mm1_status read_idefics3_tower(mm1_import *out, mm1_yaml_node *map, mm1_e
     return st;
 }
 
+/* The decoder's part of the released models was written by the class that they were trained with, which could do more:
+ * what it did not use, and what the whole says again. */
+static mm1_status drop_lineage(mm1_yaml_node *text, mm1_error *err)
+{
+    static const char *const harmless[] = {"neftune_noise_alpha", "perceiver_config", "pixel_shuffle_factor", NULL};
+    static const char *const unused[] = {"qk_layer_norms", "use_resampler"};
+    take_all(text, harmless);
+    for (size_t i = 0; i < sizeof unused / sizeof *unused; i++) {
+        const mm1_yaml_node *node = mm1_yaml_take(text, unused[i]);
+        if (node != NULL && (node->text == NULL || strcmp(node->text, "false") != 0)) {
+            return mm1__import_refuse(text, err, "text_config: %s is not supported", unused[i]);
+        }
+    }
+    return MM1_OK;
+}
+
 static mm1_status read_idefics3(mm1_import *out, mm1_yaml_node *map, const char *dir, mm1_error *err)
 {
+    static const char *const harmless[] = {"image_token_id", "_pad_token_id", "use_reentrant_checkpointing",
+                                           "vocab_size", NULL};
     hf_whole w = {0};
     mm1_yaml_node *text = NULL, *vision = NULL;
     bool tie_said = false;
     mm1__import_drop_idle(map);
-    (void)mm1_yaml_take(map, "image_token_id");
-    (void)mm1_yaml_take(map, "_pad_token_id");
+    take_all(map, harmless);
     mm1_status st = take_map(map, "text_config", &text, err);
     st = st != MM1_OK ? st : take_map(map, "vision_config", &vision, err);
     st = st != MM1_OK ? st : mm1__import_fields(idefics3_fields, &w, map, err);
+    st = st != MM1_OK ? st : drop_lineage(text, err);
     st = st != MM1_OK ? st : read_text(out, text, dir, &tie_said, err);
     st = st != MM1_OK ? st : read_idefics3_tower(out, vision, err);
     st = st != MM1_OK ? st : read_pictures(out, dir, map, MM1_IMAGE_SPLITS, err);
@@ -354,7 +369,7 @@ static mm1_status write_idefics3_kind(mm1_import *i, const char *vision_type, js
                                       json_pack("{s:s}", "model_type", vision_type), map, err);
     const mm1_import_rule rules[] = {{!v->class_token, "model.vision.class_token"},
                                      {v->feature_layer == -1, "model.vision.feature_layer"},
-                                     {!v->cut_edge && has_plain_positions(grid), "model.vision.image_size"}};
+                                     {has_plain_positions(grid), "model.vision.image_size"}};
     if (st != MM1_OK) {
         return st;
     }

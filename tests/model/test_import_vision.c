@@ -239,7 +239,7 @@ static void older_and_newer_files_mean_the_same(void **state)
         {"clip", PROCESSOR, "\"do_rescale\"", "\"input_data_format\": null, \"do_rescale\""},
         {"clip", PROCESSOR, "\"do_center_crop\": true,", ""},
         {"clip", PROCESSOR, "\"resample\": 3,", ""},
-        {"clip", CONFIG, "\"quick_gelu\"", "\"quick_gelu\", \"dropout\": 0.0"},
+        {"clip", CONFIG, "\"quick_gelu\"", "\"quick_gelu\", \"dropout\": 0.0, \"tie_word_embeddings\": true"},
         {"clip_whole", CONFIG, "\"projection_dim\": 11",
          "\"vision_config_dict\": {\"patch_size\": 6}, \"projection_dim\": 11"},
         {"siglip", CONFIG, "\"vision_use_head\": true", "\"initializer_range\": 0.02"},
@@ -304,6 +304,23 @@ static void an_imported_encoder_is_one_of_ours(void **state)
     }
 }
 
+/* What a whole SigLIP has for its text tower, a tokenizer of another kind among it, does not matter to its encoder. */
+static void a_whole_siglip_needs_no_tokenizer_that_is_understood(void **state)
+{
+    (void)state;
+    static const char unigram[] = "{\"version\": \"1.0\", \"model\": {\"type\": \"Unigram\", \"vocab\": []}}";
+    mm1_error err = {0};
+    mm1_model m;
+    char path[300];
+    copy_model("siglip_whole", -1, NULL, NULL);
+    (void)snprintf(path, sizeof path, "%s/tokenizer.json", tmp);
+    check_ok(mm1_file_write_atomic(path, unigram, sizeof unigram - 1, &err), &err);
+    load(&m, tmp, 0);
+    assert_int_equal(m.config.kind, MM1_MODEL_ENCODER);
+    assert_null(m.tokenizer);
+    mm1_model_deinit(&m);
+}
+
 static int group_setup(void **state)
 {
     (void)state;
@@ -320,6 +337,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_not_understood_is_named, make_tmp, remove_tmp),
         cmocka_unit_test_setup_teardown(older_and_newer_files_mean_the_same, make_tmp, remove_tmp),
         cmocka_unit_test_setup_teardown(an_imported_encoder_is_one_of_ours, make_tmp, remove_tmp),
+        cmocka_unit_test_setup_teardown(a_whole_siglip_needs_no_tokenizer_that_is_understood, make_tmp, remove_tmp),
     };
     return cmocka_run_group_tests(tests, group_setup, NULL);
 }
