@@ -95,7 +95,7 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
     const size_t keys = a->rows == MM1_ROWS_FEW ? 0 : (size_t)sum_floats(a); /* else they are read where they lie */
     const size_t back = backward ? keys : 0;
     const size_t sizes[] = {
-        keys,    back, keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, (TK + MR_MAX) * tq,
+        keys,    back, keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, MR_MAX * tq,
         tq * dn, tq,   tq,   tq,      tq,      keys,    back,    back};
     float **const parts[] = {&r->kt,     &r->vt,     &r->kd,     &r->qa,     &r->da,  &r->qb,
                              &r->db,     &r->s,      &r->dp,     &r->p,      &r->acc, &r->row[0],
@@ -243,41 +243,50 @@ static void scores(float *out, const float *rows, const float *columns, const ti
     }
 }
 
+/* The rows of a panel of weights, in place if it is whole, else packed in p: c [m, D] += them times the panels b. */
+static void weigh_panel(float *c, int64_t ldc, float *p, const float *weights, bool k_rows, float *b, int64_t ldb,
+                        int64_t K, int64_t m, int64_t D, const mm1_kernels *kern)
+{
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    if (m < mr) {
+        kern->gemm_pack(p, (int)mr, weights, TK, K, m, k_rows, 1.0f);
+    }
+    for (int64_t d = 0; d < D; d += nr) {
+        const int64_t n = min64(nr, D - d);
+        if (m < mr) {
+            kern->gemm_tile(c + d, ldc, p, b + d * ldb, K, m, n, true);
+        } else {
+            kern->gemm_tile_direct(c + d, ldc, weights, TK, k_rows, b + d * ldb, NULL, 0, K, n, true);
+        }
+    }
+}
+
 /* acc [m, D] += weights [m, n] times values: panels [n_rows, nr] over D, of which row 0 is the tile's first key. */
-static void weigh(float *acc, float *p, const float *weights, const float *values, int64_t n_rows, const tile *t,
-                  int64_t D, const mm1_kernels *kern)
+static void weigh(float *acc, float *p, const float *weights, float *values, int64_t n_rows, const tile *t, int64_t D,
+                  const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
     for (int64_t i = 0; i < t->m; i += mr) {
         const int64_t m = min64(mr, t->m - i);
         int64_t c0, c1;
         columns_seen(t, i, i + m, 1, &c0, &c1);
-        if (c0 == c1) {
-            continue;
-        }
-        kern->gemm_pack(p, (int)mr, weights + i * TK + c0, TK, c1 - c0, m, false, 1.0f);
-        for (int64_t d = 0; d < D; d += nr) {
-            kern->gemm_tile(acc + i * D + d, D, p, values + d * n_rows + c0 * nr, c1 - c0, m, min64(nr, D - d), true);
+        if (c0 < c1) {
+            weigh_panel(acc + i * D, D, p, weights + i * TK + c0, false, values + c0 * nr, n_rows, c1 - c0, m, D, kern);
         }
     }
 }
 
 /* to [n, D] (row stride ld) += weights^T [n, m] times rows: panels [m, nr] over D. */
-static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, const float *rows, const tile *t,
-                         int64_t n, int64_t D, const mm1_kernels *kern)
+static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, float *rows, const tile *t, int64_t n,
+                         int64_t D, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    kern->gemm_pack(p, (int)mr, weights, TK, t->m, n, true, 1.0f);
     for (int64_t i = 0; i < n; i += mr) {
         const int64_t m = min64(mr, n - i);
         int64_t r0, r1;
         rows_seeing(t, i, i + m, &r0, &r1);
-        if (r0 == r1) {
-            continue;
-        }
-        for (int64_t d = 0; d < D; d += nr) {
-            kern->gemm_tile(to + i * ld + d, ld, p + i * t->m + r0 * mr, rows + d * t->m + r0 * nr, r1 - r0, m,
-                            min64(nr, D - d), true);
+        if (r0 < r1) {
+            weigh_panel(to + i * ld, ld, p, weights + r0 * TK + i, true, rows + r0 * nr, t->m, r1 - r0, m, D, kern);
         }
     }
 }
