@@ -365,9 +365,41 @@ static void failing_allocations_leak_nothing(void **state)
     mm1_document_deinit(&d);
 }
 
+/* MM1's 720 tokens a picture: nine pictures with all crops are 6480, and with the crops of the last three
+ * demonstrations and of the question alone 8 demonstrations fit 4096. */
+static void eight_demonstrations_of_720_tokens_a_picture_fit_4096_positions(void **state)
+{
+    static const mm1_image_spec images = {.mode = MM1_IMAGE_SUBIMAGES, .n_tokens = 144, .crops = 2};
+    enum { SHOTS = 8, WHOLE = 3, TEXTS = 400 };
+    (void)state;
+    for (int is_mixed = 0; is_mixed < 2; is_mixed++) {
+        mm1_error err = {0};
+        mm1_document d = {0};
+        mm1_sequence s;
+        for (int i = 0; i <= SHOTS; i++) {
+            add_image(&d);
+            d.parts[d.n_parts - 1].overview = is_mixed && i < SHOTS - WHOLE;
+            add_text(&d, "a red cat sat on the mat", false);
+        }
+        check_ok(mm1_sequence_build(&d, tokenizer, &images, false, &s, &err), &err);
+        const int64_t n_slots = is_mixed ? (SHOTS - WHOLE) * 144 + (WHOLE + 1) * 720 : (SHOTS + 1) * 720;
+        int64_t n = 0;
+        for (int64_t i = 0; i < s.n_images; i++) {
+            n += s.images[i].n_positions;
+            assert_int_equal(s.images[i].n_tiles, is_mixed && i < SHOTS - WHOLE ? 1 : 5);
+        }
+        assert_int_equal(n, n_slots);
+        assert_true(s.len >= n_slots && s.len <= n_slots + TEXTS);
+        assert_true(is_mixed == (s.len <= 4096));
+        mm1_sequence_deinit(&s);
+        mm1_document_deinit(&d);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(eight_demonstrations_of_720_tokens_a_picture_fit_4096_positions),
         cmocka_unit_test(sequences_of_random_documents_follow_the_rules),
         cmocka_unit_test(text_that_names_special_tokens_stays_text),
         cmocka_unit_test(batches_of_random_documents_follow_the_rules),
