@@ -175,6 +175,13 @@ static void settle_tasks(const struct argp_state *state, args *a)
     }
 }
 
+/* Is something wanted that a server would never hear of? */
+static bool is_of_a_folder(const args *a)
+{
+    return a->image_size > 0 || a->image_mode >= 0 || a->bench.max_images > 0 || a->bench.o.n_whole >= 0 ||
+           a->bench.chat_template != NULL;
+}
+
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
     args *a = state->input;
@@ -222,6 +229,11 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             break;
         }
         settle_tasks(state, a);
+        if (a->bench.url != NULL && is_of_a_folder(a)) {
+            argp_error(state,
+                       "--image-size, --image-mode, --max-images, --subimage-shots and --chat-template: a server "
+                       "reads pictures and messages in its own way");
+        }
         if (a->model == NULL && a->bench.url == NULL) {
             argp_error(state, "--model is wanted, for example out/demo/run/checkpoints/latest");
         }

@@ -173,6 +173,10 @@ if [ -x "$(dirname "$mm1")/tests/chat_stub" ]; then
 fi
 expect 3 eval -m stub --base-url http://127.0.0.1:1 --tasks arc_easy --data data
 says err "--choose-by letter"
+for option in "--image-size 28" "--image-mode plain" "--max-images 9" "--subimage-shots 1" "--chat-template plain"; do
+    expect 2 eval -m stub --base-url "http://127.0.0.1:1" --tasks vqav2 --data data $option
+    says err "in its own way"
+done
 expect 2 eval -m stub --base-url ftp://x --tasks vqav2 --data data
 says err "begins with http://"
 
