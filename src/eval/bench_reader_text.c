@@ -253,19 +253,23 @@ mm1_status mm1__bench_read_hellaswag(const mm1_task_files *files, mm1_bench_set 
     return mm1__bench_lines(files->file, s, take_hellaswag, NULL, err);
 }
 
-/* ---- SciQ: the right choice comes last, as no order is published ---- */
+/* ---- SciQ: no order is published, so the right choice stands at each place in turn; always at the same, its letter
+ * would be learned from demonstrations ---- */
 
 static const char *take_sciq(void *ctx, mm1_bench_set *s, const mm1_json_element *e)
 {
-    static const char *const keys[] = {"distractor1", "distractor2", "distractor3", "correct_answer"};
+    enum { N_WRONG = 3 };
+    static const char *const wrong[N_WRONG] = {"distractor1", "distractor2", "distractor3"};
     (void)ctx;
     const char *question = mm1__bench_text(e->value, "question"), *support = mm1__bench_text(e->value, "support");
     if (question == NULL) {
         return "\"question\" is not there";
     }
-    mm1_bench_item item = {.id = mm1_bench_printf(s, "%llu", (unsigned long long)e->number), .right = 3};
-    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
-        const char *text = mm1__bench_text(e->value, keys[i]);
+    mm1_bench_item item = {.id = mm1_bench_printf(s, "%llu", (unsigned long long)e->number),
+                           .right = (int64_t)((e->number - 1) % (N_WRONG + 1))};
+    for (int64_t i = 0; i <= N_WRONG; i++) {
+        const char *key = i == item.right ? "correct_answer" : wrong[i < item.right ? i : i - 1];
+        const char *text = mm1__bench_text(e->value, key);
         if (text == NULL) {
             return "a distractor or the answer is not there";
         }

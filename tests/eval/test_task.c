@@ -123,8 +123,8 @@ static void test_readers(void **state)
         "25|Home and Garden: How to clean. Take a cloth.|Wipe it well.*/Eat it./Burn it./Sell it.\n");
     check_items("sciq", false,
                 "1|Compounds that are capable of accepting electrons are called "
-                "what?|antioxidants/oxygen/residues/oxidants*\n"
-                "2|What is water made of?|iron/gold/salt/hydrogen and oxygen*\n");
+                "what?|oxidants*/antioxidants/oxygen/residues\n"
+                "2|What is water made of?|iron/hydrogen and oxygen*/gold/salt\n");
     check_items("triviaqa", false,
                 "tc_dev|Who was the man behind The Chipmunks (dev)?|David Bowie/(David) Bowie lyrics/David Bowie\n"
                 "tb_dev|Where is the railway museum (dev)?|York/York\n");
