@@ -6,7 +6,7 @@
 import json
 import sys
 
-MEANS = ("loss", "loss_captions", "loss_documents", "loss_text", "grad_norm")
+MEANS = ("loss", "loss_captions", "loss_keywords", "loss_documents", "loss_text", "grad_norm")
 
 
 def main(path, every):

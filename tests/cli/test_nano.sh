@@ -18,8 +18,6 @@ kind() { # PICTURE WORD
 }
 kind flag "flag of"
 kind face "emoji: "
-kind plot "plot: "
-kind dialog "figure: "
 
 # Log-probability of a caption after a picture.
 score() { # PICTURE CAPTION
@@ -36,6 +34,7 @@ better() { # CAPTION RIGHT WRONG: likelier after the picture RIGHT than after WR
 better "emoji: smiling face" face dialog
 better "flag of France" flag face
 better "plot: Sine function" plot flag
+better "figure: The dialog" dialog flag
 
 # A question of more pictures than a prompt may hold is refused in a sentence.
 set --
