@@ -95,6 +95,13 @@ void mm1__import_drop_idle(mm1_yaml_node *map)
     }
 }
 
+void mm1__import_take_all(mm1_yaml_node *map, const char *const *keys)
+{
+    for (; *keys != NULL; keys++) {
+        (void)mm1_yaml_take(map, *keys);
+    }
+}
+
 mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_node *map, mm1_error *err)
 {
     for (const mm1_yaml_node *child = map->first; child != NULL; child = child->next) {

@@ -194,6 +194,8 @@ void mm1_import_piece_copy(const mm1_import_piece *x, const mm1_param *p, float 
 /* Takes away what every config.json may hold and no model computes with (names, versions, ids of tokens, what training
  * and generation would do), and every key that is null. */
 void mm1__import_drop_idle(mm1_yaml_node *map);
+/* Takes away keys that say nothing here; ended by NULL. */
+void mm1__import_take_all(mm1_yaml_node *map, const char *const *keys);
 /* A field table over what is left; a key that is not in it is refused by name. */
 MM1_NODISCARD mm1_status mm1__import_fields(const mm1_field *table, void *object, mm1_yaml_node *map, mm1_error *err);
 /* "path:line: key: " and the rest as MM1_E_UNSUPPORTED. */

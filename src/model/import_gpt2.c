@@ -65,13 +65,12 @@ static mm1_status read_gpt2(mm1_import *out, mm1_yaml_node *map, const char *dir
                                        "summary_first_dropout",
                                        "summary_proj_to_labels",
                                        "summary_type",
-                                       "summary_use_proj"};
+                                       "summary_use_proj",
+                                       NULL};
     hf_gpt2 g = {0};
     (void)dir;
     mm1__import_drop_idle(map);
-    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
-        (void)mm1_yaml_take(map, idle[i]);
-    }
+    mm1__import_take_all(map, idle);
     mm1_status st = mm1__import_fields(gpt2_fields, &g, map, err);
     if (st == MM1_OK && (!g.scale_attn_weights || g.scale_attn_by_inverse_layer_idx)) {
         st = mm1__import_refuse(map, err, "%s is not supported",

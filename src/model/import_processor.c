@@ -233,11 +233,9 @@ static mm1_status take_longest(mm1_yaml_node *map, const char *key, int64_t *px,
 static mm1_status read_splits(mm1_image_config *out, int64_t *image_px, mm1_yaml_node *map, mm1_error *err)
 {
     /* Padding is that of batches. */
-    static const char *const idle[] = {"return_row_col_info", "video_sampling", "do_pad"};
+    static const char *const idle[] = {"return_row_col_info", "video_sampling", "do_pad", NULL};
     bool splits = true;
-    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
-        (void)mm1_yaml_take(map, idle[i]);
-    }
+    mm1__import_take_all(map, idle);
     mm1_status st = take_longest(map, "size", &out->longest_px, err);
     st = st != MM1_OK ? st : take_longest(map, "max_image_size", image_px, err);
     st = st != MM1_OK ? st : take_bool(map, "do_image_splitting", &splits, err);
@@ -260,7 +258,8 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
                                        "return_tensors",
                                        "use_fast",
                                        "default_to_square",
-                                       "_valid_processor_keys"};
+                                       "_valid_processor_keys",
+                                       NULL};
     const mm1_yaml_node *new_name = mm1_yaml_get(map, "image_processor_type"),
                         *old_name = mm1_yaml_get(map, "feature_extractor_type");
     const mm1_yaml_node *type = new_name != NULL ? new_name : old_name;
@@ -272,9 +271,7 @@ static mm1_status read_map(mm1_image_config *out, int64_t *image_px, mm1_yaml_no
                                   "Llava, LlavaNext, Idefics3 and SmolVLM are",
                                   name);
     }
-    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
-        (void)mm1_yaml_take(map, idle[i]);
-    }
+    mm1__import_take_all(map, idle);
     mm1__import_drop_idle(map); /* and what is null */
     const bool says_crop = mm1_yaml_get(map, "do_center_crop") != NULL;
     hf_size size = {224, c->shortest_edge}, crop = {224, false};

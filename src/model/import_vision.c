@@ -156,13 +156,6 @@ static const char *const dinov2_idle[] = {"embeddings.mask_token", NULL};
 
 /* ---- what the configuration means ---- */
 
-static void take_all(mm1_yaml_node *map, const char *const *keys)
-{
-    for (; *keys != NULL; keys++) {
-        (void)mm1_yaml_take(map, *keys);
-    }
-}
-
 /* What all of them have in common. */
 static mm1_status to_vision(mm1_vision_config *c, const hf_vision *v, const mm1_yaml_node *map, mm1_error *err)
 {
@@ -183,7 +176,7 @@ mm1_status mm1__import_clip_vision(mm1_vision_config *c, mm1_import_part *part, 
     /* Old files say of every part whether words are tied. */
     static const char *const idle[] = {"initializer_factor", "dropout", "tie_word_embeddings", NULL};
     hf_vision v = {0};
-    take_all(map, idle);
+    mm1__import_take_all(map, idle);
     mm1_status st = mm1__import_fields(clip_fields, &v, map, err);
     st = st != MM1_OK ? st : to_vision(c, &v, map, err);
     c->class_token = c->pre_norm = true;
@@ -241,7 +234,7 @@ static mm1_status read_dinov2_vision(mm1_vision_config *c, mm1_import_part *part
                                        "stage_names",
                                        NULL};
     hf_vision v = {0};
-    take_all(map, idle);
+    mm1__import_take_all(map, idle);
     mm1_status st = mm1__import_fields(dinov2_fields, &v, map, err);
     if (st == MM1_OK && !v.qkv_bias) {
         st = mm1__import_refuse(map, err, "qkv_bias false is not supported");

@@ -82,13 +82,6 @@ static const char *const idefics3_idle[] = {"model.layers.*.self_attn.rotary_emb
 
 /* ---- what the configuration means ---- */
 
-static void take_all(mm1_yaml_node *map, const char *const *keys)
-{
-    for (; *keys != NULL; keys++) {
-        (void)mm1_yaml_take(map, *keys);
-    }
-}
-
 static mm1_status take_map(mm1_yaml_node *map, const char *key, mm1_yaml_node **out, mm1_error *err)
 {
     *out = mm1_yaml_take(map, key);
@@ -187,7 +180,7 @@ static mm1_status read_llava_kind(mm1_import *out, mm1_yaml_node *map, const cha
     mm1_yaml_node *text = NULL, *vision = NULL;
     bool tie_said = false;
     mm1__import_drop_idle(map);
-    take_all(map, harmless);
+    mm1__import_take_all(map, harmless);
     if (next) { /* the processor has them too, and is what makes tiles */
         (void)mm1_yaml_take(map, "image_grid_pinpoints");
     }
@@ -238,7 +231,7 @@ static mm1_status read_idefics3_tower(mm1_import *out, mm1_yaml_node *map, mm1_e
     static const char *const harmless[] = {"max_image_size", "size", "tie_word_embeddings", "use_base_siglip", NULL};
     mm1_vision_config *c = &out->config.vision;
     mm1__import_drop_idle(map);
-    take_all(map, harmless);
+    mm1__import_take_all(map, harmless);
     const mm1_status st = mm1__import_idefics3_vision(c, &out->parts[1], map, err);
     if (st == MM1_OK && !has_plain_positions(mm1_vision_grid(c))) {
         return mm1__import_refuse(map, err,
@@ -255,7 +248,7 @@ static mm1_status drop_lineage(mm1_yaml_node *text, mm1_error *err)
 {
     static const char *const harmless[] = {"neftune_noise_alpha", "perceiver_config", "pixel_shuffle_factor", NULL};
     static const char *const unused[] = {"qk_layer_norms", "use_resampler"};
-    take_all(text, harmless);
+    mm1__import_take_all(text, harmless);
     for (size_t i = 0; i < sizeof unused / sizeof *unused; i++) {
         const mm1_yaml_node *node = mm1_yaml_take(text, unused[i]);
         if (node != NULL && (node->text == NULL || strcmp(node->text, "false") != 0)) {
@@ -273,7 +266,7 @@ static mm1_status read_idefics3(mm1_import *out, mm1_yaml_node *map, const char 
     mm1_yaml_node *text = NULL, *vision = NULL;
     bool tie_said = false;
     mm1__import_drop_idle(map);
-    take_all(map, harmless);
+    mm1__import_take_all(map, harmless);
     mm1_status st = take_map(map, "text_config", &text, err);
     st = st != MM1_OK ? st : take_map(map, "vision_config", &vision, err);
     st = st != MM1_OK ? st : mm1__import_fields(idefics3_fields, &w, map, err);
