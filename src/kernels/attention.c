@@ -94,9 +94,8 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
     const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX;
     const size_t keys = a->rows == MM1_ROWS_FEW ? 0 : (size_t)sum_floats(a); /* else they are read where they lie */
     const size_t back = backward ? keys : 0;
-    const size_t sizes[] = {
-        keys,    back, keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK, MR_MAX * tq,
-        tq * dn, tq,   tq,   tq,      tq,      keys,    back,    back};
+    const size_t sizes[] = {keys,        back,    keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK,
+                            MR_MAX * tq, tq * dn, tq,   tq,      tq,      tq,      keys,    back,    back};
     float **const parts[] = {&r->kt,     &r->vt,     &r->kd,     &r->qa,     &r->da,  &r->qb,
                              &r->db,     &r->s,      &r->dp,     &r->p,      &r->acc, &r->row[0],
                              &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk,  &r->dv};

@@ -1,5 +1,6 @@
 #!/bin/sh
-# The released model, models/mm1-nano: it names what was drawn for it, and finds right captions likelier than wrong ones.
+# The released models.  mm1-nano names what was drawn for it, and finds right captions likelier than wrong ones;
+# mm1-nano-chat answers questions about it.
 # Usage: test_nano.sh PATH/TO/mm1
 . "$(dirname "$0")/lib.sh"
 model=$root/models/mm1-nano
@@ -8,8 +9,10 @@ drawn=$root/tests/data/drawn
 # The folder is a whole model and small enough to come with the program.
 expect 0 inspect "$model" --json
 says out '"c_abstractor"'
-bytes=$(cat "$model"/* | wc -c)
-[ "$bytes" -le 20000000 ] || fail "models/mm1-nano takes $bytes bytes"
+for m in mm1-nano mm1-nano-chat; do
+    bytes=$(cat "$root/models/$m"/* | wc -c)
+    [ "$bytes" -le 20000000 ] || fail "models/$m takes $bytes bytes"
+done
 
 # One word of each caption, of pictures that no data set holds; greedy, so that the answer is always the same.
 kind() { # PICTURE WORD
@@ -35,6 +38,16 @@ better "emoji: smiling face" face dialog
 better "flag of France" flag face
 better "plot: Sine function" plot flag
 better "figure: The dialog" dialog flag
+
+# The same question with its answers in two orders.
+answers() { # PICTURE QUESTION ANSWER
+    expect 0 generate -m "$root/models/mm1-nano-chat" --chat --image "$drawn/$1.png" --prompt "$2" --max-tokens 8
+    [ "$(cat out)" = "$3" ] || fail "\"$2\" about $1: $(cat out)"
+}
+answers flag "Which kind of thing is it, food, a flag or a person?" flag
+answers flag "Which kind of thing is it, a person, food or a flag?" flag
+answers face "Which kind of thing is it, an animal, a person or a flag?" person
+answers face "Which kind of thing is it, a flag, an animal or a person?" person
 
 # A question of more pictures than a prompt may hold is refused in a sentence.
 set --
