@@ -116,6 +116,10 @@ def make_images(out):
 
 # ---- chat templates: the published texts ----
 
+CHATML_WITH = ("{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>"
+               "system\nWORDS<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + "
+               "'<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}"
+               "{% endif %}")
 TEMPLATES = {
     "vicuna": ("{% for message in messages %}{% if message['role'] != 'system' %}{{ message['role'].upper() + ': '}}"
                "{% endif %}{# Render all images first #}{% for content in message['content'] | selectattr('type', "
@@ -149,9 +153,13 @@ TEMPLATES = {
                 "'<|eot_id|>' %}{% if loop.index0 == 0 %}{% set content = bos_token + content %}{% endif %}{{ content }}"
                 "{% endfor %}{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}"
                 "{% endif %}"),
+    "smollm2": CHATML_WITH.replace("WORDS", "You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    "qwen2": CHATML_WITH.replace("WORDS", "You are a helpful assistant."),
+    # The published text has a branch for tools; without them it gives the same.
+    "qwen2.5": CHATML_WITH.replace("WORDS", "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
 }
 BOS = {"vicuna": "<s>", "inst": "<s>"}  # set by the tokenizer, not by the template
-PLAIN_CONTENT = ("chatml", "llama-3")  # templates for texts alone
+PLAIN_CONTENT = ("chatml", "llama-3", "smollm2", "qwen2", "qwen2.5")  # templates for texts alone
 SPECIAL = ["<|endoftext|>", "<s>", "</s>", "<image>", "<|im_start|>", "<|im_end|>", "<fake_token_around_image>",
            "<global-img>", "<end_of_utterance>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>",
            "<|eot_id|>"] + [f"<row_{r}_col_{c}>" for r in (1, 2) for c in (1, 2)]

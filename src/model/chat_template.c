@@ -12,9 +12,9 @@
 
 enum { MAX_FILE_BYTES = 16 << 20, MAX_TEXT_BYTES = 64 << 20 };
 
-const char *const mm1_chat_template_names[] = {"auto",     "plain",   "vicuna",  "inst", "chatml",
-                                               "idefics3", "smolvlm", "llama-3", NULL};
-#define KNOWN_NAMES "plain, vicuna, inst, chatml, idefics3, smolvlm and llama-3"
+const char *const mm1_chat_template_names[] = {"auto",    "plain",   "vicuna",  "inst",  "chatml",  "idefics3",
+                                               "smolvlm", "llama-3", "smollm2", "qwen2", "qwen2.5", NULL};
+#define KNOWN_NAMES "plain, vicuna, inst, chatml, idefics3, smolvlm, llama-3, smollm2, qwen2 and qwen2.5"
 
 /* What the templates have in common, and in what they differ. */
 typedef struct style {
@@ -32,8 +32,17 @@ typedef struct style {
     const char *after_answer; /* text between an answer's end and the next message; NULL: none */
     const char *system;       /* in place of turn[1] for a system's message; NULL: there is none */
     const char *after_system; /* text behind that; NULL: none */
+    const char *own_system;   /* said where a conversation has no system's message; NULL: nothing */
     bool trims, takes_images;
 } style;
+
+/* ChatML for decoders alone, which are told who they are. */
+#define CHATML_OF(words)                                                                                               \
+    {                                                                                                                  \
+        .turn = {"<|im_start|>", "user\n", NULL}, .end_turn = "<|im_end|>",                                            \
+        .answer = {"\n", "<|im_start|>", "assistant\n"}, .end = "<|im_end|>", .after_answer = "\n",                    \
+        .system = "system\n", .after_system = "\n", .own_system = (words)                                              \
+    }
 
 static const style styles[MM1_CHAT_COUNT] = {
     [MM1_CHAT_PLAIN] = {.with_bos = true,
@@ -101,6 +110,9 @@ static const style styles[MM1_CHAT_COUNT] = {
                          .end = "<|eot_id|>",
                          .system = "system",
                          .trims = true},
+    [MM1_CHAT_SMOLLM2] = CHATML_OF("You are a helpful AI assistant named SmolLM, trained by Hugging Face"),
+    [MM1_CHAT_QWEN2] = CHATML_OF("You are a helpful assistant."),
+    [MM1_CHAT_QWEN25] = CHATML_OF("You are Qwen, created by Alibaba Cloud. You are a helpful assistant."),
 };
 
 /* ---- which one ---- */
@@ -117,6 +129,8 @@ static const struct {
     {MM1_CHAT_IDEFICS3, "0d7e56ca41705b79932de707b22bc855c3cfcefae62f1ac5e458560654883d2e"},
     {MM1_CHAT_SMOLVLM, "830005085ddd94cec605b6e21b885b28ffad6e3f82ee6a212c523533e8f04f01"},
     {MM1_CHAT_LLAMA3, "ba03a121d097859c7b5b9cd03af99aafe95275210d2876f642ad9929a150f122"},
+    {MM1_CHAT_SMOLLM2, "872be49dbb638044ad01b60388f48d469ff2980e5f0dccdc22ec907db54d0788"},
+    {MM1_CHAT_QWEN2, "793202280c0910ab26bc6eb57c8212c2417324c6d8c4efd0d10d59092ab3e3eb"},
     {MM1_CHAT_COUNT, NULL},
 };
 
@@ -332,6 +346,7 @@ static void put_message(renderer *r, const char *role, const mm1_document *messa
     put_token(r, s->end_turn);
 }
 
+/* message NULL: the template's own. */
 static void put_system(renderer *r, const mm1_document *message)
 {
     const style *s = r->style;
@@ -339,7 +354,8 @@ static void put_system(renderer *r, const mm1_document *message)
     put_text(r, s->system);
     put_token(r, s->turn[2]);
     put_text(r, s->colon);
-    for (size_t i = 0; i < message->n_parts; i++) {
+    put_text(r, message == NULL ? s->own_system : NULL);
+    for (size_t i = 0; message != NULL && i < message->n_parts; i++) {
         put_message_text(r, message, i);
     }
     put_token(r, s->end_turn);
@@ -427,6 +443,9 @@ mm1_status mm1_chat_render_turns(mm1_chat_template t, const mm1_chat_turn *turns
     out->is_closed = is_whole;
     mm1_buf_init(&r.text, MAX_TEXT_BYTES);
     put_token(&r, s->begin);
+    if (s->own_system != NULL && turns[0].role != MM1_CHAT_SYSTEM) {
+        put_system(&r, NULL);
+    }
     for (size_t i = 0; i < n; i++) {
         if (turns[i].role == MM1_CHAT_SYSTEM) {
             put_system(&r, &turns[i].message);

@@ -3,9 +3,9 @@
  *
  * A model folder says its template as a program in the Jinja language.  That is not run: it is compared, byte for byte,
  * with the texts that are known here, and any other one is refused with what to do (name a template that fits).  Those
- * of vicuna and smolvlm were compared with published files; those of the others are as we know them, so that a folder's
- * may differ by a byte and has to be named.  Control tokens of a template are parts of kind MM1_PART_TOKEN; what a user
- * writes stays text, so that no message can end its turn or begin another's.
+ * of vicuna, smolvlm and smollm2 were compared with published files; those of the others are as we know them, so that a
+ * folder's may differ by a byte and has to be named; that of qwen2.5 always has.  Control tokens of a template are
+ * parts of kind MM1_PART_TOKEN; what a user writes stays text, so that no message can end its turn or begin another's.
  *
  * Threads: all functions are thread-safe. */
 #ifndef MM1_MODEL_CHAT_TEMPLATE_H
@@ -18,14 +18,18 @@ typedef enum mm1_chat_template {
     MM1_CHAT_PLAIN,  /* <bos>User: message\nAssistant: answer<eos>User: ...     ours: needs no special tokens */
     MM1_CHAT_VICUNA, /* <bos>USER: message ASSISTANT:                                   LLaVA-1.5, Vicuna 1.1 */
     MM1_CHAT_INST,   /* <bos>[INST] message [/INST]                                     LLaMA 2, Mistral, LLaVA-NeXT */
-    MM1_CHAT_CHATML, /* <|im_start|>user\n message <|im_end|>\n<|im_start|>assistant\n  Qwen, SmolLM2, LLaVA-NeXT */
+    MM1_CHAT_CHATML, /* <|im_start|>user\n message <|im_end|>\n<|im_start|>assistant\n  Qwen, LLaVA-NeXT */
     MM1_CHAT_IDEFICS3, /* <|begin_of_text|>User: message <end_of_utterance>\nAssistant: */
     MM1_CHAT_SMOLVLM,  /* the same behind <|im_start|> */
     MM1_CHAT_LLAMA3,   /* <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n message <|eot_id|>... */
+    MM1_CHAT_SMOLLM2,  /* chatml behind a system's message of its own, unless there is one; no pictures */
+    MM1_CHAT_QWEN2,    /* the same with other words */
+    MM1_CHAT_QWEN25,   /* and others */
     MM1_CHAT_COUNT
 } mm1_chat_template; /* <bos>: that of the tokenizer, if it has one; the others say what they begin with */
 
-/* "auto", "plain", "vicuna", "inst", "chatml", "idefics3", "smolvlm", "llama-3"; ended by NULL. */
+/* "auto", "plain", "vicuna", "inst", "chatml", "idefics3", "smolvlm", "llama-3", "smollm2", "qwen2",
+ * "qwen2.5"; ended by NULL. */
 extern const char *const mm1_chat_template_names[];
 
 typedef enum mm1_chat_role { MM1_CHAT_SYSTEM, MM1_CHAT_USER, MM1_CHAT_ASSISTANT } mm1_chat_role;

@@ -257,6 +257,45 @@ static void a_template_is_known_by_its_text_or_refused(void **state)
     check_contains(err.message, "generation_config.json: \"vicuna-7\" is no chat template");
 }
 
+/* SmolLM2's text as it is published; what it says of the model goes where a system's message says something else. */
+static void a_template_has_words_of_its_own_unless_there_is_a_system(void **state)
+{
+    (void)state;
+    static const char smollm2[] =
+        "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\n"
+        "You are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif "
+        "%}{{'<|im_start|>' "
+        "+ message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt "
+        "%}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    mm1_chat_template which;
+    mm1_error err = {0};
+    mm1_document of[2] = {{0}}, alone = {0};
+    mm1_sequence q[3];
+    mm1_chat_turn turns[2] = {{.role = MM1_CHAT_SYSTEM}, {.role = MM1_CHAT_USER}};
+    char dir[200];
+    check_tmpdir(dir, sizeof dir);
+    write_file(dir, "chat_template.jinja", smollm2);
+    check_ok(mm1_chat_template_of(dir, &which, &err), &err);
+    assert_int_equal(which, MM1_CHAT_SMOLLM2);
+    add_text(&turns[0].message, "Be brief.");
+    add_text(&turns[1].message, "Hello");
+    for (int i = 0; i < 2; i++) {
+        check_ok(mm1_chat_render_turns(i == 0 ? which : MM1_CHAT_CHATML, turns, 2, &of[i], &err), &err);
+        check_ok(mm1_sequence_build(&of[i], tokenizer, &one_slot, false, &q[i], &err), &err);
+    }
+    assert_int_equal(q[0].len, q[1].len);
+    assert_memory_equal(q[0].tokens, q[1].tokens, (size_t)q[0].len * sizeof *q[0].tokens);
+    check_ok(mm1_chat_render(which, &turns[1].message, &alone, &err), &err);
+    check_ok(mm1_sequence_build(&alone, tokenizer, &one_slot, false, &q[2], &err), &err);
+    assert_true(q[2].len > q[0].len);
+    for (int i = 0; i < 3; i++) {
+        mm1_sequence_deinit(&q[i]);
+        mm1_document_deinit(i < 2 ? &of[i] : &alone);
+    }
+    mm1_document_deinit(&turns[0].message);
+    mm1_document_deinit(&turns[1].message);
+}
+
 /* The prompt for a second question begins with what the whole conversation has before its second answer, whatever the
  * template; of the whole, answers and their ends are learned. */
 static void a_conversation_reads_in_training_as_in_use(void **state)
@@ -340,6 +379,7 @@ int main(void)
         cmocka_unit_test(a_message_cannot_say_control_tokens),
         cmocka_unit_test(pictures_stand_where_the_template_has_them),
         cmocka_unit_test(vocabularies_of_characters_put_their_own_blanks),
+        cmocka_unit_test(a_template_has_words_of_its_own_unless_there_is_a_system),
         cmocka_unit_test(a_template_is_known_by_its_text_or_refused),
         cmocka_unit_test(a_conversation_reads_in_training_as_in_use),
         cmocka_unit_test(a_bare_document_begins_with_its_own_parts),
