@@ -168,11 +168,13 @@ static void pick(mm1_bench_sample *s)
     }
 }
 
-/* The answer that most votes gave, compared as texts are; of equals the first. */
+/* The answer that most votes gave, compared as texts are; of equals the first.  Where a letter is wanted, an answer
+ * without one has a vote only if none has one. */
 static mm1_status vote(const mm1_bench_work *w, mm1_bench_sample *s, mm1_error *err)
 {
     char **said = mm1_calloc(s->n_raw, sizeof *said), **plain = mm1_calloc(s->n_raw, sizeof *plain);
     mm1_status st = said == NULL || plain == NULL ? mm1_error_set(err, MM1_E_NOMEM, "no memory for votes") : MM1_OK;
+    static const char unread[] = "\n"; /* no text begins so */
     size_t best = 0, most = 0;
     for (size_t i = 0; st == MM1_OK && i < s->n_raw; i++) {
         mm1_buf text;
@@ -182,7 +184,7 @@ static mm1_status vote(const mm1_bench_work *w, mm1_bench_sample *s, mm1_error *
         if (w->style.by == MM1_BY_LETTER && s->item.n_choices > 0 && said[i] != NULL) {
             const int64_t letter = mm1_bench_read_letter(said[i], s->item.choices, s->item.n_choices);
             mm1_buf_clear(&text);
-            mm1_buf_puts(&text, letter >= 0 ? mm1_bench_letter(letter) : "?");
+            mm1_buf_puts(&text, letter >= 0 ? mm1_bench_letter(letter) : unread);
         }
         mm1_buf_putc(&text, ' '); /* never NULL */
         plain[i] = mm1_buf_take(&text);
@@ -190,7 +192,7 @@ static mm1_status vote(const mm1_bench_work *w, mm1_bench_sample *s, mm1_error *
     }
     for (size_t i = 0; st == MM1_OK && i < s->n_raw; i++) {
         size_t n = 0;
-        for (size_t k = 0; k < s->n_raw; k++) {
+        for (size_t k = 0; k < s->n_raw && plain[i][0] != unread[0]; k++) {
             n += strcmp(plain[i], plain[k]) == 0;
         }
         if (n > most) {

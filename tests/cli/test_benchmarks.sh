@@ -92,6 +92,16 @@ expect 0 eval -m "$root/models/mm1-nano" --tasks scienceqa --data data --shots 1
 grep -qE "Answer: .*(look at the compass rose. The answer is A|e, i, o and u. The answer is B)\.$" out ||
     fail "the demonstration shows no rationale"
 says cot/samples.jsonl '"written": ['
+
+# Kept answers stand in for what a model says: the letter of most votes wins, and what has none is no vote against it.
+ask="--tasks arc_easy --data data --choose-by letter --votes 5 --max-tokens 2 -o votes"
+expect 0 eval -m "$model" $ask
+sed -i 's/"texts": *\[.*\]/"texts": ["hm", "B", "A", "hm", "A"]/' votes/answers.jsonl
+expect 0 eval -m "$model" $ask
+[ "$(grep -c '"answer": "A"' votes/samples.jsonl)" = 2 ] || fail "two of five say A, one says B"
+sed -i 's/"texts": *\[.*\]/"texts": ["hm", "hm", "hm", "B", "hm"]/' votes/answers.jsonl
+expect 0 eval -m "$model" $ask
+[ "$(grep -c '"answer": "B"' votes/samples.jsonl)" = 2 ] || fail "answers without a letter outvote one with a letter"
 expect 0 eval -m "$model" --tasks arc_easy --data data --choose-by letter --show-prompts 1
 says out "A. Sunlight is the source of energy." "unread"
 expect 0 eval -m "$model" --tasks mmbench --data data --choose-by likelihood
