@@ -126,9 +126,9 @@ static mm1_status prepare_model(bench *b, mm1_bench_step *out, mm1_error *err)
     mm1_status st = resolve_model(b, err);
     st = st != MM1_OK ? st : mm1_train_model_init(&b->model, r, &r->model, err);
     if (st == MM1_OK && out->made_up) {
-        b->made_up = (mm1_data_source){.kind = MM1_DATA_CAPTIONS, .weight = 1};
+        b->made_up = (mm1_data_source){.kind = images > 0 ? MM1_DATA_CAPTIONS : MM1_DATA_TEXT, .weight = 1};
         r->data.sources = &b->made_up;
-        r->data.n_sources = images > 0;
+        r->data.n_sources = 1;
         r->data.max_images = images;
         st = make_batch(b, images > 0 ? images : 0, err);
     } else if (st == MM1_OK) {

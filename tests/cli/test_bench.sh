@@ -58,6 +58,10 @@ cp out vision.json
 plausible vision.json
 holds vision.json 'a[1] == 4' images
 ! grep -q first_loss vision.json || fail "the encoder alone has no loss"
+# Text alone has a loss too: it was 0 where no picture was asked for.
+expect 0 bench step --recipe tiny.yaml --steps 1 --images 0 --json
+cp out text.json
+holds text.json 'a[1] > 5 && a[1] < 8' first_loss
 expect 0 bench step --recipe tiny.yaml --steps 1 --images 0
 says out "first loss" "MFU" "linear" "GFLOP/s" "GB/s" "between operators"
 
