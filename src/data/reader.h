@@ -20,9 +20,10 @@ typedef struct mm1_reader mm1_reader; /* opaque */
 /* All samples of the files.  pattern: mm1_path_glob() of mm1_packages_path().  format: not MM1_DATA_AUTO.
  * Conversations are put by the template plain; their pictures lie beside the first file, or in the tar. */
 MM1_NODISCARD mm1_status mm1_reader_open(mm1_data_format format, const char *pattern, mm1_reader **out, mm1_error *err);
-/* All that a source of a recipe says: its format, where the pictures of its conversations are, and which of its samples
- * are used.  chat: of conversations; MM1_CHAT_AUTO stands for plain.  seed: of what is drawn at random.  MM1_E_CONFIG
- * for a sampling strategy that says nothing, and for a folder of pictures beside tar files that hold them. */
+/* All that a source of a recipe says: its format, where the pictures of its conversations are, which field of its
+ * captions is their text, and which of its samples are used.  chat: of conversations; MM1_CHAT_AUTO stands for plain.
+ * seed: of what is drawn at random.  MM1_E_CONFIG for a sampling strategy that says nothing, and for a folder of
+ * pictures beside tar files that hold them. */
 MM1_NODISCARD mm1_status mm1_reader_open_source(const mm1_data_source *source, mm1_chat_template chat, uint64_t seed,
                                                 mm1_reader **out, mm1_error *err);
 void mm1_reader_destroy(mm1_reader *r); /* accepts NULL */

@@ -1,4 +1,5 @@
-/* reader_webdataset.c - a caption pair: key.jpg|jpeg|png|webp and key.txt, or key.json with "caption" or "text". */
+/* reader_webdataset.c - a caption pair: key.jpg|jpeg|png|webp and key.txt, or key.json with "caption" or "text", or the
+ * field that the source names. */
 #include "data/reader_impl.h"
 
 #include "base/buf.h"
@@ -43,7 +44,7 @@ static mm1_status add_field(const mm1_reader *r, mm1_document *out, const json_t
     return st;
 }
 
-/* The field of the source; else key.txt, which may have no bytes; else the JSON's caption. */
+/* The field of the source; else key.txt; else the JSON's caption.  JSON that nothing is wanted of is not parsed. */
 static mm1_status add_text(const mm1_reader *r, mm1_document *out, const mm1_shard_member *txt,
                            const mm1_shard_member *json, mm1_error *err)
 {
