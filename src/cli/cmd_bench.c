@@ -420,9 +420,8 @@ static int cmd_step(int argc, char **argv)
 static const char growth_doc[] =
     "Times how a step grows with each size of a recipe - width, depth, length, rows, images, resolution, vocabulary, "
     "experts - beside what the arithmetic of products and attention says.\vA size and the recipe itself take turns on "
-    "made-up "
-    "batches.  `relative` is the ratio of their times by the ratio of their operations: 1 where time grows as the work "
-    "does.";
+    "made-up batches.  `relative` is the ratio of their times by the ratio of their operations: 1 where time grows as "
+    "the work does.";
 
 static const struct argp_option growth_options[] = {
     {"recipe", 'r', "RECIPE", 0, "the recipe whose sizes are multiplied, for example bench/recipes/growth.yaml", 0},

@@ -39,9 +39,7 @@ static const struct argp_option options[] = {
     {"image", 'i', "FILE", 0, "picture that the model reads: JPEG, PNG or WebP", 0},
     {"chat", 'c', NULL, 0, "the prompt is a message; put it as the model's chat template does", 0},
     {"chat-template", OPT_TEMPLATE, "NAME", 0,
-     "as this one does: plain, vicuna, inst, chatml, idefics3, smolvlm, llama-3, smollm2, qwen2 or qwen2.5 (default: "
-     "that of the model folder)",
-     0},
+     "as this one does, of " MM1_CHAT_TEMPLATES " (default: that of the model folder)", 0},
     {"max-tokens", 'n', "N", 0, "tokens to generate at most (default: 64)", 1},
     {"stop", 's', "TEXT", 0, "end before this text; may be repeated", 1},
     {"temperature", 't', "T", 0, "0: the most likely token always (default)", 2},

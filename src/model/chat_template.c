@@ -14,7 +14,6 @@ enum { MAX_FILE_BYTES = 16 << 20, MAX_TEXT_BYTES = 64 << 20 };
 
 const char *const mm1_chat_template_names[] = {"auto",    "plain",   "vicuna",  "inst",  "chatml",  "idefics3",
                                                "smolvlm", "llama-3", "smollm2", "qwen2", "qwen2.5", NULL};
-#define KNOWN_NAMES "plain, vicuna, inst, chatml, idefics3, smolvlm, llama-3, smollm2, qwen2 and qwen2.5"
 
 /* What the templates have in common, and in what they differ. */
 typedef struct style {
@@ -142,7 +141,7 @@ mm1_status mm1_chat_template_find(const char *name, mm1_chat_template *out, mm1_
             return MM1_OK;
         }
     }
-    return mm1_error_set(err, MM1_E_ARG, "\"%.40s\" is no chat template; there are " KNOWN_NAMES, name);
+    return mm1_error_set(err, MM1_E_ARG, "\"%.40s\" is no chat template; there are " MM1_CHAT_TEMPLATES, name);
 }
 
 static mm1_status recognise(const char *path, const char *text, size_t len, mm1_chat_template *out, mm1_error *err)
@@ -155,11 +154,10 @@ static mm1_status recognise(const char *path, const char *text, size_t len, mm1_
             return MM1_OK;
         }
     }
-    return mm1_error_set(
-        err, MM1_E_UNSUPPORTED,
-        "%s: a chat template that is not known (sha256 %.12s...); if the model was trained with one of " KNOWN_NAMES
-        ", say which with --chat-template (in a recipe: data.chat)",
-        path, sha);
+    return mm1_error_set(err, MM1_E_UNSUPPORTED,
+                         "%s: a chat template that is not known (sha256 %.12s...); if the model was trained with one "
+                         "of " MM1_CHAT_TEMPLATES ", say which with --chat-template (in a recipe: data.chat)",
+                         path, sha);
 }
 
 /* What a file holds under "chat_template", or all that it holds. */
@@ -234,9 +232,10 @@ mm1_status mm1_chat_template_of(const char *dir, mm1_chat_template *out, mm1_err
 {
     const mm1_status st = mm1_chat_template_in(dir, out, err);
     if (st == MM1_OK && *out == MM1_CHAT_AUTO) {
-        return mm1_error_set(
-            err, MM1_E_FORMAT,
-            "%s: no chat template; say with --chat-template which of " KNOWN_NAMES " the model was trained with", dir);
+        return mm1_error_set(err, MM1_E_FORMAT,
+                             "%s: no chat template; say with --chat-template which of " MM1_CHAT_TEMPLATES
+                             " the model was trained with",
+                             dir);
     }
     return st;
 }

@@ -31,6 +31,8 @@ typedef enum mm1_chat_template {
 /* "auto", "plain", "vicuna", "inst", "chatml", "idefics3", "smolvlm", "llama-3", "smollm2", "qwen2",
  * "qwen2.5"; ended by NULL. */
 extern const char *const mm1_chat_template_names[];
+/* The same for people, without "auto". */
+#define MM1_CHAT_TEMPLATES "plain, vicuna, inst, chatml, idefics3, smolvlm, llama-3, smollm2, qwen2 and qwen2.5"
 
 typedef enum mm1_chat_role { MM1_CHAT_SYSTEM, MM1_CHAT_USER, MM1_CHAT_ASSISTANT } mm1_chat_role;
 
