@@ -17,12 +17,13 @@ static const char doc[] =
 static const struct argp_option options[] = {
     {"predictions", 'p', "FILE", 0, "what a model answered", 0},
     {"references", 'r', "FILE", 0, "what people answered", 0},
+    {"items", 'i', "FILE", 0, "write a line {id, score} of each item there", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 0},
     {0},
 };
 
 typedef struct args {
-    const char *name, *predictions, *references;
+    const char *name, *predictions, *references, *items;
     bool json;
 } args;
 
@@ -32,6 +33,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     switch (key) {
     case 'p': a->predictions = arg; break;
     case 'r': a->references = arg; break;
+    case 'i': a->items = arg; break;
     case 'j': a->json = true; break;
     case ARGP_KEY_ARG:
         if (state->arg_num > 0) {
@@ -98,7 +100,7 @@ int mm1_cmd_metrics(int argc, char **argv)
     mm1_error err = {0};
     mm1_metric_result r;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
-    mm1_status st = mm1_metric_run(a.name, a.predictions, a.references, &r, &err);
+    mm1_status st = mm1_metric_run(a.name, a.predictions, a.references, a.items, &r, &err);
     if (st == MM1_OK) {
         if (a.json) {
             st = print_json(a.name, &r, &err);

@@ -2,12 +2,14 @@
 #include "eval/metric.h"
 
 #include "base/alloc.h"
+#include "base/file_writer.h"
 #include "eval/answer.h"
 #include "eval/bleu.h"
 #include "eval/cider.h"
 #include "eval/metric_file.h"
 #include "eval/rouge.h"
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct pairs {
@@ -63,6 +65,9 @@ static mm1_status score_bleu(const pairs *p, double *scores, mm1_metric_result *
     const mm1_status st = items == NULL ? no_memory(err) : mm1_bleu_score(items, p->n, true, scores, corpus, err);
     for (int k = 0; st == MM1_OK && k < MM1_BLEU_MAX_N; k++) {
         part(out, names[k], 100 * corpus[k]);
+    }
+    for (size_t i = 0; st == MM1_OK && i < p->n; i++) {
+        scores[i] *= 100;
     }
     if (st == MM1_OK) {
         /* A set's BLEU is no mean over its items: there is no interval to go with it. */
@@ -319,8 +324,30 @@ mm1_status mm1_metric_score(const char *name, const mm1_metric_pair *items, size
     return n == 0 ? MM1_OK : score(m, &p, scores, out, err);
 }
 
-mm1_status mm1_metric_run(const char *name, const char *predictions, const char *references, mm1_metric_result *out,
-                          mm1_error *err)
+/* A line an item. */
+static mm1_status write_items(const char *path, const pairs *p, const double *scores, mm1_error *err)
+{
+    mm1_file_writer *w = NULL;
+    mm1_status st = mm1_file_writer_open(&w, path, err);
+    for (size_t i = 0; st == MM1_OK && i < p->n; i++) {
+        json_t *item = json_pack("{s:s, s:f}", "id", p->items[i].id, "score", scores[i]);
+        char *line = item != NULL ? json_dumps(item, JSON_COMPACT | JSON_REAL_PRECISION(12)) : NULL;
+        json_decref(item);
+        if (line == NULL) {
+            st = no_memory(err);
+            break;
+        }
+        (void)mm1_file_writer_append(w, line, strlen(line), err);
+        st = mm1_file_writer_append(w, "\n", 1, err);
+        free(line); /* jansson's */
+    }
+    st = st != MM1_OK ? st : mm1_file_writer_commit(w, err);
+    mm1_file_writer_close(w);
+    return st;
+}
+
+mm1_status mm1_metric_run(const char *name, const char *predictions, const char *references, const char *items,
+                          mm1_metric_result *out, mm1_error *err)
 {
     const metric *m = find(name);
     mm1_metric_file said = {0}, truths = {0};
@@ -343,6 +370,7 @@ mm1_status mm1_metric_run(const char *name, const char *predictions, const char 
         st = no_memory(err);
     }
     st = st != MM1_OK ? st : score(m, &p, scores, out, err);
+    st = st != MM1_OK || items == NULL ? st : write_items(items, &p, scores, err);
     mm1_free(scores);
     pairs_deinit(&p);
     mm1_metric_file_deinit(&truths);

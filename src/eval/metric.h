@@ -56,9 +56,10 @@ typedef struct mm1_metric_pair {
 MM1_NODISCARD mm1_status mm1_metric_score(const char *name, const mm1_metric_pair *pairs, size_t n, double *scores,
                                           mm1_metric_result *out, mm1_error *err);
 
-/* MM1_E_ARG for a name that is none, MM1_E_IO, MM1_E_FORMAT for a file that is not of this kind at all, or if nothing
- * is left to be scored; MM1_E_NOMEM. */
+/* items: a file to be written with a line {"id", "score"} for each item, sorted by id; NULL: none.  MM1_E_ARG for a
+ * name that is none, MM1_E_IO, MM1_E_FORMAT for a file that is not of this kind at all, or if nothing is left to be
+ * scored; MM1_E_NOMEM. */
 MM1_NODISCARD mm1_status mm1_metric_run(const char *name, const char *predictions, const char *references,
-                                        mm1_metric_result *out, mm1_error *err);
+                                        const char *items, mm1_metric_result *out, mm1_error *err);
 
 #endif

@@ -18,8 +18,14 @@ says out '"n": 3' '"missing": 2' '"unknown": 1' '"duplicates": 1' '"malformed": 
 says err "said.json: record 4 is left out"
 expect 0 metrics bleu4 -p said.json -r truth.json
 says out "bleu1" "of 3 items" "2 references without a prediction"
-expect 0 metrics rougel -p said.json -r truth.json
+expect 0 metrics rougel -p said.json -r truth.json --items items.jsonl
 says out "of 3 items"
+says items.jsonl '{"id":"1","score":100.0}' '{"id":"x7","score":'
+[ "$(wc -l <items.jsonl)" = 3 ] || fail "a line an item is wanted"
+expect 4 metrics rougel -p said.json -r truth.json --items nowhere/items.jsonl
+says err "nowhere/items.jsonl"
+expect 0 metrics bleu4 -p said.json -r truth.json --items items.jsonl
+says items.jsonl '{"id":"1","score":99.99'
 
 cat >said.json <<'END'
 [{"question_id": 1, "answer": "Two"}, {"question_id": 2, "answer": "black-and-white"}]

@@ -1,11 +1,16 @@
-/* test_metrics.c - captions and answers against the reference implementations (tools/golden_metrics.py). */
+/* test_metrics.c - captions and answers against the reference implementations (tools/golden_metrics.py), and the demo's
+ * held-out captions, where they are there (tools/golden_heldout.py). */
 #include "support/check.h"
 
 #include "base/alloc.h"
+#include "base/file.h"
+#include "base/hash.h"
 #include "eval/answer.h"
+#include "eval/bench_reader.h"
 #include "eval/bleu.h"
 #include "eval/cider.h"
 #include "eval/rouge.h"
+#include <ctype.h>
 #include <jansson.h>
 #include <math.h>
 
@@ -148,6 +153,137 @@ static void a_caption_longer_than_any_is_refused(void **state)
     mm1_free(text);
 }
 
+/* ---- the demo's held-out captions ---- */
+
+static int by_key(const void *a, const void *b)
+{
+    const mm1_bench_item *x = a, *y = b;
+    return strcmp(strrchr(x->id, ':'), strrchr(y->id, ':'));
+}
+
+/* "The letter R.": the original reads its end by what the next caption begins with, ours by itself (ptb.h). */
+static bool depends_on_the_next(const char *text)
+{
+    const size_t len = strlen(text);
+    return len >= 2 && text[len - 1] == '.' && isalnum((unsigned char)text[len - 2]) &&
+           (len == 2 || !isalnum((unsigned char)text[len - 3]));
+}
+
+/* The captions that the golden file is of, sorted by key; NULL if they are not there, or others are. */
+static const char **read_heldout(mm1_bench_set *set, const json_t *want, size_t *n)
+{
+    const mm1_task_files files = {.file = MM1_SOURCE_DIR "/out/demo/data/heldout/captions-*.tar"};
+    mm1_error err = {0};
+    if (!mm1_path_is_dir(MM1_SOURCE_DIR "/out/demo/data/heldout")) {
+        print_message("out/demo/data is not there: `make demo` makes it\n");
+        return NULL;
+    }
+    check_ok(mm1_bench_read(MM1_BENCH_PAIRS, "heldout_captions", &files, true, set, &err), &err);
+    qsort(set->items, (size_t)set->n, sizeof *set->items, by_key);
+    const char **texts = mm1_calloc((size_t)set->n, sizeof *texts);
+    mm1_buf all;
+    char hash[MM1_SHA256_HEX_BYTES];
+    assert_non_null(texts);
+    mm1_buf_init(&all, 1 << 24);
+    *n = 0;
+    for (int64_t i = 0; i < set->n; i++) {
+        const char *text = set->items[i].answers[0];
+        if (!depends_on_the_next(text)) {
+            texts[(*n)++] = text;
+            mm1_buf_printf(&all, "%s\n", text);
+        }
+    }
+    mm1_sha256_hex(hash, all.data, all.len);
+    mm1_buf_deinit(&all);
+    if (strcmp(hash, text_of(want, "sha256")) != 0) {
+        print_message("the captions of out/demo/data are not those of the golden file: %s, not %s\n", hash,
+                      text_of(want, "sha256"));
+        mm1_free((void *)(uintptr_t)texts);
+        return NULL;
+    }
+    return texts;
+}
+
+/* What stands behind the last ": " or ", ". */
+static const char *short_answer(const char *caption)
+{
+    const char *at = caption;
+    for (const char *p = caption; *p != '\0'; p++) {
+        at = (p[0] == ':' || p[0] == ',') && p[1] == ' ' ? p + 2 : at;
+    }
+    return at;
+}
+
+static void assert_each_near(const json_t *want, const char *metric, const double *scores, size_t n)
+{
+    const json_t *list = json_object_get(json_object_get(want, metric), "items");
+    double mean = 0;
+    assert_int_equal(json_array_size(list), n);
+    for (size_t i = 0; i < n; i++) {
+        assert_near(scores[i], json_number_value(json_array_get(list, i)), metric, i);
+        mean += scores[i] / (double)n;
+    }
+    if (strcmp(metric, "bleu4") != 0) { /* a set's is no mean */
+        assert_near(mean, number_of(json_object_get(want, metric), "mean"), metric, n);
+    }
+}
+
+static void held_out_captions_score_as_the_references_score_them(void **state)
+{
+    json_t *want = json_load_file(MM1_TEST_DATA "/eval/heldout.json", 0, NULL);
+    mm1_bench_set set = {0};
+    mm1_error err = {0};
+    size_t n = 0;
+    (void)state;
+    assert_non_null(want);
+    const char **texts = read_heldout(&set, want, &n);
+    if (texts == NULL) {
+        mm1_bench_set_deinit(&set);
+        json_decref(want);
+        skip();
+    }
+    assert_true(n >= 500);
+
+    /* Beyond the last caption the first ones again: references are a piece of the list. */
+    enum { MOST = 10 };
+    const char **round = mm1_calloc(n + MOST, sizeof *round), **answers = mm1_calloc(n + MOST, sizeof *answers);
+    mm1_caption_item *items = mm1_calloc(n, sizeof *items);
+    double *scores = mm1_calloc(n, sizeof *scores), mean = 0, bleu[MM1_BLEU_MAX_N];
+    assert_true(round != NULL && answers != NULL && items != NULL && scores != NULL);
+    for (size_t i = 0; i < n + MOST; i++) {
+        round[i] = texts[i % n];
+        answers[i] = short_answer(texts[i % n]);
+    }
+    for (size_t i = 0; i < n; i++) {
+        items[i] = (mm1_caption_item){round[i], round + i + 1, 1 + i % 5};
+    }
+    check_ok(mm1_cider_score(items, n, scores, &mean, &err), &err);
+    assert_each_near(want, "cider", scores, n);
+    check_ok(mm1_rouge_score(items, n, true, scores, &mean, &err), &err);
+    assert_each_near(want, "rougel", scores, n);
+    check_ok(mm1_bleu_score(items, n, true, scores, bleu, &err), &err);
+    assert_each_near(want, "bleu4", scores, n);
+    for (size_t k = 0; k < MM1_BLEU_MAX_N; k++) {
+        assert_near(bleu[k], json_number_value(json_array_get(json_object_get(want, "bleu"), k)), "corpus BLEU", k);
+    }
+    for (size_t i = 0; i < n; i++) {
+        check_ok(mm1_answer_vqa(answers[i], answers + i + 1, 10, &scores[i], &err), &err);
+    }
+    assert_each_near(want, "vqa", scores, n);
+    for (size_t i = 0; i < n; i++) {
+        check_ok(mm1_answer_anls(answers[i], answers + i + 1, 3, &scores[i], &err), &err);
+    }
+    assert_each_near(want, "anls", scores, n);
+
+    mm1_free(scores);
+    mm1_free(items);
+    mm1_free((void *)(uintptr_t)answers);
+    mm1_free((void *)(uintptr_t)round);
+    mm1_free((void *)(uintptr_t)texts);
+    mm1_bench_set_deinit(&set);
+    json_decref(want);
+}
+
 static void vqa_accuracy_is_the_official_one(void **state)
 {
     const json_t *list = json_object_get(golden, "vqa");
@@ -225,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(captions_score_as_coco_caption_scores_them),
         cmocka_unit_test(captions_of_nothing_score_nothing),
+        cmocka_unit_test(held_out_captions_score_as_the_references_score_them),
         cmocka_unit_test(a_caption_longer_than_any_is_refused),
         cmocka_unit_test(vqa_accuracy_is_the_official_one),
         cmocka_unit_test(anls_is_that_of_the_reference),
