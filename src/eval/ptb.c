@@ -20,9 +20,10 @@ enum {
 };
 
 /* Building blocks.  Character classes mind the case, (?i:words) do not. */
+#define ENTITY_LETTER "&[aeiouAEIOU](?:acute|grave|uml);"
 #define LETTER                                                                                                         \
-    "(?:[\\p{L}\\x{AD}\\x{300}-\\x{36F}\\x{483}-\\x{487}\\x{591}-\\x{5BD}\\x{64B}-\\x{65E}\\x{670}]|(?=[\\x{900}-"     \
-    "\\x{ECD}])\\p{M})"
+    "(?:" ENTITY_LETTER "|[\\p{L}\\x{AD}\\x{300}-\\x{36F}\\x{483}-\\x{487}\\x{591}-\\x{5BD}\\x{64B}-\\x{65E}"          \
+    "\\x{670}]|(?=[\\x{900}-\\x{ECD}])\\p{M})"
 #define WORD_REST   "(?:" LETTER "|\\p{Nd})"
 #define ALNUM       "[\\p{L}\\p{Nd}]"
 #define SPACE       "[ \\t\\x{A0}\\x{2000}-\\x{200A}\\x{3000}]"
@@ -99,8 +100,6 @@ static const rule rules[] = {
     {PLAIN, "\\p{Nd}{1,2}[-/]\\p{Nd}{1,2}[-/]\\p{Nd}{2,4}", NULL}, /* date */
     {PLAIN, "[-+]?" NUM, NULL},
     {PLAIN, "\\p{Nd}+\\.[xX]", "[ \\n.,!?]"}, /* a version */
-    {PLAIN, "(?:" ALNUM "+[._-])+(?i:jpe?g|png|gif|bmp|tiff?|pdf|html?|txt|docx?|xlsx?|mp[34]|zip)",
-     "[^\\p{L}\\p{Nd}]"},
     {PLAIN,
      "[\\x{207A}\\x{207B}\\x{208A}\\x{208B}]?(?:[\\x{2070}\\xB9\\xB2\\xB3\\x{2074}-\\x{2079}]+|[\\x{2080}-\\x{2089}]+)",
      NULL},
@@ -110,6 +109,10 @@ static const rule rules[] = {
     {PLAIN, "[A-Z]*\\$|#", NULL},
     {PLAIN, "[\\xA2-\\xA5\\x{80}\\x{20A0}\\x{20A4}\\x{20AC}\\x{E3F}\\x{FFE0}\\x{FFE1}\\x{FFE5}\\x{FFE6}]", NULL},
     {PLAIN, "(?:" ABBREVIATIONS ")\\.", NULL},
+    {PLAIN,
+     "(?:" ALNUM "+\\.)+(?i:bat|bmp|c|class|cgi|cpp|dll|docx?|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|"
+     "ppt|ps|py|sql|tar|txt|wav|x|xml|zip)",
+     "[^\\p{L}\\p{Nd}]"}, /* a file's name */
     {PLAIN, "(?i:nos?|prop|ph|arts?|figs?|pp)\\.", SPACE "?\\p{Nd}"},
     {PLAIN, "[A-Za-z]\\.", NULL}, /* an initial, unless a sentence ends there: */
     {PLAIN, "[A-Za-z]", "\\.(?:" SPACE "*\\n|" SPACE "+(?:" SENTENCE_STARTS ")" SPACE ")"},

@@ -91,6 +91,20 @@ static void words_equal_those_of_the_stanford_tokeniser(void **state)
     mm1_ptb_destroy(ptb);
 }
 
+/* As the original gave it for these lines. */
+static void names_of_files_and_entities_of_letters_are_words(void **state)
+{
+    (void)state;
+    mm1_error err = {0};
+    mm1_ptb *ptb = NULL;
+    check_ok(mm1_ptb_create(&ptb, &err), &err);
+    check_words(ptb, "see a-b.py and a_b.py, x.y.py", "see a-b py and a_b py x.y.py");
+    check_words(ptb, "see 2.py here, 2.tiff there", "see 2.py here 2 tiff there");
+    check_words(ptb, "flag W&uuml;rttemberg, &auml;pfel caf&eacute;", "flag w&uuml;rttemberg &auml;pfel caf&eacute;");
+    check_words(ptb, "fa&ccedil;ade", "fa & ccedil ade");
+    mm1_ptb_destroy(ptb);
+}
+
 static void bytes_that_are_no_text_only_separate_words(void **state)
 {
     (void)state;
@@ -188,6 +202,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(words_equal_those_of_the_stanford_tokeniser),
+        cmocka_unit_test(names_of_files_and_entities_of_letters_are_words),
         cmocka_unit_test(bytes_that_are_no_text_only_separate_words),
         cmocka_unit_test(scores_equal_those_of_coco_caption),
         cmocka_unit_test(nothing_scores_nothing_and_one_item_scores_zero),
