@@ -350,17 +350,22 @@ static void gemm_pack_bf16(float *p, int width, const uint16_t *x, int64_t ld, i
 
 /* ------------------------------------------------------------------------------------------------ few rows */
 
-/* m rows of a with n rows of b, along k; m and n are constants wherever this is inlined. */
-INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a, int64_t lda, const float *b,
-                 int64_t ldb, int64_t K, bool acc)
+/* Rows of b that four or more rows of a meet at once: 16 or 8 accumulators, so that a load serves two FMA or more. */
+#if defined(__AVX512F__)
+enum { FEW_N = 4 };
+#else
+enum { FEW_N = 2 };
+#endif
+
+/* m rows of a with n rows of b, along k; m, n and ahead are constants wherever this is inlined.  ahead: the rows of b
+ * that come next, which may not exist, are wanted: two to four streams alone do not fill the memory's lanes. */
+INLINE void dots(const int m, const int n, const bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
+                 const float *b, int64_t ldb, int64_t K, bool acc)
 {
-    vf s[4][8];
-#pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
-        for (int j = 0; j < n; j++) {
-            s[i][j] = v_zero();
-        }
+    vf s[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < m * n; i++) {
+        s[i] = v_zero();
     }
     int64_t k = 0;
     for (; k + VW <= K; k += VW) {
@@ -373,13 +378,12 @@ INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a
         for (int j = 0; j < n; j++) {
             const float *at = b + j * ldb + k;
             const vf y = v_load(at);
-            if (m > 1) {
-                /* the next rows, which may not exist: two to four streams alone do not fill the memory's lanes */
+            if (ahead) {
                 _mm_prefetch(next_at(at, n * ldb), _MM_HINT_T0);
             }
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
-                s[i][j] = v_fma(x[i], y, s[i][j]);
+                s[i * n + j] = v_fma(x[i], y, s[i * n + j]);
             }
         }
     }
@@ -389,37 +393,44 @@ INLINE void dots(const int m, const int n, float *c, int64_t ldc, const float *a
             const vf y = v_load_n(b + j * ldb + k, K - k);
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
-                s[i][j] = v_fma(v_load_n(a + i * lda + k, K - k), y, s[i][j]);
+                s[i * n + j] = v_fma(v_load_n(a + i * lda + k, K - k), y, s[i * n + j]);
             }
         }
     }
-    float sums[4 * 8];
-    if (m * n == 8) {
-        vf in_order[8];
-#pragma GCC unroll 8
-        for (int i = 0; i < 8; i++) {
-            in_order[i] = s[i / n][i % n];
+    float sums[16];
+    if (m * n >= 4) {
+#pragma GCC unroll 4
+        for (int i = m * n; i < (m * n + 7) / 8 * 8; i++) {
+            s[i] = v_zero();
         }
-        _mm256_storeu_ps(sums, v_sum_8(in_order));
+#pragma GCC unroll 2
+        for (int i = 0; i < m * n; i += 8) {
+            _mm256_storeu_ps(sums + i, v_sum_8(s + i));
+        }
     } else {
 #pragma GCC unroll 4
-        for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
-            for (int j = 0; j < n; j++) {
-                sums[i * n + j] = v_sum(s[i][j]);
-            }
+        for (int i = 0; i < m * n; i++) {
+            sums[i] = v_sum(s[i]);
         }
     }
 #pragma GCC unroll 4
-    for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
-        for (int j = 0; j < n; j++) {
-            c[i * ldc + j] = acc ? c[i * ldc + j] + sums[i * n + j] : sums[i * n + j];
+    for (int i = 0; i < m; i++, c += ldc) {
+        if (n % 4 == 0) {
+#pragma GCC unroll 2
+            for (int j = 0; j < n; j += 4) {
+                const __m128 four = _mm_loadu_ps(sums + i * n + j);
+                _mm_storeu_ps(c + j, acc ? _mm_add_ps(_mm_loadu_ps(c + j), four) : four);
+            }
+        } else {
+#pragma GCC unroll 2
+            for (int j = 0; j < n; j++) {
+                c[j] = acc ? c[j] + sums[i * n + j] : sums[i * n + j];
+            }
         }
     }
 }
 
-#define DOTS(m, n) dots(m, n, c + i * ldc + j, ldc, a + i * lda, lda, b + j * ldb, ldb, K, acc)
+#define DOTS(m, n, ahead) dots(m, n, ahead, c + i * ldc + j, ldc, a + i * lda, lda, b + j * ldb, ldb, K, acc)
 
 static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,
                         int64_t N, int64_t K, bool acc)
@@ -427,32 +438,33 @@ static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, cons
     int64_t j = 0;
     for (; j + 8 <= N && M == 1; j += 8) {
         const int64_t i = 0;
-        DOTS(1, 8);
+        DOTS(1, 8, false);
     }
     for (; j + 4 <= N && M <= 3; j += 4) {
         const int64_t i = 0;
         switch (M) {
-        case 3: DOTS(3, 4); break;
-        case 2: DOTS(2, 4); break;
-        case 1: DOTS(1, 4); break;
+        case 3: DOTS(3, 4, true); break;
+        case 2: DOTS(2, 4, true); break;
+        case 1: DOTS(1, 4, false); break;
         default: break;
         }
     }
-    for (; j + 2 <= N; j += 2) {
+    for (; j + FEW_N <= N && M > 3; j += FEW_N) {
         int64_t i = 0;
-        for (; i + 4 <= M; i += 4) {
-            DOTS(4, 2);
+        DOTS(4, FEW_N, true);
+        for (i = 4; i + 4 <= M; i += 4) {
+            DOTS(4, FEW_N, false);
         }
         switch (M - i) {
-        case 3: DOTS(3, 2); break;
-        case 2: DOTS(2, 2); break;
-        case 1: DOTS(1, 2); break;
+        case 3: DOTS(3, FEW_N, false); break;
+        case 2: DOTS(2, FEW_N, false); break;
+        case 1: DOTS(1, FEW_N, false); break;
         default: break;
         }
     }
     for (; j < N; j++) {
         for (int64_t i = 0; i < M; i++) {
-            DOTS(1, 1);
+            DOTS(1, 1, false);
         }
     }
 }
