@@ -134,6 +134,7 @@ static void pictures(double seconds[2])
         mm1_image_features *f;
         must(mm1_image_layout_read(&the.model.images, p->bytes, p->len, "picture", &l, &err));
         must(mm1_image_cache_take(&cache, &the.model, p, &(mm1_image_key){{i, 0}}, &l, "picture", &f, &err));
+        must(mm1_image_cache_pixels(f, &the.model, p, "picture", &err));
         mm1_image_cache_release(&cache, f);
     }
     const double middle = cpu_now();

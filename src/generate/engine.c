@@ -374,6 +374,25 @@ static bool reading_waits(mm1_engine *e)
     return any_writes && e->n_queue > 0 && n_rows < FULL_PASS && longest < PATIENCE;
 }
 
+/* Pictures that n readings need, as pixels.  Readings whose pictures are damaged are over; how many are left. */
+static int64_t see_all(mm1_engine *e, int64_t n)
+{
+    int64_t n_left = 0;
+    mm1_image_cache_decode(&e->images, mm1_context_model(e->context));
+    for (int64_t i = 0; i < n; i++) {
+        const mm1_reading r = e->readings[i];
+        slot *s = &e->slots[r.slot];
+        mm1_error error;
+        const mm1_status st = mm1_prompt_see(&s->prompt, s->n_keys, s->n_keys + r.n, &error);
+        if (st == MM1_OK) {
+            e->readings[n_left++] = r;
+        } else {
+            finish(e, s, st, &error);
+        }
+    }
+    return n_left;
+}
+
 /* The slots that read in the next pass, and how much. */
 static int64_t plan_reading(mm1_engine *e)
 {
@@ -388,7 +407,7 @@ static int64_t plan_reading(mm1_engine *e)
         }
         const int64_t n_rows = min64(s->prompt.sequence.len - s->n_keys, room);
         mm1_error error;
-        const mm1_status st = mm1_prompt_see(&s->prompt, s->n_keys, s->n_keys + n_rows, &error);
+        const mm1_status st = mm1_prompt_want(&s->prompt, s->n_keys, s->n_keys + n_rows, &error);
         if (st != MM1_OK) {
             finish(e, s, st, &error);
             continue;
@@ -397,7 +416,7 @@ static int64_t plan_reading(mm1_engine *e)
             (mm1_reading){.slot = i, .n = n_rows, .sequence = &s->prompt.sequence, .tiles = s->prompt.tile};
         room -= n_rows;
     }
-    return n;
+    return see_all(e, n);
 }
 
 /* Chooses the next tokens of n slots by the logits of hidden [n, C]. */

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/hash.h"
+#include "base/thread.h"
 #include <inttypes.h>
 
 static void free_item(mm1_image_features *f)
@@ -90,32 +91,76 @@ static mm1_image_features *new_item(mm1_image_cache *c, const mm1_model *m, int6
 mm1_status mm1_image_cache_take(mm1_image_cache *c, const mm1_model *m, const mm1_part *part, const mm1_image_key *key,
                                 const mm1_image_layout *l, const char *name, mm1_image_features **out, mm1_error *err)
 {
+    mm1_image_features *f = NULL;
     *out = NULL;
-    for (size_t i = 0; i < c->n && *out == NULL; i++) {
+    for (size_t i = 0; i < c->n && f == NULL; i++) {
         const mm1_image_key *k = &c->items[i]->key;
-        *out = k->half[0] == key->half[0] && k->half[1] == key->half[1] ? c->items[i] : NULL;
+        f = k->half[0] == key->half[0] && k->half[1] == key->half[1] ? c->items[i] : NULL;
     }
-    if (*out == NULL) {
-        mm1_image_features *f = new_item(c, m, l->n_tiles);
-        const mm1_status st =
-            f == NULL ? mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for an image of %d tiles", name, (int)l->n_tiles)
-                      : mm1_image_to_pixels(&m->images, l, part->bytes, part->len,
-                                            part->name != NULL ? part->name : name, f->pixels, err);
-        if (st != MM1_OK) {
-            free_item(f);
+    if (f == NULL) {
+        f = new_item(c, m, l->n_tiles);
+        if (f == NULL) {
             shrink(c);
-            return st;
+            return mm1_error_set(err, MM1_E_NOMEM, "%s: no memory for an image of %d tiles", name, (int)l->n_tiles);
         }
         f->key = *key;
+        f->layout = *l;
         c->items[c->n++] = f;
         c->bytes += f->bytes;
         c->n_waiting++;
-        *out = f;
     }
-    (*out)->n_users++;
-    (*out)->last_use = ++c->clock;
+    f->part = f->is_decoded ? NULL : part;
+    f->n_users++;
+    f->last_use = ++c->clock;
+    *out = f;
     shrink(c);
     return MM1_OK;
+}
+
+static mm1_status to_pixels(mm1_image_features *f, const mm1_model *m, const mm1_part *part, const char *name,
+                            mm1_error *err)
+{
+    return mm1_image_to_pixels(&m->images, &f->layout, part->bytes, part->len, part->name != NULL ? part->name : name,
+                               f->pixels, err);
+}
+
+mm1_status mm1_image_cache_pixels(mm1_image_features *f, const mm1_model *m, const mm1_part *part, const char *name,
+                                  mm1_error *err)
+{
+    const mm1_status st = f->is_decoded ? MM1_OK : to_pixels(f, m, part, name, err);
+    f->is_decoded = st == MM1_OK;
+    return st;
+}
+
+typedef struct decode_job {
+    mm1_image_cache *cache;
+    const mm1_model *model;
+} decode_job;
+
+/* Who needs a picture that is damaged will find that out again, and say it. */
+static void decode_item(void *ctx, int64_t i, int64_t end)
+{
+    const decode_job *j = ctx;
+    for (; i < end; i++) {
+        mm1_image_features *f = j->cache->items[i];
+        mm1_error error;
+        f->is_decoded =
+            f->is_decoded || (f->part != NULL && to_pixels(f, j->model, f->part, "image", &error) == MM1_OK);
+    }
+}
+
+void mm1_image_cache_decode(mm1_image_cache *c, const mm1_model *m)
+{
+    decode_job j = {c, m};
+    if (c->n_waiting > 1) {
+        mm1_parallel_each((int64_t)c->n, decode_item, &j);
+    }
+}
+
+/* To be encoded. */
+static bool is_ready(const mm1_image_features *f)
+{
+    return f->pixels != NULL && f->is_decoded;
 }
 
 mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_error *err)
@@ -130,7 +175,7 @@ mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_erro
     mm1_status st = MM1_OK;
     for (size_t i = 0; st == MM1_OK && c->n_waiting > 0 && i < c->n; i++) {
         const mm1_image_features *f = c->items[i];
-        for (int64_t k = 0; st == MM1_OK && f->pixels != NULL && k < f->n_tiles; k++) {
+        for (int64_t k = 0; st == MM1_OK && is_ready(f) && k < f->n_tiles; k++) {
             pixels[n] = f->pixels + k * n_pixels;
             visual[n++] = f->visual + k * n_visual;
             if (n == most) {
@@ -142,10 +187,12 @@ mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_erro
     st = st == MM1_OK && n > 0 ? mm1_context_encode(ctx, pixels, visual, n, err) : st;
     for (size_t i = 0; st == MM1_OK && c->n_waiting > 0 && i < c->n; i++) {
         mm1_image_features *f = c->items[i];
-        c->n_encoded += f->pixels != NULL;
-        c->n_waiting -= f->pixels != NULL;
-        mm1_free(f->pixels);
-        f->pixels = NULL;
+        if (is_ready(f)) {
+            c->n_encoded++;
+            c->n_waiting--;
+            mm1_free(f->pixels);
+            f->pixels = NULL;
+        }
     }
     return st;
 }
@@ -153,5 +200,14 @@ mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_erro
 void mm1_image_cache_release(mm1_image_cache *c, mm1_image_features *features)
 {
     features->n_users--;
+    if (!features->is_decoded) {
+        features->part = NULL; /* it may be that of who goes */
+    }
+    for (size_t i = 0; features->n_users == 0 && !features->is_decoded && i < c->n; i++) {
+        if (c->items[i] == features) {
+            drop(c, i);
+            break;
+        }
+    }
     shrink(c);
 }

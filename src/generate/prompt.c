@@ -148,7 +148,7 @@ static mm1_status take_image(mm1_prompt *p, int64_t image, mm1_error *err)
     return st;
 }
 
-mm1_status mm1_prompt_see(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *err)
+mm1_status mm1_prompt_want(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *err)
 {
     const mm1_sequence *q = &p->sequence;
     const int64_t k = mm1_model_n_visual(p->model);
@@ -162,6 +162,18 @@ mm1_status mm1_prompt_see(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *
             last_tile += q->images[++image].n_tiles;
         }
         st = take_image(p, image, err);
+    }
+    return st;
+}
+
+mm1_status mm1_prompt_see(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *err)
+{
+    mm1_status st = mm1_prompt_want(p, begin, end, err);
+    for (int64_t i = 0; st == MM1_OK && i < p->sequence.n_images; i++) {
+        if (p->features[i] != NULL) {
+            st =
+                mm1_image_cache_pixels(p->features[i], p->model, image_part(p->document, i), name_of(p->document), err);
+        }
     }
     return st;
 }

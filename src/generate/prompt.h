@@ -28,8 +28,10 @@ MM1_NODISCARD mm1_status mm1_prompt_init_sequence(mm1_prompt *p, const mm1_docum
                                                   const mm1_context *ctx, mm1_image_cache *cache, mm1_error *err);
 void mm1_prompt_deinit(mm1_prompt *p); /* accepts a zeroed one */
 
-/* Takes the images whose visual tokens stand at positions [begin, end); mm1_image_cache_encode() makes these.  Errors
- * as mm1_image_cache_take(). */
+/* Takes the images whose visual tokens stand at positions [begin, end), for mm1_image_cache_decode(): those of several
+ * prompts are decoded side by side. */
+MM1_NODISCARD mm1_status mm1_prompt_want(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *err);
+/* The same, and decodes what is not; mm1_image_cache_encode() makes the visual tokens.  Errors of decoding. */
 MM1_NODISCARD mm1_status mm1_prompt_see(mm1_prompt *p, int64_t begin, int64_t end, mm1_error *err);
 
 #endif

@@ -78,7 +78,11 @@ mm1_status mm1__session_read(mm1_session *s, mm1_prompt *p, mm1_session_rows_fn 
 {
     const int64_t len = p->sequence.len, piece = mm1_context_piece(s->context);
     mm1_session_reset(s);
-    mm1_status st = mm1_prompt_see(p, 0, len, err); /* a damaged image is found before anything is read */
+    mm1_status st = mm1_prompt_want(p, 0, len, err);
+    if (st == MM1_OK) {
+        mm1_image_cache_decode(p->cache, mm1_session_model(s));
+        st = mm1_prompt_see(p, 0, len, err); /* a damaged image is found before anything is read */
+    }
     st = st != MM1_OK ? st : mm1_image_cache_encode(p->cache, s->context, err);
     for (int64_t begin = 0; st == MM1_OK && begin < len; begin += piece) {
         const int64_t n = len - begin < piece ? len - begin : piece;

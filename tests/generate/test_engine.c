@@ -401,6 +401,67 @@ static void a_picture_is_encoded_once_while_there_is_room_for_it(void **state)
     mm1_model_deinit(&m);
 }
 
+/* Pictures that are cut off are decoded beside whole ones: who needs one is told so, by the name it has there. */
+static void a_damaged_picture_ends_those_alone_that_need_it(void **state)
+{
+    (void)state;
+    enum { N = 5 };
+    mm1_model m;
+    mm1_session *s = NULL;
+    mm1_engine *e = NULL;
+    mm1_error err = {0};
+    mm1_document d[N];
+    mm1_engine_request requests[N];
+    mm1_engine_result results[N];
+    mm1_generated want;
+    mm1_engine_options options = mm1_engine_defaults();
+    mm1_generate_params params = mm1_generate_defaults();
+    const mm1_model_config c = fixture_config(false);
+    size_t len = 0;
+    uint8_t *png = fixture_png(77, &len);
+    fixture_model(&m, &c);
+    params.max_tokens = 5;
+    for (int i = 0; i < N; i++) {
+        char name[16];
+        make_document(&d[i], i == 4 ? "ti" : "it");
+        (void)snprintf(name, sizeof name, "cut%d.png", i);
+        if (i < 3) { /* the first two end in the same bytes */
+            check_ok(mm1_document_add_image(&d[i], png, len - (i == 2 ? 30 : 20), name, &err), &err);
+        }
+        requests[i] = (mm1_engine_request){.document = &d[i], .params = &params};
+    }
+    check_ok(mm1_session_create(&m, 0, &s, &err), &err);
+    for (options.n_slots = 1; options.n_slots <= N; options.n_slots += 2) {
+        check_ok(mm1_engine_create(&m, &options, &e, &err), &err);
+        for (int round = 0; round < 2; round++) {
+            check_ok(mm1_engine_run(e, requests, N, results, &err), &err);
+            for (int i = 0; i < N; i++) {
+                if (i < 3) {
+                    char name[16];
+                    (void)snprintf(name, sizeof name, "cut%d.png", i);
+                    assert_int_equal(results[i].status, MM1_E_FORMAT);
+                    check_contains(results[i].error.message, name);
+                } else {
+                    check_ok(results[i].status, &results[i].error);
+                    check_ok(mm1_generate(s, &d[i], &params, NULL, NULL, &want, &err), &err);
+                    assert_string_equal(results[i].text.text, want.text);
+                    mm1_generated_deinit(&want);
+                }
+                mm1_engine_result_deinit(&results[i]);
+            }
+        }
+        mm1_engine_destroy(e);
+    }
+    assert_int_equal(mm1_generate(s, &d[2], &params, NULL, NULL, &want, &err), MM1_E_FORMAT);
+    check_contains(err.message, "cut2.png");
+    mm1_session_destroy(s);
+    for (int i = 0; i < N; i++) {
+        mm1_document_deinit(&d[i]);
+    }
+    mm1_free(png);
+    mm1_model_deinit(&m);
+}
+
 /* Slots that step together, on top of sequences that were read in pieces, have the logits of one that is alone. */
 static void logits_are_equal_to_the_bit(void **state)
 {
@@ -602,6 +663,7 @@ int main(void)
         cmocka_unit_test(what_is_wrong_with_a_request_is_its_result),
         cmocka_unit_test(a_common_beginning_is_read_once),
         cmocka_unit_test(a_picture_is_encoded_once_while_there_is_room_for_it),
+        cmocka_unit_test(a_damaged_picture_ends_those_alone_that_need_it),
         cmocka_unit_test(logits_are_equal_to_the_bit),
         cmocka_unit_test(every_allocation_may_fail),
         cmocka_unit_test(requests_may_come_at_any_time),
