@@ -104,6 +104,35 @@ static mm1_candidate pop(mm1_candidate *heap, int64_t n)
     return first;
 }
 
+static mm1_status not_finite(int32_t id, float x, mm1_error *err)
+{
+    return mm1_error_set(err, MM1_E_NUMERIC, "the logit of token %d is %g; is the model damaged?", id, (double)x);
+}
+
+static mm1_status no_token(mm1_error *err)
+{
+    return mm1_error_set(err, MM1_E_NUMERIC, "no token has a logit above -infinity");
+}
+
+/* The allowed token with the largest logit, the first of several: what collect() finds where nothing is penalized. */
+static mm1_status most_likely(const mm1_sampler *s, const float *logits, int32_t *token, mm1_error *err)
+{
+    float top = -INFINITY;
+    *token = -1;
+    for (int32_t id = 0; id < s->n_vocab; id++) {
+        const float x = logits[id];
+        if (x <= top || s->is_banned[id]) {
+            continue;
+        }
+        if (!isfinite(x)) { /* NaN is not below anything */
+            return not_finite(id, x, err);
+        }
+        top = x;
+        *token = id;
+    }
+    return *token >= 0 ? MM1_OK : no_token(err);
+}
+
 /* Allowed tokens into s->candidates, in order of their ids; *best is the place of the first of them in is_before(). */
 static mm1_status collect(mm1_sampler *s, const float *logits, int64_t *n, int64_t *best, mm1_error *err)
 {
@@ -115,8 +144,7 @@ static mm1_status collect(mm1_sampler *s, const float *logits, int64_t *n, int64
             continue;
         }
         if (!isfinite(x)) {
-            return mm1_error_set(err, MM1_E_NUMERIC, "the logit of token %d is %g; is the model damaged?", id,
-                                 (double)x);
+            return not_finite(id, x, err);
         }
         if (penalty != 1 && s->is_seen[id]) {
             x = x > 0 ? x / penalty : x * penalty;
@@ -127,7 +155,7 @@ static mm1_status collect(mm1_sampler *s, const float *logits, int64_t *n, int64
     }
     *n = count;
     *best = first;
-    return count > 0 ? MM1_OK : mm1_error_set(err, MM1_E_NUMERIC, "no token has a logit above -infinity");
+    return count > 0 ? MM1_OK : no_token(err);
 }
 
 /* exp of the scaled distance to the most likely one: its own is 1. */
@@ -195,13 +223,17 @@ static int32_t draw(mm1_sampler *s, int64_t n, float top)
 
 mm1_status mm1_sampler_next(mm1_sampler *s, const float *logits, int32_t *token, mm1_error *err)
 {
+    const bool is_drawn = s->config.temperature > 0;
     int64_t n = 0, best = 0;
-    const mm1_status st = collect(s, logits, &n, &best, err);
+    const mm1_status st = is_drawn || s->config.repetition_penalty != 1 ? collect(s, logits, &n, &best, err)
+                                                                        : most_likely(s, logits, token, err);
     if (st != MM1_OK) {
         return st;
     }
-    const mm1_candidate first = s->candidates[best];
-    *token = s->config.temperature > 0 ? draw(s, n, first.logit) : first.id;
+    if (n > 0) {
+        const mm1_candidate first = s->candidates[best];
+        *token = is_drawn ? draw(s, n, first.logit) : first.id;
+    }
     s->is_seen[*token] = 1;
     return MM1_OK;
 }

@@ -295,16 +295,24 @@ static void bad_settings_and_damaged_logits_are_errors(void **state)
     mm1_tokenizer *t = fixture_tokenizer();
     assert_int_equal(mm1_sampler_init(&s, &good, t, 100, &err), MM1_E_SHAPE);
     mm1_tokenizer_destroy(t);
-    start(&s, &good);
-    five_tokens(logits);
-    logits[90] = NAN;
-    assert_int_equal(mm1_sampler_next(&s, logits, &id, &err), MM1_E_NUMERIC);
-    check_contains(err.message, "90");
-    for (int i = 0; i < V; i++) {
-        logits[i] = -INFINITY;
+    for (int mode = 0; mode < 3; mode++) {
+        c = at_temperature(mode == 0 ? 1 : 0);
+        c.repetition_penalty = mode == 1 ? 1.5 : 1;
+        start(&s, &c);
+        five_tokens(logits);
+        logits[90] = NAN;
+        assert_int_equal(mm1_sampler_next(&s, logits, &id, &err), MM1_E_NUMERIC);
+        check_contains(err.message, "90");
+        logits[90] = 0;
+        logits[91] = INFINITY;
+        assert_int_equal(mm1_sampler_next(&s, logits, &id, &err), MM1_E_NUMERIC);
+        check_contains(err.message, "91");
+        for (int i = 0; i < V; i++) {
+            logits[i] = -INFINITY;
+        }
+        assert_int_equal(mm1_sampler_next(&s, logits, &id, &err), MM1_E_NUMERIC);
+        mm1_sampler_deinit(&s);
     }
-    assert_int_equal(mm1_sampler_next(&s, logits, &id, &err), MM1_E_NUMERIC);
-    mm1_sampler_deinit(&s);
 }
 
 int main(void)
