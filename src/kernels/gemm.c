@@ -25,7 +25,7 @@ enum {
     FEW_K = 8192,       /* and a, if it must be copied, fits its buffer */
     FEW_NN_STEP = 16,   /* rows of b read side by side */
     FEW_COLUMNS = 1024, /* between two runs of the epilogue */
-    FEW_UNIT = 128,     /* columns that are not shared by threads */
+    FEW_UNIT = 64,      /* columns that are not shared by threads */
     FEW_WIDE = FEW_NN_STEP * FEW_COLUMNS, /* elements of b that are widened at once, or one row */
     L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,

@@ -194,23 +194,28 @@ mm1_tensor *mm1_op_attention(mm1_tape *t, mm1_tensor *q, mm1_tensor *k, mm1_tens
     return o;
 }
 
-/* Writes the keys and values of n rows from `row` on to the cache, from its row `at` on, and their queries to q. */
-static void store_rows(float *q, const mm1_kv_cache *cache, int64_t at, const mm1_tensor *qkv,
-                       const mm1_attention_spec *spec, int64_t row, int64_t n)
+/* n rows of H heads of x, whose first is the row `first` of the pass, go to y [n, H D]; turned by their positions, if
+ * these are rotary. */
+static void take_heads(float *y, const float *x, int64_t ldx, const mm1_attention_spec *spec, int64_t first, int64_t n,
+                       int64_t H)
 {
     mm1_attention_spec s = *spec;
-    const int64_t wq = s.H * s.D, wk = s.Hkv * s.D, ld = mm1_tensor_cols(qkv);
-    const float *x = qkv->data + row * ld;
-    float *new_q = q + row * wq, *new_k = cache->k + at * wk;
     if (s.cos_sin != NULL) {
-        s.position += row;
-        rope(new_q, wq, x + s.q_col, ld, &s, n, s.H);
-        rope(new_k, wk, x + s.k_col, ld, &s, n, s.Hkv);
+        s.position += first;
+        rope(y, H * s.D, x, ldx, &s, n, H);
     } else {
-        mm1__rows_take_columns(new_q, x + s.q_col, ld, n, wq);
-        mm1__rows_take_columns(new_k, x + s.k_col, ld, n, wk);
+        mm1__rows_take_columns(y, x, ldx, n, H * s.D);
     }
-    mm1__rows_take_columns(cache->v + at * wk, x + s.v_col, ld, n, wk);
+}
+
+/* Writes the keys and values of n rows from `row` on to the cache, from its row `at` on. */
+static void store_rows(const mm1_kv_cache *cache, int64_t at, const mm1_tensor *qkv, const mm1_attention_spec *s,
+                       int64_t row, int64_t n)
+{
+    const int64_t wk = s->Hkv * s->D, ld = mm1_tensor_cols(qkv);
+    const float *x = qkv->data + row * ld;
+    take_heads(cache->k + at * wk, x + s->k_col, ld, s, row, n, s->Hkv);
+    mm1__rows_take_columns(cache->v + at * wk, x + s->v_col, ld, n, wk);
 }
 
 /* Whether the runs are the rows of the pass and have room; *most_keys that one of them sees. */
@@ -270,9 +275,12 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
     if (o == NULL || q == NULL || first_key == NULL || scratch == NULL) {
         return NULL;
     }
+    if (!t->dry) {
+        take_heads(q, qkv->data + s->q_col, mm1_tensor_cols(qkv), s, 0, N, s->H);
+    }
     for (int64_t i = 0, row = 0; i < s->n_runs && !t->dry; row += s->runs[i++].T) {
         const mm1_kv_run *r = &s->runs[i];
-        store_rows(q, cache, r->slot * cache->n_max + r->n_past, qkv, s, row, r->T);
+        store_rows(cache, r->slot * cache->n_max + r->n_past, qkv, s, row, r->T);
         for (int64_t k = 0; k < r->T; k++) {
             first_key[row + k] = r->slot * cache->n_max;
         }
