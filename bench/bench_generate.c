@@ -3,10 +3,11 @@
  *   bench_generate MODEL SHARD [N [TOKENS [SHOTS]]]
  *
  * The first N (64) pictures of a tar shard each get a caption of TOKENS (24) tokens, or shorter if the model ends it;
- * SHOTS (0) pictures with the words "a picture" stand before each.  MM1_THREADS says how many threads.  First
- * mm1_generate() one by one, then an engine of 1, 2, 4, 8 and 16 slots; the texts must be equal.  Each is run TURNS
- * times in turn, and the fastest counts.  Columns: CPU seconds of all threads and wall seconds for one picture, the
- * gain in CPU time and in wall time over one by one; below, what reading and encoding the pictures alone takes. */
+ * with = before TOKENS it cannot.  SHOTS (0) pictures with the words "a picture" stand before each.  MM1_THREADS says
+ * how many threads.  First mm1_generate() one by one, then an engine of 1 to 32 slots; the texts must be equal.  Each
+ * is run TURNS times in turn, and the fastest counts.  Columns: CPU seconds of all threads and wall seconds for one
+ * picture, the gain in CPU time and in wall time over one by one; below, what reading and encoding the pictures alone
+ * takes. */
 #include "base/alloc.h"
 #include "base/tar.h"
 #include "base/thread.h"
@@ -17,9 +18,9 @@
 #include <string.h>
 #include <time.h>
 
-enum { TURNS = 3, MAX_ITEMS = 4096, WAYS = 6 };
+enum { TURNS = 3, MAX_ITEMS = 4096, WAYS = 7 };
 
-static const int64_t slots_of[WAYS] = {0, 1, 2, 4, 8, 16}; /* 0: mm1_generate() */
+static const int64_t slots_of[WAYS] = {0, 1, 2, 4, 8, 16, 32}; /* 0: mm1_generate() */
 
 static struct {
     mm1_model model;
@@ -158,7 +159,14 @@ int main(int argc, char **argv)
     must(mm1_model_load(&the.model, argv[1], false, &err));
     load_items(argv[2], n < MAX_ITEMS ? n : MAX_ITEMS, shots);
     the.params = mm1_generate_defaults();
-    the.params.max_tokens = argc > 4 ? atol(argv[4]) : 24;
+    const char *tokens = argc > 4 ? argv[4] : "24";
+    if (tokens[0] == '=') {
+        mm1_token_roles roles = *mm1_tokenizer_roles(the.model.tokenizer);
+        roles.n_eos = 0;
+        must(mm1_tokenizer_set_roles(the.model.tokenizer, &roles, &err));
+        tokens++;
+    }
+    the.params.max_tokens = atol(tokens);
     for (int turn = 0; turn < TURNS; turn++) {
         for (int w = 0; w < WAYS; w++) {
             const double c = cpu_now(), t = mm1_time_now();

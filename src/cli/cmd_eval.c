@@ -57,7 +57,7 @@ static const struct argp_option options[] = {
     {"threads", 'T', "N", 0, "compute threads", 0},
     {NULL, 0, NULL, 0, "Benchmarks alone:", 1},
     {"seeds", OPT_SEEDS, "N", 0, "draw demonstrations N times and report the mean (default: 1)", 1},
-    {"batch-size", 'b', "N", 0, "prompts at once; changes speed, not a bit of the scores (default: 8)", 1},
+    {"batch-size", 'b', "N", 0, "prompts at once; changes speed, not a bit of the scores (default: 16)", 1},
     {"show-prompts", OPT_SHOW, "N", 0,
      "print what the model reads for the first N items (0 demonstrations really are none)", 1},
     {"base-url", OPT_URL, "URL", 0,
@@ -301,8 +301,9 @@ int mm1_cmd_eval(int argc, char **argv)
 {
     const struct argp argp = {options, parse, "\ncompare A B", doc, NULL, NULL, NULL};
     mm1_cli_progress p = mm1_cli_progress_make();
-    args a = {
-        .o = mm1_eval_options_default(), .image_mode = -1, .bench = {.o = mm1_benchmark_options_default(), .batch = 8}};
+    args a = {.o = mm1_eval_options_default(),
+              .image_mode = -1,
+              .bench = {.o = mm1_benchmark_options_default(), .batch = 16}};
     mm1_error err = {0};
     if (argc > 1 && strcmp(argv[1], "compare") == 0) {
         return mm1_cmd_eval_compare(argc - 1, argv + 1);

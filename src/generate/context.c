@@ -137,7 +137,7 @@ static mm1_status take_memory(mm1_context *c, mm1_error *err)
         !mm1_size_mul(n_floats, sizeof(float), &c->kv_bytes) || (c->kv = mm1_alloc(n_floats, sizeof(float))) == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM,
                              "no memory for a context of %" PRId64 " positions for each of %" PRId64
-                             " sequences in %" PRId64 " layers (%zu MiB); use a shorter one",
+                             " sequences in %" PRId64 " layers (%zu MiB); use a shorter one, or fewer at once",
                              c->n_max, c->n_slots, n_layers, c->kv_bytes >> 20);
     }
     const int64_t each = c->n_slots * c->n_max * width;
