@@ -13,7 +13,7 @@ static const mm1_command commands[] = {
     {"plan", "what training a recipe will cost: parameters, operations, memory, time", mm1_cmd_plan},
     {"pretrain", "train a model from a recipe", mm1_cmd_pretrain},
     {"sft", "fine-tune a model on conversations", mm1_cmd_sft},
-    {"eval", "measure a model on held-out data", mm1_cmd_eval},
+    {"eval", "measure a model on held-out data and public benchmarks", mm1_cmd_eval},
     {"probe", "measure an image encoder alone on a labelled data set", mm1_cmd_probe},
     {"metrics", "score a file of answers as a public benchmark does", mm1_cmd_metrics},
     {"report", "one page about a run: curves, tables, pictures", mm1_cmd_report},

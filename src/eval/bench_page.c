@@ -20,7 +20,8 @@ static const char head[] =
     ".sides{display:grid;grid-template-columns:1fr 1fr;gap:24px}@media(max-width:760px){.sides{grid-template-columns:1fr}}"
     "h3{font-size:14px;margin:12px 0;letter-spacing:.05em;text-transform:uppercase}.bad h3{color:var(--bad)}"
     ".good h3{color:var(--good)}article{background:var(--card);border:1px solid var(--edge);border-radius:10px;"
-    "padding:12px;margin:0 0 12px;display:grid;grid-template-columns:auto 1fr;gap:12px}"
+    "padding:12px;margin:0 0 12px;display:grid;grid-template-columns:120px 1fr;gap:12px}"
+    "article.text{grid-template-columns:1fr}article details{grid-column:1/-1}"
     "article img{width:120px;max-height:160px;object-fit:contain;border-radius:6px;background:var(--well)}"
     "dl{margin:0;min-width:0;overflow-wrap:anywhere}dt{font-size:12px;color:var(--soft)}dd{margin:0 0 6px}"
     ".bad .a{color:var(--bad)}.good .a{color:var(--good)}details{font-size:13px;color:var(--soft)}"
@@ -41,19 +42,21 @@ void mm1__bench_page_end(mm1_buf *out)
     mm1_buf_puts(out, "</main></body></html>\n");
 }
 
-/* The first of each side: which these are.  Half of the best score counts as right: an answer is mostly one or the
- * other.
- */
-static void choose(const mm1_bench_sample *samples, size_t n, size_t side[2][SHOWN_ON_A_SIDE], size_t count[2])
+/* The first of each side: which these are, and how many there are to choose from.  Half of the best score counts as
+ * right: an answer is mostly one or the other. */
+static void choose(const mm1_bench_sample *samples, size_t n, size_t side[2][SHOWN_ON_A_SIDE], size_t count[2],
+                   size_t all[2])
 {
     double best = 0;
-    count[0] = count[1] = 0;
+    count[0] = count[1] = all[0] = all[1] = 0;
     for (size_t k = 0; k < n; k++) {
         best = samples[k].is_asked && samples[k].score > best ? samples[k].score : best;
     }
     for (size_t i = 0; i < n; i++) {
         const int right = best > 0 && samples[i].score >= best / 2;
-        if (samples[i].is_asked && count[right] < SHOWN_ON_A_SIDE) {
+        const bool is_pass = samples[i].item.pass_of != NULL; /* judged with its question */
+        all[right] += samples[i].is_asked && !is_pass;
+        if (samples[i].is_asked && !is_pass && count[right] < SHOWN_ON_A_SIDE) {
             side[right][count[right]++] = i;
         }
     }
@@ -61,8 +64,8 @@ static void choose(const mm1_bench_sample *samples, size_t n, size_t side[2][SHO
 
 void mm1__bench_page_choose(const mm1_bench_sample *samples, size_t n, bool *shown)
 {
-    size_t side[2][SHOWN_ON_A_SIDE], count[2];
-    choose(samples, n, side, count);
+    size_t side[2][SHOWN_ON_A_SIDE], count[2], all[2];
+    choose(samples, n, side, count, all);
     for (int s = 0; s < 2; s++) {
         for (size_t k = 0; k < count[s]; k++) {
             shown[side[s][k]] = true;
@@ -77,18 +80,22 @@ static void put_pair(mm1_buf *out, const char *name, const char *class, const ch
     mm1_buf_puts(out, "</dd>");
 }
 
+/* "B. text" */
+static void put_choice(mm1_buf *text, const mm1_bench_item *item, int64_t i)
+{
+    mm1_buf_printf(text, "%s. %s", mm1_bench_letter(i), item->choices[i]);
+}
+
 static void put_sample(const mm1_bench_sample *s, const char *picture, mm1_buf *out)
 {
     const mm1_bench_item *item = &s->item;
-    mm1_buf_puts(out, "<article>");
     if (picture != NULL) {
-        mm1_buf_puts(out, "<img alt=\"\" loading=\"lazy\" src=\"");
+        mm1_buf_puts(out, "<article><img alt=\"\" loading=\"lazy\" src=\"");
         mm1_buf_put_html(out, picture);
-        mm1_buf_puts(out, "\">");
+        mm1_buf_puts(out, "\"><dl>");
     } else {
-        mm1_buf_puts(out, "<span></span>");
+        mm1_buf_puts(out, "<article class=\"text\"><dl>");
     }
-    mm1_buf_puts(out, "<dl>");
     mm1_buf text;
     mm1_buf_init(&text, 1 << 22);
     for (size_t i = 0; i < item->n_question; i++) {
@@ -97,10 +104,16 @@ static void put_sample(const mm1_bench_sample *s, const char *picture, mm1_buf *
     if (text.len > 0) {
         put_pair(out, "question", "q", mm1_buf_str(&text));
     }
-    put_pair(out, "answer", "a", s->said != NULL ? s->said : s->picked >= 0 ? item->choices[s->picked] : "");
+    mm1_buf_clear(&text);
+    if (s->picked >= 0) {
+        put_choice(&text, item, s->picked);
+    } else {
+        mm1_buf_puts(&text, s->said != NULL ? s->said : "");
+    }
+    put_pair(out, "answer", "a", mm1_buf_str(&text));
     mm1_buf_clear(&text);
     if (item->right >= 0) {
-        mm1_buf_puts(&text, item->choices[item->right]);
+        put_choice(&text, item, item->right);
     }
     for (size_t i = 0; i < item->n_answers && i < 5; i++) {
         mm1_buf_printf(&text, "%s%s", text.len > 0 ? " / " : "", item->answers[i]);
@@ -126,10 +139,13 @@ static void put_sample(const mm1_bench_sample *s, const char *picture, mm1_buf *
 void mm1__bench_page_cell(const mm1_bench_style *style, const mm1_bench_cell *cell, const mm1_bench_sample *samples,
                           size_t n, const char *const *pictures, mm1_buf *out)
 {
-    size_t side[2][SHOWN_ON_A_SIDE], count[2];
+    /* Answers of some metrics are more or less right. */
+    const bool is_graded = cell->metric == MM1_SCORE_CIDER || cell->metric == MM1_SCORE_ANLS;
+    static const char *const sides[2][2] = {{"wrong", "right"}, {"low scores", "high scores"}};
+    size_t side[2][SHOWN_ON_A_SIDE], count[2], all[2];
     double scale = 1;
     const char *unit = mm1_benchmark_unit(cell->metric, &scale);
-    choose(samples, n, side, count);
+    choose(samples, n, side, count, all);
     mm1_buf_puts(out, "<section><h2>");
     mm1_buf_put_html(out, cell->task);
     mm1_buf_printf(out, ", %lld shots</h2><p>", (long long)cell->shots);
@@ -142,10 +158,12 @@ void mm1__bench_page_cell(const mm1_bench_style *style, const mm1_bench_cell *ce
     mm1_buf_printf(out, "%s, %lld items, answered by %s</p><div class=\"sides\">", unit, (long long)cell->n,
                    mm1_task_by_names[style->by]);
     for (int s = 0; s < 2; s++) {
-        mm1_buf_printf(out, "<div class=\"%s\"><h3>%s</h3>\n", s == 0 ? "bad" : "good",
-                       cell->metric == MM1_SCORE_JUDGE ? (s == 0 ? "not scored" : "")
-                       : s == 0                        ? "wrong"
-                                                       : "right");
+        const char *name = cell->metric != MM1_SCORE_JUDGE ? sides[is_graded][s] : s == 0 ? "not scored" : "";
+        mm1_buf_printf(out, "<div class=\"%s\"><h3>%s", s == 0 ? "bad" : "good", name);
+        if (all[s] > count[s]) {
+            mm1_buf_printf(out, ": %zu of %zu", count[s], all[s]);
+        }
+        mm1_buf_puts(out, "</h3>\n");
         for (size_t i = 0; i < count[s]; i++) {
             put_sample(&samples[side[s][i]], pictures[side[s][i]], out);
         }

@@ -220,6 +220,32 @@ static mm1_status score_words(mm1_task_metric metric, const mm1_bench_said *answ
     return mean_of(scores, n, out, err);
 }
 
+static const char *question_of(const mm1_bench_said *a)
+{
+    return a->item->pass_of != NULL ? a->item->pass_of : a->item->id;
+}
+
+/* Passes of a question stand side by side: the first gets the score of the worst, the others have none of their own. */
+static void join_passes(const mm1_bench_said *answers, size_t n, double *scores, mm1_metric_result *out)
+{
+    double right = 0, asked = 0;
+    for (size_t i = 0, question = 0; i < n; i++) {
+        const bool is_pass = i > 0 && strcmp(question_of(&answers[i]), question_of(&answers[question])) == 0;
+        question = is_pass ? question : i;
+        if (!isnan(scores[i])) {
+            right += scores[i];
+            asked++;
+        }
+        if (is_pass) {
+            scores[question] = isnan(scores[i]) || scores[question] < scores[i] ? scores[question] : scores[i];
+            scores[i] = (double)NAN;
+        }
+    }
+    if (asked > 0) {
+        part(out, "each_pass", right / asked);
+    }
+}
+
 /* Right choices; questions that offer none are compared as texts. */
 static mm1_status score_choices(const mm1_bench_style *style, const mm1_bench_said *answers, size_t n, double *scores,
                                 mm1_metric_result *out, mm1_error *err)
@@ -250,6 +276,9 @@ static mm1_status score_choices(const mm1_bench_style *style, const mm1_bench_sa
     }
     if (open > 0) {
         part(out, "open_questions", open);
+    }
+    if (style->task->circular) {
+        join_passes(answers, n, scores, out);
     }
     return mean_of(scores, n, out, err);
 }

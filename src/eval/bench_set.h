@@ -40,6 +40,7 @@ typedef struct mm1_bench_part {
 
 typedef struct mm1_bench_item {
     const char *id;
+    const char *pass_of;            /* id of the question that this asks again with its choices moved; NULL: of none */
     const mm1_bench_image *images;  /* [n_images] */
     const mm1_bench_part *question; /* [n_question]; pictures that are not in it stand before it */
     const char *context;            /* a hint, a passage; NULL: none */

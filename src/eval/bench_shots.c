@@ -154,8 +154,10 @@ void mm1_bench_shots_destroy(mm1_bench_shots *s)
 static bool may_show(const mm1_bench_shots *s, const mm1_bench_item *shot, const mm1_bench_item *item)
 {
     mm1_rng any = mm1_rng_make(0, MM1_RNG_SHOTS, 0);
+    const char *asked = item->pass_of != NULL ? item->pass_of : item->id;
     return mm1_bench_shown_answer(s->style, shot, &any) != NULL && (!s->style->thinks || shot->rationale != NULL) &&
-           !(s->is_own && strcmp(shot->id, item->id) == 0) && !mm1_bench_shares_picture(shot, item);
+           !(s->is_own && (shot->pass_of != NULL || strcmp(shot->id, asked) == 0)) &&
+           !mm1_bench_shares_picture(shot, item);
 }
 
 static int by_likeness(const void *a, const void *b)

@@ -6,6 +6,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "data/packages.h"
+#include "eval/bench_circle.h"
 #include "eval/benchmark_internal.h"
 #include <math.h>
 #include <stdlib.h>
@@ -158,24 +159,30 @@ static mm1_status stopped(const mm1_benchmark_options *o, mm1_error *err)
     return o->stop != NULL && *o->stop != 0 ? mm1_error_set(err, MM1_E_CANCELLED, "interrupted") : MM1_OK;
 }
 
-/* The items of the limit, less those whose pictures are known not to be there. */
+/* The items of the limit, less those whose pictures are known not to be there; a question and its passes are one. */
 static mm1_status choose_items(mm1_bench_work *w, mm1_error *err)
 {
     const int64_t all = w->test.n, most = w->o->limit > 0 && w->o->limit < all ? w->o->limit : all;
-    w->chosen = mm1_alloc((size_t)most, sizeof *w->chosen);
+    int64_t n_questions = 0;
+    w->chosen = mm1_alloc((size_t)all, sizeof *w->chosen);
     if (w->chosen == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld items", (long long)most);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %lld items", (long long)all);
     }
-    for (int64_t i = 0; i < all && w->n < most; i++) {
-        const int64_t at =
-            (int64_t)mm1_rng_permute(w->o->seed, MM1_RNG_SHUFFLE, UINT64_MAX - 7, (uint64_t)all, (uint64_t)i);
+    for (int64_t i = 0; i < all && n_questions < most; i++) {
+        int64_t at = (int64_t)mm1_rng_permute(w->o->seed, MM1_RNG_SHUFFLE, UINT64_MAX - 7, (uint64_t)all, (uint64_t)i);
         const mm1_bench_item *item = &w->test.items[at];
         const mm1_bench_image *missing = NULL;
+        if (item->pass_of != NULL) {
+            continue; /* comes with its question */
+        }
         for (size_t k = 0; k < item->n_images && missing == NULL; k++) {
             missing = mm1_bench_image_exists(&item->images[k]) ? NULL : &item->images[k];
         }
         if (missing == NULL) {
-            w->chosen[w->n++] = at;
+            n_questions++;
+            do {
+                w->chosen[w->n++] = at++;
+            } while (at < all && w->test.items[at].pass_of != NULL);
         } else {
             mm1_bench_bad(&w->test, &w->test.counts.without_picture, missing->key, 0, "the picture is not there");
         }
@@ -203,6 +210,7 @@ static mm1_status read_sets(mm1_bench_work *w, mm1_error *err)
     mm1_task_files test, train;
     mm1_status st = mm1_benchmark_files(t, &t->test, w->o->data_dir, &w->paths, &test, err);
     st = st != MM1_OK ? st : mm1_bench_read(t->format, t->name, &test, t->metric != MM1_SCORE_JUDGE, &w->test, err);
+    st = st != MM1_OK || !t->circular ? st : mm1_bench_circle(&w->test, err);
     w->has_train = t->train.file != NULL && wants_train(w->o);
     if (st == MM1_OK && w->has_train) {
         st = mm1_benchmark_files(t, &t->train, w->o->data_dir, &w->paths, &train, err);

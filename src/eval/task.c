@@ -36,6 +36,8 @@ const mm1_field mm1_task_fields[] = {
     F(metric, ENUM, .names = mm1_task_metric_names, .def.i = MM1_SCORE_VQA, .help = "how it is judged"),
     F(ways, I64, .max.i = MM1_BENCH_MAX_CHOICES,
       .help = "not 0: an item offers its class and others, this many in all; shots are counted for each class"),
+    F(circular, BOOL,
+      .help = "choices: asked once for each, all moved on by a place; right if every pass is (MMBench)"),
     F(marker, STR, .def.s = "The answer is", .help = "chain of thought: the answer stands behind this"),
     F(export_as, ENUM, .names = export_names,
       .help = "form in which answers are written for the benchmark's own tools"),

@@ -70,7 +70,8 @@ typedef struct mm1_task {
     int64_t max_tokens;
     mm1_task_by by;
     mm1_task_metric metric;
-    int64_t ways; /* not 0: an item offers its class and others, this many in all; shots are counted for each class */
+    int64_t ways;  /* not 0: an item offers its class and others, this many in all; shots are counted for each class */
+    bool circular; /* choices: a question is right if it is with every order of its choices (bench_circle.h) */
     const char *marker; /* chain of thought: the answer stands behind this */
     mm1_task_export export_as;
 } mm1_task;

@@ -21,7 +21,10 @@ says run/exports/mmmu-0shot.json '"question_type": "short-answer"' '"index2ans":
 says run/exports/mathvista-0shot.json '"2": {' '"question_type": "multi_choice"' '"response"'
 says run/exports/llava_bench-0shot.jsonl '"question_id": 0,' '"answer_id"'
 says run/exports/vqav2-0shot.json '"question_id": 1000,'
-says run/exports/mmbench-0shot.tsv "241"
+says run/exports/mmbench-0shot.tsv "241" "1000242"
+says out "each_pass 0.00"
+[ "$(grep -A 1 '"id": "242"' run/samples.jsonl | grep -c '"id": "1000242".*"score": null')" = 1 ] ||
+    fail "the second pass does not stand behind its question"
 head -c 15 run/records.sqlite | grep -q "SQLite format 3" || fail "records.sqlite is no database"
 
 # Ids of an export: only what reads back as it was is a number.

@@ -39,6 +39,7 @@ bar=$(base64 -w 0 "$tiny/black-bar.png") circle=$(base64 -w 0 "$tiny/black-circl
     printf '242\t241\tWhich colour?\tLook at it.\tred\tblack\tgreen\tgrey\tB\tattribute\tx\tdev\n'
     printf '243\t9999\tWhose picture?\t\ta\tb\t\t\tA\tattribute\tx\tdev\n'
     printf '244\ttoo few columns\n'
+    printf '1000242\t241\tWhich colour?\tLook at it.\tblack\tgreen\tgrey\tred\tA\tattribute\tx\tdev\n'
 } >mmbench/MMBench_DEV_EN.tsv
 {
     printf 'index\tquestion\tanswer\tA\tB\tC\tD\tcategory\tl2-category\tsplit\timage\n'
