@@ -5,6 +5,7 @@
 #include "base/utf8.h"
 #include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 #include <utf8proc.h>
 
@@ -288,33 +289,63 @@ static uint8_t to_byte(float x, float mean, float std)
     return v >= 255 ? 255 : v >= 0 ? (uint8_t)lrint(v) : 0; /* NaN gives 0 */
 }
 
-static mm1_status put_picture(const mm1_loader_options *o, const mm1_batch *b, int64_t tile, int64_t n_slots,
-                              mm1_buf *out, mm1_error *err)
+/* The pixels of a tile into a picture, from column `left` and line `top` on. */
+static void unpack(const mm1_loader_options *o, const mm1_batch *b, int64_t tile, int64_t left, int64_t top,
+                   mm1_image *out)
 {
     const int64_t R = b->image_px, n = R * R;
     const float *pixels = b->pixels + tile * 3 * n;
+    for (int64_t y = 0; y < R; y++) {
+        uint8_t *line = out->rgb + 3 * ((top + y) * out->width + left);
+        for (int64_t x = 0; x < R; x++) {
+            for (int c = 0; c < 3; c++) {
+                line[3 * x + c] = to_byte(pixels[c * n + y * R + x], o->images.mean[c], o->images.std[c]);
+            }
+        }
+    }
+}
+
+/* n x n tiles from `tile` on, row by row. */
+static mm1_status put_picture(const mm1_loader_options *o, const mm1_batch *b, int64_t tile, int64_t n,
+                              const char *caption, mm1_buf *out, mm1_error *err)
+{
+    const int64_t R = b->image_px;
     mm1_image picture = {0};
     uint8_t *png = NULL;
     size_t len = 0;
-    mm1_status st = mm1_image_init(&picture, (int32_t)R, (int32_t)R, err);
+    mm1_status st = mm1_image_init(&picture, (int32_t)(n * R), (int32_t)(n * R), err);
     if (st != MM1_OK) {
         return st;
     }
-    for (int64_t i = 0; i < n; i++) {
-        for (int c = 0; c < 3; c++) {
-            picture.rgb[3 * i + c] = to_byte(pixels[c * n + i], o->images.mean[c], o->images.std[c]);
-        }
+    for (int64_t i = 0; i < n * n; i++) {
+        unpack(o, b, tile + i, i % n * R, i / n * R, &picture);
     }
     st = mm1_image_encode_png(&picture, &png, &len, err);
     mm1_image_deinit(&picture);
     if (st == MM1_OK) {
-        mm1_buf_printf(out, "<figure><img alt=\"%s %" PRId64 "\" src=\"data:image/png;base64,", tile_word(&o->images),
-                       tile);
+        mm1_buf_printf(out, "<figure><img alt=\"%s\" src=\"data:image/png;base64,", caption);
         mm1_buf_put_base64(out, png, len);
-        mm1_buf_printf(out, "\"><figcaption>%s %" PRId64 " &middot; %" PRId64 " slots</figcaption></figure>",
-                       tile_word(&o->images), tile, n_slots);
+        mm1_buf_printf(out, "\"><figcaption>%s</figcaption></figure>", caption);
     }
     mm1_free(png);
+    return st;
+}
+
+/* A tile; behind the last crop of a fixed grid all of them put together again, which shows what became of the picture.
+ */
+static mm1_status put_tile(const mm1_loader_options *o, const mm1_batch *b, const slot_run *run, mm1_buf *out,
+                           mm1_error *err)
+{
+    const int64_t n = o->images.crops, n_tiles = mm1_image_max_tiles(&o->images);
+    char caption[120];
+    (void)snprintf(caption, sizeof caption, "%s %" PRId64 " &middot; %" PRId64 " slots", tile_word(&o->images),
+                   run->tile, run->n_slots);
+    mm1_status st = put_picture(o, b, run->tile, 1, caption, out, err);
+    if (st == MM1_OK && o->images.mode == MM1_IMAGE_SUBIMAGES && run->tile % n_tiles == n_tiles - 1) {
+        const int64_t first = run->tile + 1 - n * n;
+        (void)snprintf(caption, sizeof caption, "tiles %" PRId64 " to %" PRId64 " put together", first, run->tile);
+        st = put_picture(o, b, first, n, caption, out, err);
+    }
     return st;
 }
 
@@ -348,7 +379,7 @@ static mm1_status put_html_example(const mm1_loader_options *o, const mm1_batch 
     for (int64_t t = start; st == MM1_OK && t < end;) {
         const slot_run run = run_at(b, &o->images, row, t, end, n_shown);
         if (run.tile >= 0) {
-            st = put_picture(o, b, run.tile, run.n_slots, out, err);
+            st = put_tile(o, b, &run, out, err);
         } else if (run.len == 0) {
             put_token_box(o, b, row, t, &shown, out);
         }

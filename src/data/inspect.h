@@ -9,7 +9,8 @@
  *                                              ^ ^^^^ ^^^ ^^^^^^^^^^^^^
  *
  * The page is one file without scripts or links, for light and dark screens; its pictures are the pixels of the batch,
- * de-normalised.  Append to a buffer, then check mm1_buf_status(). */
+ * de-normalised; behind the crops of a fixed grid stands the picture that they make together.  Append to a buffer, then
+ * check mm1_buf_status(). */
 #ifndef MM1_DATA_INSPECT_H
 #define MM1_DATA_INSPECT_H
 

@@ -20,6 +20,7 @@ try() {
     # shellcheck disable=SC2086
     expect 0 data inspect tiny.yaml -n 1 --html page.html $sets
     cp out inspect-$name
+    mv page.html page-$name.html
     expect 0 encode -m whole-$name/checkpoints/latest --image "$face" --output $name.safetensors
     cp out encode-$name
     expect 0 generate -m whole-$name/checkpoints/latest --image "$face" --max-tokens 3
@@ -29,6 +30,8 @@ try mlp model.connector.kind=mlp
 try shuffle model.connector.kind=pixel_shuffle model.connector.n_tokens=1
 try sub model.image.mode=subimages
 says inspect-sub "[tile 4: 4 slots]"
+says page-sub.html "<figcaption>tiles 1 to 4 put together</figcaption>"
+! grep -q "put together" page-mlp.html || fail "a picture of one tile is whole already"
 says encode-sub "pixels 5 x 3 x 28 x 28" "tokens 20 x 48"
 # The same weights with the other input: one tile of 4 tokens rather than five, and back; one position begins the text.
 sub=whole-sub/checkpoints/latest
