@@ -31,6 +31,11 @@ static json_t *vqa(const mm1_bench_sample *s)
     return json_pack("{s:o,s:s}", "question_id", id_of(s->item.id), "answer", s->said != NULL ? s->said : "");
 }
 
+static json_t *vizwiz(const mm1_bench_sample *s)
+{
+    return json_pack("{s:s,s:s}", "image", s->item.id, "answer", s->said != NULL ? s->said : "");
+}
+
 static json_t *mmmu(const mm1_bench_sample *s)
 {
     json_t *letters = json_array(), *texts = json_object();
@@ -104,6 +109,10 @@ static void put_one(const mm1_benchmark_options *o, const mm1_bench_style *style
         mm1_buf_puts(out, between);
         put_json(out, vqa(s), 0);
         break;
+    case MM1_EXPORT_VIZWIZ:
+        mm1_buf_puts(out, between);
+        put_json(out, vizwiz(s), 0);
+        break;
     case MM1_EXPORT_MMMU:
         mm1_buf_puts(out, between);
         put_json(out, mmmu(s), 0);
@@ -130,13 +139,10 @@ static void put_one(const mm1_benchmark_options *o, const mm1_bench_style *style
 static const struct {
     const char *ending, *begin, *end;
 } forms[MM1_EXPORT_COUNT] = {
-    [MM1_EXPORT_NONE] = {"", "", ""},
-    [MM1_EXPORT_COCO] = {"json", "[", "]\n"},
-    [MM1_EXPORT_VQA] = {"json", "[", "]\n"},
-    [MM1_EXPORT_MMMU] = {"json", "[", "]\n"},
-    [MM1_EXPORT_MATHVISTA] = {"json", "{", "}\n"},
-    [MM1_EXPORT_LLAVA] = {"jsonl", "", ""},
-    [MM1_EXPORT_LETTERS] = {"tsv", "index\tprediction\n", ""},
+    [MM1_EXPORT_NONE] = {"", "", ""},         [MM1_EXPORT_COCO] = {"json", "[", "]\n"},
+    [MM1_EXPORT_VQA] = {"json", "[", "]\n"},  [MM1_EXPORT_VIZWIZ] = {"json", "[", "]\n"},
+    [MM1_EXPORT_MMMU] = {"json", "[", "]\n"}, [MM1_EXPORT_MATHVISTA] = {"json", "{", "}\n"},
+    [MM1_EXPORT_LLAVA] = {"jsonl", "", ""},   [MM1_EXPORT_LETTERS] = {"tsv", "index\tprediction\n", ""},
 };
 
 mm1_status mm1__bench_export(const char *dir, const mm1_benchmark_options *o, const mm1_bench_style *style,

@@ -204,17 +204,40 @@ static bool wants_train(const mm1_benchmark_options *o)
     return any;
 }
 
+static void keep_pictured(mm1_bench_set *s)
+{
+    int64_t n = 0;
+    for (int64_t i = 0; i < s->n; i++) {
+        if (s->items[i].n_images > 0) {
+            s->items[n++] = s->items[i];
+        }
+    }
+    s->n = n;
+}
+
+static mm1_status read_set(const mm1_task *t, const mm1_task_files *files, bool wants_answers, mm1_bench_set *out,
+                           mm1_error *err)
+{
+    const mm1_status st = mm1_bench_read(t->format, t->name, files, wants_answers, out, err);
+    if (st == MM1_OK && t->only_pictures) {
+        keep_pictured(out);
+    }
+    return st == MM1_OK && out->n == 0
+               ? mm1_error_set(err, MM1_E_FORMAT, "task %s: no item of %s has a picture", t->name, files->file)
+               : st;
+}
+
 static mm1_status read_sets(mm1_bench_work *w, mm1_error *err)
 {
     const mm1_task *t = w->task;
     mm1_task_files test, train;
     mm1_status st = mm1_benchmark_files(t, &t->test, w->o->data_dir, &w->paths, &test, err);
-    st = st != MM1_OK ? st : mm1_bench_read(t->format, t->name, &test, t->metric != MM1_SCORE_JUDGE, &w->test, err);
+    st = st != MM1_OK ? st : read_set(t, &test, t->metric != MM1_SCORE_JUDGE, &w->test, err);
     st = st != MM1_OK || !t->circular ? st : mm1_bench_circle(&w->test, err);
     w->has_train = t->train.file != NULL && wants_train(w->o);
     if (st == MM1_OK && w->has_train) {
         st = mm1_benchmark_files(t, &t->train, w->o->data_dir, &w->paths, &train, err);
-        st = st != MM1_OK ? st : mm1_bench_read(t->format, t->name, &train, true, &w->train, err);
+        st = st != MM1_OK ? st : read_set(t, &train, true, &w->train, err);
     }
     return st != MM1_OK ? st : choose_items(w, err);
 }

@@ -6,7 +6,8 @@
 const char *const mm1_task_by_names[] = {"generation", "likelihood", "letter", NULL};
 const char *const mm1_task_metric_names[] = {"cider", "vqa", "exact",  "first_word", "relaxed", "anls",
                                              "pope",  "mme", "choice", "judge",      NULL};
-static const char *const export_names[] = {"none", "coco", "vqa", "mmmu", "mathvista", "llava", "letters", NULL};
+static const char *const export_names[] = {"none",      "coco",  "vqa",     "vizwiz", "mmmu",
+                                           "mathvista", "llava", "letters", NULL};
 
 #define F(member, TYPE, ...) MM1_FIELD(mm1_task_files, member, TYPE, __VA_ARGS__)
 static const mm1_field files_fields[] = {
@@ -36,6 +37,7 @@ const mm1_field mm1_task_fields[] = {
     F(metric, ENUM, .names = mm1_task_metric_names, .def.i = MM1_SCORE_VQA, .help = "how it is judged"),
     F(ways, I64, .max.i = MM1_BENCH_MAX_CHOICES,
       .help = "not 0: an item offers its class and others, this many in all; shots are counted for each class"),
+    F(only_pictures, BOOL, .help = "items without a picture are passed over"),
     F(circular, BOOL,
       .help = "choices: asked once for each, all moved on by a place; right if every pass is (MMBench)"),
     F(marker, STR, .def.s = "The answer is", .help = "chain of thought: the answer stands behind this"),

@@ -48,6 +48,7 @@ typedef enum mm1_task_export {
     MM1_EXPORT_NONE,
     MM1_EXPORT_COCO,      /* [{image_id, caption}] */
     MM1_EXPORT_VQA,       /* [{question_id, answer}] */
+    MM1_EXPORT_VIZWIZ,    /* [{image, answer}] */
     MM1_EXPORT_MMMU,      /* [{id, question_type, answer, all_choices, index2ans, response}] */
     MM1_EXPORT_MATHVISTA, /* {pid: {..., response}} */
     MM1_EXPORT_LLAVA,     /* a line: {question_id, prompt, text, answer_id, model_id, metadata} */
@@ -70,8 +71,9 @@ typedef struct mm1_task {
     int64_t max_tokens;
     mm1_task_by by;
     mm1_task_metric metric;
-    int64_t ways;  /* not 0: an item offers its class and others, this many in all; shots are counted for each class */
-    bool circular; /* choices: a question is right if it is with every order of its choices (bench_circle.h) */
+    int64_t ways; /* not 0: an item offers its class and others, this many in all; shots are counted for each class */
+    bool only_pictures; /* items without a picture are passed over */
+    bool circular;      /* choices: a question is right if it is with every order of its choices (bench_circle.h) */
     const char *marker; /* chain of thought: the answer stands behind this */
     mm1_task_export export_as;
 } mm1_task;

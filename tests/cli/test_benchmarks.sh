@@ -21,6 +21,9 @@ says run/exports/mmmu-0shot.json '"question_type": "short-answer"' '"index2ans":
 says run/exports/mathvista-0shot.json '"2": {' '"question_type": "multi_choice"' '"response"'
 says run/exports/llava_bench-0shot.jsonl '"question_id": 0,' '"answer_id"'
 says run/exports/vqav2-0shot.json '"question_id": 1000,'
+says run/exports/vizwiz_test-0shot.json '[{"image": "VizWiz_test_00000000.jpg", "answer": '
+[ "$(grep -c '"task": "scienceqa",' run/samples.jsonl) $(grep -c '"task": "scienceqa_img"' run/samples.jsonl)" = "2 1" ] ||
+    fail "one of two questions of ScienceQA has a picture"
 says run/exports/mmbench-0shot.tsv "241" "1000242"
 says out "each_pass 0.00"
 [ "$(grep -A 1 '"id": "242"' run/samples.jsonl | grep -c '"id": "1000242".*"score": null')" = 1 ] ||

@@ -18,7 +18,7 @@ put() { # picture, names...
 put black-bar coco/val2014/COCO_val2014_000000000001.jpg coco/train2014/COCO_train2014_000000000011.jpg \
     coco/test2015/COCO_test2015_000000000001.jpg nocaps/images/0013ea2087020901.jpg \
     textvqa/train_images/tval.jpg textvqa/train_images/ttrain.jpg \
-    vizwiz/val/VizWiz_val_00000000.jpg vizwiz/train/VizWiz_train_00000000.jpg gqa/images/gtestdev.jpg \
+    vizwiz/val/VizWiz_val_00000000.jpg vizwiz/test/VizWiz_test_00000000.jpg vizwiz/train/VizWiz_train_00000000.jpg gqa/images/gtestdev.jpg \
     chartqa/test/png/ctest.png docvqa/documents/dval.png scienceqa/images/train/1/image.png mathvista/images/1.jpg \
     seedbench/SEED-Bench-image/1454426_2591111986 ai2d/images/0.png \
     mme/MME_Benchmark_release_version/existence/000000006040.jpg llava_bench/images/001.jpg own/a.png
