@@ -313,7 +313,7 @@ int mm1_cmd_eval(int argc, char **argv)
     a.o.stop = a.bench.o.stop = &stop;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
     if (a.lists) {
-        mm1_cli_list_tasks();
+        mm1_cli_list_tasks(a.bench.o.data_dir);
         return 0;
     }
     (void)signal(SIGINT, on_interrupt);

@@ -22,7 +22,8 @@ mm1_status mm1_cli_load_model(mm1_model *m, const char *dir, int64_t image_size,
 
 /* Asks and prints. */
 mm1_status mm1_cli_run_benchmarks(mm1_cli_benchmark *b, mm1_error *err);
-void mm1_cli_list_tasks(void);
+/* Which of them have their files below data_dir, or NULL, where each expects them, stands in the last line. */
+void mm1_cli_list_tasks(const char *data_dir);
 /* argv[0] is "compare". */
 int mm1_cmd_eval_compare(int argc, char **argv);
 

@@ -8,7 +8,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-void mm1_cli_list_tasks(void)
+static bool has_files(const mm1_task *t, const char *data_dir)
+{
+    mm1_bench_set paths = {0};
+    mm1_task_files ignored;
+    mm1_error why;
+    const mm1_status st = mm1_benchmark_files(t, &t->test, data_dir, &paths, &ignored, &why);
+    mm1_bench_set_deinit(&paths);
+    return st == MM1_OK;
+}
+
+void mm1_cli_list_tasks(const char *data_dir)
 {
     (void)printf("%-18s %-11s %-11s %s\n", "task", "answered by", "metric",
                  "what it is; its files below the data folder");
@@ -33,6 +43,14 @@ void mm1_cli_list_tasks(void)
             (void)printf("%-18s   %-6s the other items of test\n", "", "shots");
         }
     }
+    (void)printf("Files are there%s%s for:", data_dir != NULL ? " in " : "", data_dir != NULL ? data_dir : "");
+    size_t n = 0;
+    for (size_t i = 0; i < mm1_n_tasks; i++) {
+        if (has_files(&mm1_tasks[i], data_dir)) {
+            (void)printf("%s %s", n++ > 0 ? "," : "", mm1_tasks[i].name);
+        }
+    }
+    (void)printf("%s\n", n == 0 ? " none; docs/eval.md says where each is had" : "");
 }
 
 /* ---- results ---- */

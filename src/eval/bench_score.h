@@ -19,7 +19,7 @@ typedef struct mm1_bench_said {
 /* What stands behind the last marker up to the end of its line, without a full stop at its end; all of the text if the
  * marker is not there.  mm1_free() it; NULL if memory is short. */
 char *mm1_bench_extract(const char *text, const char *marker);
-/* Lower case, no punctuation, no articles, single blanks: what TriviaQA compares.  out is replaced. */
+/* Lower case, no punctuation, no articles, single blanks.  out is replaced. */
 void mm1_bench_normalize(const char *text, mm1_buf *out);
 /* The choice that a text names: its letter at the start ("B", "(B)", "B. text"), a letter by itself after "answer is",
  * or the text of exactly one choice; -1. */

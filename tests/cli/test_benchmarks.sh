@@ -7,6 +7,8 @@ model=$root/tests/data/whole/smolvlm
 # The table; and every public benchmark of it, on random weights of SmolVLM's shape.
 expect 0 eval --list-tasks
 says out vqav2 v2_mscoco_val2014_annotations.json "the other items of test" fashion_mnist
+expect 0 eval --list-tasks --data data
+says out "Files are there in data for: coco, coco_val2014, nocaps, textcaps,"
 tasks=$(awk 'NR > 1 && /^[a-z]/ {print $1}' out | grep -v -e heldout_captions -e fashion_mnist | paste -sd ,)
 expect 0 eval -m "$model" --tasks "$tasks,data/own/task.yaml" --data data --max-tokens 3 --output run --show-prompts 1
 [ "$(grep -c ' n [1-9]' out)" = "$(echo "$tasks,x" | tr , '\n' | wc -l)" ] || fail "not every task has a line with items"
@@ -37,10 +39,11 @@ expect 0 eval -m "$model" --tasks ids.yaml --data . --max-tokens 1 --output ids
 says ids/exports/ids-0shot.json '"question_id": 7,' '"question_id": "007",' '"question_id": "99999999999999999999",' \
     '"question_id": "-0",'
 
-# Scores are the same for any batch; what was answered is not asked again, also behind a line that was cut.
+# Scores are the same for any batch and any number of threads; what was answered is not asked again, also behind a line that was cut.
 some=vqav2,scienceqa,arc_easy,winogrande,mmmu
 for batch in 1 7; do
-    expect 0 eval -m "$model" --tasks $some --data data --shots 0,1 --batch-size $batch --output b$batch --json
+    expect 0 eval -m "$model" --tasks $some --data data --shots 0,1 --batch-size $batch --output b$batch --json \
+        --threads $((batch / 3 + 1))
     cp out json$batch
 done
 cmp b1/samples.jsonl b7/samples.jsonl || fail "samples depend on the batch size"
