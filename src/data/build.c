@@ -219,7 +219,7 @@ static mm1_status read_sources(mm1_source *sources, size_t n, mm1_error *err)
         mm1_log(MM1_LOG_INFO, "read %s: %zu captions, %zu pieces of pages (%.1f s)", s->name,
                 s->corpus->n_captions - n_captions, s->corpus->n_pages - n_pages, mm1_time_now() - started);
     }
-    if (n_missing == n) {
+    if (n > 0 && n_missing == n) {
         return mm1_error_set(err, MM1_E_IO,
                              "data build: none of the %zu sources is there; install their packages, or run "
                              "scripts/demo-data.sh and set `root` to its folder",
@@ -357,8 +357,9 @@ mm1_status mm1_data_build(const mm1_build_config *recipe, mm1_build_summary *sum
     if (st == MM1_OK && !is_set(config->out)) {
         st = mm1_error_set(err, MM1_E_CONFIG, "data build: `out` is not set: which folder shall be made?");
     }
-    if (st == MM1_OK && config->n_sources == 0) { /* not in the table: a recipe may train on data built elsewhere */
-        st = mm1_error_set(err, MM1_E_CONFIG, "build.sources: must have at least one element");
+    /* Not in the table: a recipe may train on data built elsewhere. */
+    if (st == MM1_OK && config->n_sources == 0 && config->n_questions == 0) {
+        st = mm1_error_set(err, MM1_E_CONFIG, "build: has neither sources nor questions; there is nothing to make");
     }
     if (st == MM1_OK) {
         st = mm1_questions_check(config, err);

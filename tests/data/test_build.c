@@ -369,6 +369,10 @@ static void missing_sources_and_wrong_values_say_what_to_do(void **state)
     p.sources[0].kind = mm1_strdup("pictures");
     assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_CONFIG);
     check_contains(err.message, "'pictures' is no source kind");
+    p.config.n_sources = 0;
+    assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_CONFIG);
+    check_contains(err.message, "neither sources nor questions");
+    p.config.n_sources = 1;
     p.config.max_aspect = 0.5;
     assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_CONFIG);
     check_contains(err.message, "max_aspect");

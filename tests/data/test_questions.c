@@ -895,6 +895,29 @@ static void bytes_depend_on_the_seed_and_not_on_the_number_of_threads(void **sta
 }
 
 /* Before anything is read: the root is not there. */
+static void what_the_builder_draws_by_itself_needs_no_source(void **state)
+{
+    (void)state;
+    place p;
+    mm1_error err = {0};
+    mm1_build_summary summary;
+    set_up(&p);
+    const mm1_build_config whole = p.config;
+    p.config.n_sources = 0;
+    for (size_t i = 0; i < N_QUESTIONS; i++) {
+        if (strcmp(p.questions[i].kind, "signs") == 0) {
+            p.config.questions = &p.questions[i];
+            p.config.n_questions = 1;
+        }
+    }
+    check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    char *shard = path_in(p.config.out, "train/messages-0000.tar");
+    assert_true(mm1_path_exists(shard));
+    mm1_free(shard);
+    p.config = whole;
+    tear_down(&p);
+}
+
 static void wrong_kinds_and_sizes_say_what_to_do(void **state)
 {
     (void)state;
@@ -949,6 +972,7 @@ int main(void)
         cmocka_unit_test(nothing_of_heldout_is_in_train_and_no_answer_is_too_frequent),
         cmocka_unit_test(a_picture_is_on_the_side_on_which_a_build_of_captions_has_it),
         cmocka_unit_test(bytes_depend_on_the_seed_and_not_on_the_number_of_threads),
+        cmocka_unit_test(what_the_builder_draws_by_itself_needs_no_source),
         cmocka_unit_test(wrong_kinds_and_sizes_say_what_to_do),
         cmocka_unit_test(labels_that_are_cut_short_are_refused_and_missing_files_passed_over),
     };
