@@ -1,7 +1,7 @@
 #!/bin/bash
 # jpeg_loss.sh - what `data.jpeg: scaled` does to a model: losses of pairs of runs that differ in nothing else.
 #
-#   bench/jpeg_loss.sh [SEEDS [STEPS]]     3 seeds of 300 steps: about 5 minutes on two cores
+#   bench/jpeg_loss.sh [SEEDS [STEPS]]     3 seeds of 300 steps: two to five minutes on two cores
 #
 #   MM1_BUILD        build folder (default build/release)
 #   MM1_BENCH_OUT    results (default out/bench): jpeg-loss.txt, and the runs below jpeg-loss/
