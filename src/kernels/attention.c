@@ -2,12 +2,14 @@
  *
  * Work is handed out by (sequence, key head), and by stretches of queries where those are few.  An item packs the keys
  * and values that its queries see once (rotary positions turn them on the way), then takes the queries of its heads in
- * tiles of TQ and, for each, the keys in tiles of TK:
+ * tiles of TQ and, for each, the keys in tiles of TK, backward TB:
  *
  *   forward    s = q k^T;  online softmax;  o = o * factor + p v
- *   backward   s = q k^T;  dp = do v^T;  p, ds;  dv += p^T do;  dk += ds^T q;  dq += ds k
+ *   backward   s = q k^T;  dp = do v^T;  p, ds;  dq += ds k;  and then, of the whole tile, dv += p^T do;  dk += ds^T q
  *
- * Within a tile, panels of rows look only at the columns that some row of theirs sees, so a causal mask costs half.
+ * A tile is gone through a panel of queries at a time, as many as a tile of the product has rows: their scores stay in
+ * the L1 cache until they are used, while keys and values stream from L2.  A panel looks only at the columns that some
+ * row of it sees, so a causal mask costs half.
  *
  * Results do not depend on the number of threads.  Tiles of queries lie at multiples of TQ, cut only where the mask
  * says so; their tiles of keys begin at the first panel that they see.  dk and dv of a key head are sums over its
@@ -23,7 +25,8 @@
 
 enum {
     TQ = 96,     /* most queries in a tile; cut to a multiple of the panel height */
-    TK = 96,     /* keys in a tile: a multiple of every panel width */
+    TK = 256,    /* keys in a tile of the forward pass: a multiple of every panel width */
+    TB = 240,    /* most keys in a tile of the backward pass; cut to a multiple of panels' width and height */
     MR_MAX = 16, /* room for any table's panels */
     NR_MAX = 32,
     DECODE_T = 4,   /* up to so many queries, keys and values are read as they are */
@@ -40,13 +43,13 @@ typedef struct tile {
 
 /* Scratch of one thread; D and S are rounded up to panels. */
 typedef struct room {
-    float *kt;      /* k as columns: panels [D, nr] over keys */
+    float *kt;      /* k times scale as columns: panels [D, nr] over keys */
     float *vt;      /* v the same (backward) */
     float *kd;      /* backward: k as rows, panels [S, nr] over D; forward: v */
-    float *qa, *da; /* q and d_o of the tile: panels [D, mr] over queries */
-    float *qb, *db; /* and as rows: panels [m, nr] over D */
-    float *s, *dp;  /* [TQ, TK] */
-    float *p;       /* packed p or ds */
+    float *q;       /* few queries, scaled [TQ, D] */
+    float *qb, *db; /* backward: q and d_o of the tile as rows, panels [m, nr] over D */
+    float *s, *dp;  /* a panel of scores [mr, TK]; few queries [TQ, TK]; backward [TQ, TB] */
+    float *p;       /* a panel of rows that is not whole, packed */
     float *acc;     /* o or dq of the tile [TQ, D] */
     float *turned;  /* rotated rows of q or k on their way into panels [S or TQ, D] */
     float *dk, *dv; /* backward: gradients of the item [S, D], from its first key on */
@@ -58,6 +61,7 @@ typedef struct job {
     const mm1_kernels *kern;
     char *scratch;
     int64_t tq;      /* queries in a tile */
+    int64_t tb;      /* keys in a tile of the backward pass */
     int64_t align;   /* tiles of keys begin at its multiples */
     int64_t n_parts; /* stretches of queries */
     float *sums;     /* backward, n_parts > 1: dk and dv of each item, see item_sums() */
@@ -94,11 +98,11 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
     const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX;
     const size_t keys = a->rows == MM1_ROWS_FEW ? 0 : (size_t)sum_floats(a); /* else they are read where they lie */
     const size_t back = backward ? keys : 0;
-    const size_t sizes[] = {keys,        back,    keys, tq * dn, tq * dn, tq * dn, tq * dn, tq * TK, tq * TK,
-                            MR_MAX * tq, tq * dn, tq,   tq,      tq,      tq,      keys,    back,    back};
-    float **const parts[] = {&r->kt,     &r->vt,     &r->kd,     &r->qa,     &r->da,  &r->qb,
-                             &r->db,     &r->s,      &r->dp,     &r->p,      &r->acc, &r->row[0],
-                             &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk,  &r->dv};
+    const size_t tile = backward ? tq * dn : 0, dp = backward ? tq * TB : 0, p = MR_MAX * (dn > TK ? dn : TK);
+    const size_t sizes[] = {keys, back,    keys, tq * dn, tile, tile, tq * TK, dp,  p,
+                            tq,   tq * dn, tq,   tq,      tq,   keys, back,    back};
+    float **const parts[] = {&r->kt,     &r->vt,  &r->kd,     &r->q,      &r->qb,     &r->db,     &r->s,  &r->dp, &r->p,
+                             &r->row[0], &r->acc, &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk, &r->dv};
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         *parts[i] = base != NULL ? (float *)(void *)(base + bytes) : NULL;
@@ -200,7 +204,7 @@ static void turn_back(const job *j, float *x, int64_t ld, const float *from, int
 }
 
 /* The columns [*c0, *c1) that the rows [r0, r1) see; empty (0, 0) if none. */
-static void columns_seen(const tile *t, int64_t r0, int64_t r1, int64_t align, int64_t *c0, int64_t *c1)
+static void columns_seen(const tile *t, int64_t r0, int64_t r1, int64_t *c0, int64_t *c1)
 {
     *c0 = INT32_MAX;
     *c1 = 0;
@@ -210,69 +214,58 @@ static void columns_seen(const tile *t, int64_t r0, int64_t r1, int64_t align, i
             *c1 = max64(*c1, t->at_hi[r]);
         }
     }
-    *c0 = *c1 == 0 ? 0 : *c0 / align * align;
+    *c0 = *c1 == 0 ? 0 : *c0;
 }
 
-/* The rows [*r0, *r1) that see one of the columns [c0, c1); empty (0, 0) if none. */
+static bool row_sees(const tile *t, int64_t r, int64_t c0, int64_t c1)
+{
+    return max64(t->at_lo[r], c0) < min64(t->at_hi[r], c1);
+}
+
+/* The rows [*r0, *r1) that see one of the columns [c0, c1); *r0 >= *r1 if none. */
 static void rows_seeing(const tile *t, int64_t c0, int64_t c1, int64_t *r0, int64_t *r1)
 {
-    *r0 = t->m;
-    *r1 = 0;
-    for (int64_t r = 0; r < t->m; r++) {
-        if (max64(t->at_lo[r], c0) < min64(t->at_hi[r], c1)) {
-            *r0 = min64(*r0, r);
-            *r1 = r + 1;
-        }
+    *r0 = 0;
+    *r1 = t->m;
+    while (*r0 < *r1 && !row_sees(t, *r0, c0, c1)) {
+        ++*r0;
     }
-    *r0 = *r1 == 0 ? 0 : *r0;
-}
-
-/* out [m, n] = rows (panels [D, mr]) times columns (panels [D, nr] from the tile's first key on), where seen. */
-static void scores(float *out, const float *rows, const float *columns, const tile *t, int64_t n, int64_t D,
-                   const mm1_kernels *kern)
-{
-    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    for (int64_t i = 0; i < t->m; i += mr) {
-        const int64_t m = min64(mr, t->m - i);
-        int64_t c0, c1;
-        columns_seen(t, i, i + m, nr, &c0, &c1);
-        for (int64_t j = c0; j < c1; j += nr) {
-            kern->gemm_tile(out + i * TK + j, TK, rows + i * D, columns + j * D, D, m, min64(nr, n - j), false);
-        }
+    while (*r0 < *r1 && !row_sees(t, *r1 - 1, c0, c1)) {
+        --*r1;
     }
 }
 
-/* The rows of a panel of weights, in place if it is whole, else packed in p: c [m, D] += them times the panels b. */
-static void weigh_panel(float *c, int64_t ldc, float *p, const float *weights, bool k_rows, float *b, int64_t ldb,
-                        int64_t K, int64_t m, int64_t D, const mm1_kernels *kern)
+/* c [m, N] = or += a panel of rows (row i of it at a + i lda, or at a + i if k_rows; packed in p if it is not whole)
+ * times N columns: panels [K, nr], ldb K's room apart. */
+static void panel_product(float *c, int64_t ldc, float *p, const float *a, int64_t lda, bool k_rows, float *b,
+                          int64_t ldb, int64_t K, int64_t m, int64_t N, bool acc, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
     if (m < mr) {
-        kern->gemm_pack(p, (int)mr, weights, TK, K, m, k_rows, 1.0f);
+        kern->gemm_pack(p, (int)mr, a, lda, K, m, k_rows, 1.0f);
     }
-    for (int64_t d = 0; d < D; d += nr) {
-        const int64_t n = min64(nr, D - d);
+    for (int64_t n = 0; n < N; n += nr) {
         if (m < mr) {
-            kern->gemm_tile(c + d, ldc, p, b + d * ldb, K, m, n, true);
+            kern->gemm_tile(c + n, ldc, p, b + n * ldb, K, m, min64(nr, N - n), acc);
         } else {
-            kern->gemm_tile_direct(c + d, ldc, weights, TK, k_rows, b + d * ldb, NULL, 0, K, n, true);
+            kern->gemm_tile_direct(c + n, ldc, a, lda, k_rows, b + n * ldb, NULL, 0, K, min64(nr, N - n), acc);
         }
     }
 }
 
-/* acc [m, D] += weights [m, n] times values: panels [n_rows, nr] over D, of which row 0 is the tile's first key. */
-static void weigh(float *acc, float *p, const float *weights, float *values, int64_t n_rows, const tile *t, int64_t D,
-                  const mm1_kernels *kern)
+/* The columns [c0, c1) of m rows of out (row stride ld) = x [m, D] (row stride ldx) times columns: panels [D, nr]. */
+static void scores(float *out, int64_t ld, float *p, const float *x, int64_t ldx, float *columns, int64_t m, int64_t c0,
+                   int64_t c1, int64_t D, const mm1_kernels *kern)
 {
-    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    for (int64_t i = 0; i < t->m; i += mr) {
-        const int64_t m = min64(mr, t->m - i);
-        int64_t c0, c1;
-        columns_seen(t, i, i + m, 1, &c0, &c1);
-        if (c0 < c1) {
-            weigh_panel(acc + i * D, D, p, weights + i * TK + c0, false, values + c0 * nr, n_rows, c1 - c0, m, D, kern);
-        }
-    }
+    c0 = c0 / kern->gemm_nr * kern->gemm_nr;
+    panel_product(out + c0, ld, p, x, ldx, false, columns + c0 * D, D, D, m, c1 - c0, false, kern);
+}
+
+/* acc [m, D] += the columns [c0, c1) of weights (row stride ld) times values: panels [n_rows, nr] over D. */
+static void weigh(float *acc, float *p, const float *weights, int64_t ld, float *values, int64_t n_rows, int64_t m,
+                  int64_t c0, int64_t c1, int64_t D, const mm1_kernels *kern)
+{
+    panel_product(acc, D, p, weights + c0, ld, false, values + c0 * kern->gemm_nr, n_rows, c1 - c0, m, D, true, kern);
 }
 
 /* to [n, D] (row stride ld) += weights^T [n, m] times rows: panels [m, nr] over D. */
@@ -285,7 +278,8 @@ static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, 
         int64_t r0, r1;
         rows_seeing(t, i, i + m, &r0, &r1);
         if (r0 < r1) {
-            weigh_panel(to + i * ld, ld, p, weights + r0 * TK + i, true, rows + r0 * nr, t->m, r1 - r0, m, D, kern);
+            panel_product(to + i * ld, ld, p, weights + r0 * TB + i, TB, true, rows + r0 * nr, t->m, r1 - r0, m, D,
+                          true, kern);
         }
     }
 }
@@ -310,6 +304,17 @@ static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *
 static int64_t key_row(const mm1_attention_args *a, int64_t b, int64_t s)
 {
     return (a->first_key != NULL ? a->first_key[b] : b * a->S) + s;
+}
+
+/* Rows [n, D] will be written: their lines come into the caches meanwhile. */
+static void expect_rows(const float *x, int64_t ld, int64_t n, int64_t D)
+{
+    enum { LINE = 64 / sizeof *x };
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t d = 0; d < D; d += LINE) {
+            __builtin_prefetch(x + i * ld + d, 1);
+        }
+    }
 }
 
 /* ------------------------------------------------------------------------------------------------ forward */
@@ -343,27 +348,44 @@ static void finish_row(const job *j, const room *r, int64_t i, int64_t b, int64_
     }
 }
 
+/* The queries [i, i + m) of the tile, which are q (row stride ldq), and the n keys at hand; kt and kd begin at them. */
+static void forward_panel(const job *j, const room *r, const tile *t, int64_t i, int64_t m, const float *q, int64_t ldq,
+                          float *kt, float *kd, int64_t n_rows)
+{
+    const mm1_kernels *kern = j->kern;
+    const int64_t D = j->a->D;
+    int64_t c0, c1;
+    columns_seen(t, i, i + m, &c0, &c1);
+    if (c0 < c1) {
+        scores(r->s, TK, r->p, q, ldq, kt, m, c0, c1, D, kern);
+        kern->attn_softmax(r->s, TK, r->row[0] + i, r->row[1] + i, r->row[2] + i, t->at_lo + i, t->at_hi + i, m, c1);
+        rescale(r->acc + i * D, r->row[2] + i, m, D, kern);
+        weigh(r->acc + i * D, r->p, r->s, TK, kd, n_rows, m, c0, c1, D, kern);
+    }
+}
+
 /* Keys and values of key head g are packed from s0 on; n_rows of them. */
 static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_t h, int64_t t0, int64_t t1, int64_t s0,
                          int64_t n_rows)
 {
     const mm1_attention_args *a = j->a;
-    const mm1_kernels *kern = j->kern;
-    const int64_t D = a->D;
     int64_t ldq = a->ldq;
     tile_take(t, j, b, t0, t1);
-    const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t->m);
-    kern->gemm_pack(r->qa, kern->gemm_mr, q, ldq, D, t->m, false, a->scale);
-    start_rows(r, t->m, D);
-    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += TK) {
-        const int64_t n = min64(TK, t->max_hi - n0);
-        if (!tile_move(t, n0, n)) {
+    const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * a->D, &ldq, b, t0, t->m);
+    start_rows(r, t->m, a->D);
+    const int64_t first = tile_first_key(t, j), mr = j->kern->gemm_mr;
+    for (int64_t n0 = first; n0 < t->max_hi; n0 += TK) {
+        if (!tile_move(t, n0, min64(TK, t->max_hi - n0)) && n0 > first) {
             continue;
         }
-        scores(r->s, r->qa, r->kt + (n0 - s0) * D, t, n, D, kern);
-        kern->attn_softmax(r->s, TK, r->row[0], r->row[1], r->row[2], t->at_lo, t->at_hi, t->m, n);
-        rescale(r->acc, r->row[2], t->m, D, kern);
-        weigh(r->acc, r->p, r->s, r->kd + (n0 - s0) * kern->gemm_nr, n_rows, t, D, kern);
+        for (int64_t i = 0; i < t->m; i += mr) {
+            const int64_t m = min64(mr, t->m - i);
+            if (n0 == first) {
+                expect_rows(j->o + (b * a->T + t0 + i) * a->ldo + h * a->D, a->ldo, m, a->D);
+            }
+            forward_panel(j, r, t, i, m, q + i * ldq, ldq, r->kt + (n0 - s0) * a->D,
+                          r->kd + (n0 - s0) * j->kern->gemm_nr, n_rows);
+        }
     }
     for (int64_t i = 0; i < t->m; i++) {
         finish_row(j, r, i, b, t0 + i, h);
@@ -407,7 +429,7 @@ static void forward_item(void *ctx, int64_t i, int64_t end)
         const int64_t row = key_row(a, x.b, x.s0);
         const float *k = turned(j, r.turned, a->k + row * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
         const float *v = a->v + row * a->ldv + x.g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, 1.0f);
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
         kern->gemm_pack(r.kd, kern->gemm_nr, v, a->ldv, n_keys, a->D, true, 1.0f);
         for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
             for (int64_t q0 = x.t0; q0 < x.t1; q0 += j->tq) {
@@ -432,7 +454,7 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
             const int64_t t = at / n_heads, h0 = g * n_heads + at % n_heads;
             const int64_t m = min64(n_heads - at % n_heads, TQ);
             const int64_t first = max64(a->lo[b * a->T + t], 0), last = min64(a->hi[b * a->T + t], a->S);
-            kern->scale(r.qa, a->q + (b * a->T + t) * a->ldq + h0 * D, m * D, a->scale);
+            kern->scale(r.q, a->q + (b * a->T + t) * a->ldq + h0 * D, m * D, a->scale);
             start_rows(&r, m, D);
             for (int64_t n0 = first; n0 < last; n0 += TK) {
                 const int64_t n = min64(TK, last - n0), row = key_row(a, b, n0);
@@ -440,7 +462,7 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
                     lo[k] = 0;
                     hi[k] = (int32_t)n;
                 }
-                kern->gemm_few_nt(r.s, TK, r.qa, D, a->k + row * a->ldk + g * D, a->ldk, m, n, D, false);
+                kern->gemm_few_nt(r.s, TK, r.q, D, a->k + row * a->ldk + g * D, a->ldk, m, n, D, false);
                 kern->attn_softmax(r.s, TK, r.row[0], r.row[1], r.row[2], lo, hi, m, n);
                 rescale(r.acc, r.row[2], m, D, kern);
                 kern->gemm_few_nn(r.acc, D, r.s, TK, a->v + row * a->ldv + g * D, a->ldv, m, D, n, true);
@@ -456,10 +478,15 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
 static job make_job(const mm1_attention_args *args, void *scratch)
 {
     const mm1_kernels *kern = mm1_kernels_get();
+    int64_t step = kern->gemm_nr; /* to the next multiple of both */
+    while (step % kern->gemm_mr != 0) {
+        step += kern->gemm_nr;
+    }
     return (job){.a = args,
                  .kern = kern,
                  .scratch = scratch,
                  .tq = TQ / kern->gemm_mr * kern->gemm_mr,
+                 .tb = TB / step * step,
                  .align = args->rows == MM1_ROWS_MANY ? TK : kern->gemm_nr,
                  .n_parts = 1};
 }
@@ -484,38 +511,56 @@ void mm1_attention_fwd(float *o, float *lse, const mm1_attention_args *args, voi
 
 /* ------------------------------------------------------------------------------------------------ backward */
 
+/* p, ds and dq of the queries [i, i + m) of the tile, which are q and d_o, and the n keys from `key` on in the panels
+ * of the item. */
+static void backward_panel(const job *j, const room *r, const tile *t, int64_t i, int64_t m, const float *q,
+                           int64_t ldq, const float *d_o, int64_t key, int64_t n, int64_t n_rows)
+{
+    const mm1_kernels *kern = j->kern;
+    const int64_t D = j->a->D;
+    float *s = r->s + i * TB, *dp = r->dp + i * TB;
+    int64_t c0, c1;
+    columns_seen(t, i, i + m, &c0, &c1);
+    if (c0 < c1) {
+        scores(s, TB, r->p, q, ldq, r->kt + key * D, m, c0, c1, D, kern);
+        scores(dp, TB, r->p, d_o, j->a->ldo, r->vt + key * D, m, c0, c1, D, kern);
+    }
+    kern->attn_dsoftmax(s, dp, TB, r->row[0] + i, r->row[1] + i, t->at_lo + i, t->at_hi + i, m, n);
+    if (c0 < c1) {
+        weigh(r->acc + i * D, r->p, dp, TB, r->kd + key * kern->gemm_nr, n_rows, m, c0, c1, D, kern);
+    }
+}
+
 static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64_t h, int64_t t0, int64_t t1,
                           int64_t s0, int64_t n_rows)
 {
     const mm1_attention_args *a = j->a;
     const mm1_kernels *kern = j->kern;
-    const int mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const int nr = kern->gemm_nr;
     const int64_t D = a->D;
     int64_t ldq = a->ldq;
     const float *q = turned(j, r->turned, a->q + (b * a->T + t0) * ldq + h * D, &ldq, b, t0, t1 - t0);
     const float *d_o = j->d_o + (b * a->T + t0) * a->ldo + h * D, *o = j->o + (b * a->T + t0) * a->ldo + h * D;
-    const float *lse = j->lse + (b * a->H + h) * a->T + t0;
-    float *delta = r->row[0];
+    float *lse = r->row[0], *delta = r->row[1];
     tile_take(t, j, b, t0, t1);
-    kern->gemm_pack(r->qa, mr, q, ldq, D, t->m, false, a->scale);
-    kern->gemm_pack(r->da, mr, d_o, a->ldo, D, t->m, false, 1.0f);
     kern->gemm_pack(r->qb, nr, q, ldq, t->m, D, true, a->scale);
     kern->gemm_pack(r->db, nr, d_o, a->ldo, t->m, D, true, 1.0f);
     for (int64_t i = 0; i < t->m; i++) {
+        lse[i] = j->lse[(b * a->H + h) * a->T + t0 + i];
         delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
     }
     memset(r->acc, 0, (size_t)(t->m * D) * sizeof *r->acc);
-    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += TK) {
-        const int64_t n = min64(TK, t->max_hi - n0);
+    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += j->tb) {
+        const int64_t n = min64(j->tb, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;
         }
-        scores(r->s, r->qa, r->kt + (n0 - s0) * D, t, n, D, kern);
-        scores(r->dp, r->da, r->vt + (n0 - s0) * D, t, n, D, kern);
-        kern->attn_dsoftmax(r->s, r->dp, TK, lse, delta, t->at_lo, t->at_hi, t->m, n);
+        for (int64_t i = 0; i < t->m; i += kern->gemm_mr) {
+            const int64_t m = min64(kern->gemm_mr, t->m - i);
+            backward_panel(j, r, t, i, m, q + i * ldq, ldq, d_o + i * a->ldo, n0 - s0, n, n_rows);
+        }
         weigh_turned(r->dv + (n0 - s0) * D, D, r->p, r->s, r->db, t, n, D, kern);
         weigh_turned(r->dk + (n0 - s0) * D, D, r->p, r->dp, r->qb, t, n, D, kern);
-        weigh(r->acc, r->p, r->dp, r->kd + (n0 - s0) * nr, n_rows, t, D, kern);
     }
     kern->scale(r->acc, r->acc, t->m * D, a->scale);
     turn_back(j, j->dq + (b * a->T + t0) * a->ldq + h * D, a->ldq, r->acc, b, t0, t->m);
@@ -593,7 +638,7 @@ static void backward_item(void *ctx, int64_t i, int64_t end)
         int64_t ldk = a->ldk;
         const float *k = turned(j, r.turned, a->k + (x.b * a->S + x.s0) * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
         const float *v = a->v + (x.b * a->S + x.s0) * a->ldv + x.g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, 1.0f);
+        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
         kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, n_keys, false, 1.0f);
         kern->gemm_pack(r.kd, kern->gemm_nr, k, ldk, n_keys, a->D, true, 1.0f);
         if (j->n_parts > 1) {

@@ -37,6 +37,11 @@ static inline vf v_load_n(const float *p, int64_t n)
 {
     return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
 }
+/* The first n < VW elements, the rest is fill. */
+static inline vf v_load_n_or(const float *p, int64_t n, vf fill)
+{
+    return _mm512_mask_loadu_ps(fill, (__mmask16)((1u << n) - 1), p);
+}
 static inline void v_store_n(float *p, vf x, int64_t n)
 {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), x);
@@ -100,31 +105,40 @@ static inline vf v_select_lt(vf a, vf b, vf x, vf y)
 /* a * 2^k for integral k in -126..127 */
 static inline vf v_ldexp(vf a, vf k)
 {
-    return _mm512_mul_ps(
-        a, _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127)), 23)));
+    return _mm512_scalef_ps(a, k);
 }
 static inline float v_sum(vf a)
 {
     return _mm512_reduce_add_ps(a);
 }
-/* v_sum() of eight, with the same bits: halves are added to halves of two or four of them at a time. */
-static inline __m256 v_sum_8(const vf a[8])
+/* a + b, or the larger; `largest` is a constant wherever this is inlined. */
+static inline vf v_fold(vf a, vf b, const bool largest)
+{
+    return largest ? v_max(a, b) : v_add(a, b);
+}
+/* Sum or maximum of each of eight, the bits of v_sum(): halves are joined with halves of two or four of them. */
+static inline __m256 v_fold_8(const vf a[8], const bool largest)
 {
     vf t[4], u[2];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        t[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x44),
-                             _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xee));
+        t[i] = v_fold(_mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0x44),
+                      _mm512_shuffle_f32x4(a[2 * i], a[2 * i + 1], 0xee), largest);
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        u[i] = _mm512_add_ps(_mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0x88),
-                             _mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0xdd));
+        u[i] = v_fold(_mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0x88),
+                      _mm512_shuffle_f32x4(t[2 * i], t[2 * i + 1], 0xdd), largest);
     }
-    vf s = _mm512_add_ps(_mm512_shuffle_ps(u[0], u[1], 0x44), _mm512_shuffle_ps(u[0], u[1], 0xee));
-    s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+    vf s = v_fold(_mm512_shuffle_ps(u[0], u[1], 0x44), _mm512_shuffle_ps(u[0], u[1], 0xee), largest);
+    s = v_fold(s, _mm512_permute_ps(s, 0xb1), largest);
     const __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 2, 6, 10, 14, 0, 0, 0, 0, 0, 0, 0, 0);
     return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, s));
+}
+/* The same of VW vectors. */
+static inline vf v_fold_each(const vf a[VW], const bool largest)
+{
+    return _mm512_insertf32x8(_mm512_castps256_ps512(v_fold_8(a, largest)), v_fold_8(a + 8, largest), 1);
 }
 static inline float v_hmax(vf a)
 {
@@ -163,6 +177,10 @@ static inline void v_store(float *p, vf x)
 static inline vf v_load_n(const float *p, int64_t n)
 {
     return _mm256_maskload_ps(p, v_mask_n(n));
+}
+static inline vf v_load_n_or(const float *p, int64_t n, vf fill)
+{
+    return _mm256_blendv_ps(fill, v_load_n(p, n), _mm256_castsi256_ps(v_mask_n(n)));
 }
 static inline void v_store_n(float *p, vf x, int64_t n)
 {
@@ -233,22 +251,29 @@ static inline float v_sum(vf a)
     s = _mm_add_ss(s, _mm_movehdup_ps(s));
     return _mm_cvtss_f32(s);
 }
-/* v_sum() of eight, with the same bits: halves are added to halves of two or four of them at a time. */
-static inline __m256 v_sum_8(const vf a[8])
+static inline vf v_fold(vf a, vf b, const bool largest)
+{
+    return largest ? v_max(a, b) : v_add(a, b);
+}
+static inline __m256 v_fold_8(const vf a[8], const bool largest)
 {
     vf t[4], u[2];
 #pragma GCC unroll 4
     for (int i = 0; i < 4; i++) {
-        t[i] = _mm256_add_ps(_mm256_permute2f128_ps(a[2 * i], a[2 * i + 1], 0x20),
-                             _mm256_permute2f128_ps(a[2 * i], a[2 * i + 1], 0x31));
+        t[i] = v_fold(_mm256_permute2f128_ps(a[2 * i], a[2 * i + 1], 0x20),
+                      _mm256_permute2f128_ps(a[2 * i], a[2 * i + 1], 0x31), largest);
     }
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        u[i] = _mm256_add_ps(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44),
-                             _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee));
+        u[i] = v_fold(_mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44), _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee),
+                      largest);
     }
-    const vf s = _mm256_add_ps(_mm256_shuffle_ps(u[0], u[1], 0x88), _mm256_shuffle_ps(u[0], u[1], 0xdd));
+    const vf s = v_fold(_mm256_shuffle_ps(u[0], u[1], 0x88), _mm256_shuffle_ps(u[0], u[1], 0xdd), largest);
     return _mm256_permutevar8x32_ps(s, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+}
+static inline vf v_fold_each(const vf a[VW], const bool largest)
+{
+    return v_fold_8(a, largest);
 }
 static inline float v_hmax(vf a)
 {
@@ -278,7 +303,7 @@ static inline vf v_get(const float *p, int64_t m)
 /* The same, the rest is fill. */
 static inline vf v_get_or(const float *p, int64_t m, vf fill)
 {
-    return m == VW ? v_load(p) : v_select_lt(v_iota(), v_set((float)m), v_load_n(p, m), fill);
+    return m == VW ? v_load(p) : v_load_n_or(p, m, fill);
 }
 static inline void v_put(float *p, vf x, int64_t m)
 {
@@ -326,7 +351,7 @@ enum { SIMD_SUM_BLOCK = 4096 };
 static inline vf v_exp(vf x)
 {
     const vf lowest = v_set(-87.3f);
-    const vf clamped = v_min(v_set(88.3f), v_max(lowest, x)); /* in this order min and max pass NaN on */
+    const vf clamped = v_min(v_set(88.3f), x); /* in this order min passes NaN on */
     const vf k = v_round(v_mul(clamped, v_set(1.44269504088896341f)));
     vf r = v_fnma(k, v_set(0.693359375f), clamped);
     r = v_fnma(k, v_set(-2.12194440e-4f), r);

@@ -41,11 +41,12 @@ typedef struct operands {
     int64_t ldy;
 } operands;
 
-/* One k.  m, from and fill are constants wherever this and tile() are inlined: accumulators live in registers. */
-INLINE void step(const int m, const place from, const bool fill, vf s[MR][NV], operands *o)
+/* One k.  m, wide, from and fill are constants wherever this and tile() are inlined: accumulators live in registers.
+ * Not wide: only the first vector of b. */
+INLINE void step(const int m, const bool wide, const place from, const bool fill, vf s[MR][NV], operands *o)
 {
     const float *b = fill ? o->y : o->b;
-    const vf b0 = v_load(b), b1 = v_load(b + VW);
+    const vf b0 = v_load(b), b1 = wide ? v_load(b + VW) : b0;
     if (fill) {
         v_store(o->b, b0);
         v_store(o->b + VW, b1);
@@ -60,14 +61,14 @@ INLINE void step(const int m, const place from, const bool fill, vf s[MR][NV], o
     for (int i = 0; i < m; i++) {
         const vf x = v_set(from == ALONG ? o->a[i * o->lda] : o->a[i]);
         s[i][0] = v_fma(x, b0, s[i][0]);
-        s[i][1] = v_fma(x, b1, s[i][1]);
+        s[i][1] = wide ? v_fma(x, b1, s[i][1]) : s[i][1];
     }
     o->a += from == ALONG ? 1 : from == DOWN ? o->lda : MR;
     o->b += NR;
 }
 
-INLINE void tile(const int m, const place from, const bool fill, float *c, int64_t ldc, operands o, int64_t K,
-                 int64_t n, bool acc)
+INLINE void tile(const int m, const bool wide, const place from, const bool fill, float *c, int64_t ldc, operands o,
+                 int64_t K, int64_t n, bool acc)
 {
     vf s[MR][NV];
 #pragma GCC unroll 14
@@ -88,14 +89,14 @@ INLINE void tile(const int m, const place from, const bool fill, float *c, int64
         }
 #pragma GCC unroll 4
         for (int l = 0; l < LINE; l++) {
-            step(m, from, fill, s, &o);
+            step(m, wide, from, fill, s, &o);
         }
     }
 #pragma GCC unroll 4
     for (; k < K; k++) {
-        step(m, from, fill, s, &o);
+        step(m, wide, from, fill, s, &o);
     }
-    if (n == NR) {
+    if (wide && n == NR) {
 #pragma GCC unroll 14
         for (int i = 0; i < m; i++, c += ldc) {
             v_store(c, acc ? v_add(v_load(c), s[i][0]) : s[i][0]);
@@ -107,13 +108,13 @@ INLINE void tile(const int m, const place from, const bool fill, float *c, int64
 #pragma GCC unroll 14
     for (int i = 0; i < m; i++, c += ldc) {
         v_store_n(c, acc ? v_add(v_load_n(c, n0), s[i][0]) : s[i][0], n0);
-        if (n1 > 0) {
+        if (wide && n1 > 0) {
             v_store_n(c + VW, acc ? v_add(v_load_n(c + VW, n1), s[i][1]) : s[i][1], n1);
         }
     }
 }
 
-#define TILE(m) tile(m, PACKED, false, c, ldc, o, K, n, acc)
+#define TILE(m) tile(m, true, PACKED, false, c, ldc, o, K, n, acc)
 
 static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc)
 {
@@ -143,13 +144,15 @@ static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda,
 {
     const operands o = {a, lda, b, y, ldy};
     if (k_rows && y != NULL) {
-        tile(MR, DOWN, true, c, ldc, o, K, n, acc);
+        tile(MR, true, DOWN, true, c, ldc, o, K, n, acc);
     } else if (k_rows) {
-        tile(MR, DOWN, false, c, ldc, o, K, n, acc);
+        tile(MR, true, DOWN, false, c, ldc, o, K, n, acc);
     } else if (y != NULL) {
-        tile(MR, ALONG, true, c, ldc, o, K, n, acc);
+        tile(MR, true, ALONG, true, c, ldc, o, K, n, acc);
+    } else if (n > VW) {
+        tile(MR, true, ALONG, false, c, ldc, o, K, n, acc);
     } else {
-        tile(MR, ALONG, false, c, ldc, o, K, n, acc);
+        tile(MR, false, ALONG, false, c, ldc, o, K, n, acc);
     }
 }
 
@@ -273,6 +276,9 @@ INLINE void pack_panel_copy(const int width, float *p, const float *x, int64_t l
         int i = 0;
 #pragma GCC unroll 4
         for (; i + 8 <= width; i += 8) {
+            if (i % LINE == 0) { /* rows may lie far apart, and heads are no wider than a few lines */
+                _mm_prefetch(next_at(x, 8 * ld + i), _MM_HINT_T0);
+            }
             _mm256_storeu_ps(p + i, _mm256_mul_ps(alpha, _mm256_loadu_ps(x + i)));
         }
         if (i + 4 <= width) {
@@ -405,7 +411,7 @@ INLINE void dots(const int m, const int n, const bool ahead, float *c, int64_t l
         }
 #pragma GCC unroll 2
         for (int i = 0; i < m * n; i += 8) {
-            _mm256_storeu_ps(sums + i, v_sum_8(s + i));
+            _mm256_storeu_ps(sums + i, v_fold_8(s + i, false));
         }
     } else {
 #pragma GCC unroll 4

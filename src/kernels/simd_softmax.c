@@ -80,33 +80,66 @@ static float softmax(float *x, int64_t n)
     return (float)(shift + log(sum));
 }
 
-static void fill_zero(float *x, int64_t begin, int64_t end)
+static inline void fill_zero(float *x, int64_t begin, int64_t end)
 {
-    for (int64_t i = begin; i < end; i++) {
-        x[i] = 0;
+    for (int64_t i = begin; i < end; i += VW) {
+        v_put(x + i, v_zero(), v_left(end - i));
     }
 }
 
+/* Each lane's largest of x [n]; NaN elements may or may not be passed over. */
+static inline vf lane_maxima(const float *x, int64_t n)
+{
+    vf max = v_set(-INFINITY);
+    for (int64_t i = 0; i < n; i += VW) {
+        max = v_max(max, v_get_or(x + i, v_left(n - i), v_set(-INFINITY)));
+    }
+    return max;
+}
+
+/* x [n] = exp(x - shift); each lane's sum of these. */
+static inline vf lane_exp_sums(float *x, int64_t n, float shift)
+{
+    vf sum = v_zero();
+    for (int64_t i = 0; i < n; i += VW) {
+        sum = add_exp(sum, x, x, i, v_left(n - i), shift);
+    }
+    return sum;
+}
+
+/* VW rows (or fewer) at a time: their maxima and sums are vectors, and no row waits for those of the one before. */
 static void attn_softmax(float *s, int64_t ld, float *row_max, float *row_sum, float *factor, const int32_t *lo,
                          const int32_t *hi, int64_t m, int64_t n)
 {
-    for (int64_t r = 0; r < m; r++) {
-        float *row = s + r * ld;
-        if (lo[r] >= hi[r]) {
-            fill_zero(row, 0, n);
-            factor[r] = 1;
-            continue;
+    for (int64_t r0 = 0; r0 < m; r0 += VW, s += VW * ld) {
+        const int64_t rows = v_left(m - r0);
+        vf lanes[VW];
+        float shifts[VW];
+        for (int64_t r = 0; r < VW; r++) {
+            const bool sees = r < rows && lo[r0 + r] < hi[r0 + r];
+            lanes[r] = sees ? lane_maxima(s + r * ld + lo[r0 + r], hi[r0 + r] - lo[r0 + r]) : v_set(-INFINITY);
         }
-        const float old_max = row_max[r];
-        const float max = row_maximum(row + lo[r], hi[r] - lo[r], old_max);
-        const float shift = finite_shift(max);
-        const float sum = (float)exp_sum(row + lo[r], row + lo[r], hi[r] - lo[r], shift);
-        const float f = max == old_max ? 1 : expf(old_max - shift);
-        fill_zero(row, 0, lo[r]);
-        fill_zero(row, hi[r], n);
-        factor[r] = f;
-        row_sum[r] = row_sum[r] * f + sum;
-        row_max[r] = max;
+        const vf old_max = v_get(row_max + r0, rows), max = v_max(v_fold_each(lanes, true), old_max);
+        /* x - shift is -INFINITY or NaN where x is */
+        const vf shift = v_select_lt(v_set(-INFINITY), max, max, v_select_lt(max, v_zero(), v_zero(), max));
+        v_store(shifts, shift);
+        for (int64_t r = 0; r < rows; r++) {
+            float *row = s + r * ld;
+            const int64_t begin = lo[r0 + r], end = hi[r0 + r];
+            if (begin >= end) {
+                fill_zero(row, 0, n);
+                lanes[r] = v_zero();
+                continue;
+            }
+            fill_zero(row, 0, begin);
+            lanes[r] = lane_exp_sums(row + begin, end - begin, shifts[r]);
+            fill_zero(row, end, n);
+        }
+        const vf sum = v_fold_each(lanes, false), one = v_set(1);
+        const vf f = v_select_lt(old_max, max, v_exp(v_sub(old_max, shift)), one);
+        v_put(factor + r0, f, rows);
+        v_put(row_sum + r0, v_fma(v_get(row_sum + r0, rows), f, sum), rows);
+        v_put(row_max + r0, max, rows);
     }
 }
 
