@@ -22,6 +22,7 @@ typedef struct args {
     size_t n_layers;
     mm1_growth_axis axis;
     size_t sizes;
+    int64_t positions;
     int threads;
     bool json;
 } args;
@@ -73,6 +74,7 @@ static error_t parse_kernels(int key, char *arg, struct argp_state *state)
     args *a = state->input;
     switch (key) {
     case 'S': add_shape(state, a, arg); break;
+    case 'p': a->positions = mm1_cli_int(state, "--positions", arg, 1, 1 << 20); break;
     case 't': a->threads = (int)mm1_cli_int(state, "--threads", arg, 1, 1024); break;
     case 'j': a->json = true; break;
     case ARGP_KEY_ARG: argp_error(state, "\"%s\" is no option", arg); break;
@@ -189,16 +191,24 @@ static const char attention_doc[] =
     "count: 4 for each pair of query and key and unit of width forward, 10 backward (five products; the scores are "
     "formed again).  The share is of the multiply-adds probed around each run.";
 
+static const struct argp_option attention_options[] = {
+    {"positions", 'p', "N", 0, "only the shapes whose sequences have N positions", 0},
+    {"threads", 't', "N", 0, "compute threads (default: MM1_THREADS, OMP_NUM_THREADS, or all CPUs)", 0},
+    {"json", 'j', NULL, 0, "print one JSON object", 0},
+    {0},
+};
+
 static int cmd_attention(int argc, char **argv)
 {
-    const struct argp argp = {gemm_options + 1, parse_kernels, NULL, attention_doc, NULL, NULL, NULL};
+    const struct argp argp = {attention_options, parse_kernels, NULL, attention_doc, NULL, NULL, NULL};
+    int n_rows = 0;
     args a = {0};
     mm1_error err = {0};
     mm1_attention_result r[MM1_BENCH_ATTENTION_SHAPES];
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
-    mm1_status st = mm1_bench_attention_run(a.threads, r, &err);
+    mm1_status st = mm1_bench_attention_run(a.threads, a.positions, r, &n_rows, &err);
     json_t *rows = st == MM1_OK && a.json ? json_array() : NULL;
-    for (int i = 0; st == MM1_OK && i < MM1_BENCH_ATTENTION_SHAPES; i++) {
+    for (int i = 0; st == MM1_OK && i < n_rows; i++) {
         const mm1_attention_result *x = &r[i];
         if (a.json) {
             (void)json_array_append_new(

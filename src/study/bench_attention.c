@@ -96,13 +96,21 @@ out:
     return st;
 }
 
-mm1_status mm1_bench_attention_run(int threads, mm1_attention_result out[MM1_BENCH_ATTENTION_SHAPES], mm1_error *err)
+mm1_status mm1_bench_attention_run(int threads, int64_t positions, mm1_attention_result out[MM1_BENCH_ATTENTION_SHAPES],
+                                   int *n, mm1_error *err)
 {
     mm1_threads_set(threads);
     mm1_status st = mm1_kernels_init(NULL, err);
+    *n = 0;
     for (int i = 0; st == MM1_OK && i < MM1_BENCH_ATTENTION_SHAPES; i++) {
-        out[i] = shapes[i];
-        st = measure(&out[i], err);
+        if (positions == 0 || positions == shapes[i].T) {
+            out[*n] = shapes[i];
+            st = measure(&out[(*n)++], err);
+        }
+    }
+    if (st == MM1_OK && *n == 0) {
+        st = mm1_error_set(err, MM1_E_CONFIG, "no shape that is measured has sequences of %lld positions",
+                           (long long)positions);
     }
     return st;
 }

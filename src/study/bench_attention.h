@@ -17,8 +17,10 @@ typedef struct mm1_attention_result {
 
 enum { MM1_BENCH_ATTENTION_SHAPES = 12 };
 
-/* All shapes that are measured, with the threads (0: as everywhere) and kernels that are set here. */
-MM1_NODISCARD mm1_status mm1_bench_attention_run(int threads, mm1_attention_result out[MM1_BENCH_ATTENTION_SHAPES],
+/* The shapes that are measured, *n of them: all, or those whose sequences have this many positions (0: all;
+ * MM1_E_CONFIG if there is none); with the threads (0: as everywhere) and kernels that are set here. */
+MM1_NODISCARD mm1_status mm1_bench_attention_run(int threads, int64_t positions,
+                                                 mm1_attention_result out[MM1_BENCH_ATTENTION_SHAPES], int *n,
                                                  mm1_error *err);
 
 #endif

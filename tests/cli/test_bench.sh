@@ -92,6 +92,13 @@ says err "--shape 1,2"
 expect 2 bench gemm --shape 0,2,3
 says err "--shape 0,2,3"
 
+# Attention: the shapes of one length.
+expect 0 bench attention --positions 196 --threads 1
+says out "T   196 of  1" "of peak"
+[ "$(wc -l <out)" = 1 ] || fail "not one shape of 196 positions"
+expect 2 bench attention --positions 3
+says err "sequences of 3 positions"
+
 # Growth: every axis, or one, of a recipe without data.
 grow="--recipe tiny.yaml --set tokenizer= --set model.decoder.vocab_size=320 --set train.threads=1"
 # shellcheck disable=SC2086
