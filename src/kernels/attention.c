@@ -48,12 +48,12 @@ typedef struct room {
     float *kd;      /* backward: k as rows, panels [S, nr] over D; forward: v */
     float *q;       /* few queries, scaled [TQ, D] */
     float *qb, *db; /* backward: q and d_o of the tile as rows, panels [m, nr] over D */
-    float *s, *dp;  /* a panel of scores [mr, TK]; few queries [TQ, TK]; backward [TQ, TB] */
+    float *s, *dp;  /* row stride ld of the job: a panel of scores; few queries and, backward, a tile: [TQ, ld] */
     float *p;       /* a panel of rows that is not whole, packed */
     float *acc;     /* o or dq of the tile [TQ, D] */
     float *turned;  /* rotated rows of q or k on their way into panels [S or TQ, D] */
     float *dk, *dv; /* backward: gradients of the item [S, D], from its first key on */
-    float *row[4];  /* row_max, row_sum, factor; lse, delta */
+    float *row[3];  /* row_max, row_sum, factor; lse, delta */
 } room;
 
 typedef struct job {
@@ -62,6 +62,7 @@ typedef struct job {
     char *scratch;
     int64_t tq;      /* queries in a tile */
     int64_t tb;      /* keys in a tile of the backward pass */
+    int64_t ld;      /* row stride of scores: no tile of keys has more */
     int64_t align;   /* tiles of keys begin at its multiples */
     int64_t n_parts; /* stretches of queries */
     float *sums;     /* backward, n_parts > 1: dk and dv of each item, see item_sums() */
@@ -89,7 +90,13 @@ static int64_t round_up(int64_t n, int64_t to)
 
 static int64_t sum_floats(const mm1_attention_args *a)
 {
-    return round_up(a->S > 0 ? a->S : 1, TK) * round_up(a->D, NR_MAX);
+    return round_up(a->S > 0 ? a->S : 1, NR_MAX) * round_up(a->D, NR_MAX);
+}
+
+/* Keys in a tile, of which there may be `most`. */
+static int64_t tile_keys(const mm1_attention_args *a, int64_t most)
+{
+    return min64(most, round_up(a->S > 0 ? a->S : 1, NR_MAX));
 }
 
 /* Lays the room of one thread out from `base` on (NULL: only counts); returns its bytes. */
@@ -97,16 +104,30 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
 {
     const size_t dn = (size_t)round_up(a->D, NR_MAX), tq = TQ + MR_MAX;
     const size_t keys = a->rows == MM1_ROWS_FEW ? 0 : (size_t)sum_floats(a); /* else they are read where they lie */
-    const size_t back = backward ? keys : 0;
-    const size_t tile = backward ? tq * dn : 0, dp = backward ? tq * TB : 0, p = MR_MAX * (dn > TK ? dn : TK);
-    const size_t sizes[] = {keys, back,    keys, tq * dn, tile, tile, tq * TK, dp,  p,
-                            tq,   tq * dn, tq,   tq,      tq,   keys, back,    back};
-    float **const parts[] = {&r->kt,     &r->vt,  &r->kd,     &r->q,      &r->qb,     &r->db,     &r->s,  &r->dp, &r->p,
-                             &r->row[0], &r->acc, &r->row[1], &r->row[2], &r->row[3], &r->turned, &r->dk, &r->dv};
+    const size_t back = backward ? keys : 0, back_tile = backward ? tq * dn : 0;
+    const struct {
+        float **part;
+        size_t n;
+    } parts[] = {{&r->kt, keys},
+                 {&r->vt, back},
+                 {&r->kd, keys},
+                 {&r->q, tq * dn},
+                 {&r->qb, back_tile},
+                 {&r->db, back_tile},
+                 {&r->s, TQ * (size_t)tile_keys(a, TK)},
+                 {&r->dp, backward ? TQ * (size_t)tile_keys(a, TB) : 0},
+                 {&r->p, MR_MAX * (dn > TK ? dn : TK)},
+                 {&r->acc, tq * dn},
+                 {&r->turned, keys > tq * dn || keys == 0 ? keys : tq * dn},
+                 {&r->dk, back},
+                 {&r->dv, back},
+                 {&r->row[0], tq},
+                 {&r->row[1], tq},
+                 {&r->row[2], tq}};
     size_t bytes = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        *parts[i] = base != NULL ? (float *)(void *)(base + bytes) : NULL;
-        bytes += (sizes[i] * sizeof(float) + MM1_ALIGN_BYTES - 1) / MM1_ALIGN_BYTES * MM1_ALIGN_BYTES;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        *parts[i].part = base != NULL ? (float *)(void *)(base + bytes) : NULL;
+        bytes += (parts[i].n * sizeof(float) + MM1_ALIGN_BYTES - 1) / MM1_ALIGN_BYTES * MM1_ALIGN_BYTES;
     }
     return bytes;
 }
@@ -190,6 +211,17 @@ static const float *turned(const job *j, float *to, const float *x, int64_t *ld,
     return to;
 }
 
+/* Rows [n, D] will be written: their lines come into the caches meanwhile. */
+static void expect_rows(const float *x, int64_t ld, int64_t n, int64_t D)
+{
+    enum { LINE = 64 / sizeof *x };
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t d = 0; d < D; d += LINE) {
+            __builtin_prefetch(x + i * ld + d, 1);
+        }
+    }
+}
+
 /* Gradients [n, D] of such rows go to x, turned back. */
 static void turn_back(const job *j, float *x, int64_t ld, const float *from, int64_t b, int64_t t, int64_t n)
 {
@@ -268,8 +300,8 @@ static void weigh(float *acc, float *p, const float *weights, int64_t ld, float 
     panel_product(acc, D, p, weights + c0, ld, false, values + c0 * kern->gemm_nr, n_rows, c1 - c0, m, D, true, kern);
 }
 
-/* to [n, D] (row stride ld) += weights^T [n, m] times rows: panels [m, nr] over D. */
-static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, float *rows, const tile *t, int64_t n,
+/* to [n, D] += weights^T [n, m] (row stride ld) times rows: panels [m, nr] over D. */
+static void weigh_turned(float *to, float *p, const float *weights, int64_t ld, float *rows, const tile *t, int64_t n,
                          int64_t D, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
@@ -278,8 +310,8 @@ static void weigh_turned(float *to, int64_t ld, float *p, const float *weights, 
         int64_t r0, r1;
         rows_seeing(t, i, i + m, &r0, &r1);
         if (r0 < r1) {
-            panel_product(to + i * ld, ld, p, weights + r0 * TB + i, TB, true, rows + r0 * nr, t->m, r1 - r0, m, D,
-                          true, kern);
+            panel_product(to + i * D, D, p, weights + r0 * ld + i, ld, true, rows + r0 * nr, t->m, r1 - r0, m, D, true,
+                          kern);
         }
     }
 }
@@ -304,17 +336,6 @@ static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *
 static int64_t key_row(const mm1_attention_args *a, int64_t b, int64_t s)
 {
     return (a->first_key != NULL ? a->first_key[b] : b * a->S) + s;
-}
-
-/* Rows [n, D] will be written: their lines come into the caches meanwhile. */
-static void expect_rows(const float *x, int64_t ld, int64_t n, int64_t D)
-{
-    enum { LINE = 64 / sizeof *x };
-    for (int64_t i = 0; i < n; i++) {
-        for (int64_t d = 0; d < D; d += LINE) {
-            __builtin_prefetch(x + i * ld + d, 1);
-        }
-    }
 }
 
 /* ------------------------------------------------------------------------------------------------ forward */
@@ -357,10 +378,10 @@ static void forward_panel(const job *j, const room *r, const tile *t, int64_t i,
     int64_t c0, c1;
     columns_seen(t, i, i + m, &c0, &c1);
     if (c0 < c1) {
-        scores(r->s, TK, r->p, q, ldq, kt, m, c0, c1, D, kern);
-        kern->attn_softmax(r->s, TK, r->row[0] + i, r->row[1] + i, r->row[2] + i, t->at_lo + i, t->at_hi + i, m, c1);
+        scores(r->s, j->ld, r->p, q, ldq, kt, m, c0, c1, D, kern);
+        kern->attn_softmax(r->s, j->ld, r->row[0] + i, r->row[1] + i, r->row[2] + i, t->at_lo + i, t->at_hi + i, m, c1);
         rescale(r->acc + i * D, r->row[2] + i, m, D, kern);
-        weigh(r->acc + i * D, r->p, r->s, TK, kd, n_rows, m, c0, c1, D, kern);
+        weigh(r->acc + i * D, r->p, r->s, j->ld, kd, n_rows, m, c0, c1, D, kern);
     }
 }
 
@@ -375,7 +396,7 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     start_rows(r, t->m, a->D);
     const int64_t first = tile_first_key(t, j), mr = j->kern->gemm_mr;
     for (int64_t n0 = first; n0 < t->max_hi; n0 += TK) {
-        if (!tile_move(t, n0, min64(TK, t->max_hi - n0)) && n0 > first) {
+        if (!tile_move(t, n0, min64(TK, t->max_hi - n0))) {
             continue;
         }
         for (int64_t i = 0; i < t->m; i += mr) {
@@ -462,10 +483,10 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
                     lo[k] = 0;
                     hi[k] = (int32_t)n;
                 }
-                kern->gemm_few_nt(r.s, TK, r.q, D, a->k + row * a->ldk + g * D, a->ldk, m, n, D, false);
-                kern->attn_softmax(r.s, TK, r.row[0], r.row[1], r.row[2], lo, hi, m, n);
+                kern->gemm_few_nt(r.s, j->ld, r.q, D, a->k + row * a->ldk + g * D, a->ldk, m, n, D, false);
+                kern->attn_softmax(r.s, j->ld, r.row[0], r.row[1], r.row[2], lo, hi, m, n);
                 rescale(r.acc, r.row[2], m, D, kern);
-                kern->gemm_few_nn(r.acc, D, r.s, TK, a->v + row * a->ldv + g * D, a->ldv, m, D, n, true);
+                kern->gemm_few_nn(r.acc, D, r.s, j->ld, a->v + row * a->ldv + g * D, a->ldv, m, D, n, true);
             }
             for (int64_t k = 0; k < m; k++) {
                 finish_row(j, &r, k, b, t, h0 + k);
@@ -487,6 +508,7 @@ static job make_job(const mm1_attention_args *args, void *scratch)
                  .scratch = scratch,
                  .tq = TQ / kern->gemm_mr * kern->gemm_mr,
                  .tb = TB / step * step,
+                 .ld = tile_keys(args, TK),
                  .align = args->rows == MM1_ROWS_MANY ? TK : kern->gemm_nr,
                  .n_parts = 1};
 }
@@ -518,16 +540,16 @@ static void backward_panel(const job *j, const room *r, const tile *t, int64_t i
 {
     const mm1_kernels *kern = j->kern;
     const int64_t D = j->a->D;
-    float *s = r->s + i * TB, *dp = r->dp + i * TB;
+    float *s = r->s + i * j->ld, *dp = r->dp + i * j->ld;
     int64_t c0, c1;
     columns_seen(t, i, i + m, &c0, &c1);
     if (c0 < c1) {
-        scores(s, TB, r->p, q, ldq, r->kt + key * D, m, c0, c1, D, kern);
-        scores(dp, TB, r->p, d_o, j->a->ldo, r->vt + key * D, m, c0, c1, D, kern);
+        scores(s, j->ld, r->p, q, ldq, r->kt + key * D, m, c0, c1, D, kern);
+        scores(dp, j->ld, r->p, d_o, j->a->ldo, r->vt + key * D, m, c0, c1, D, kern);
     }
-    kern->attn_dsoftmax(s, dp, TB, r->row[0] + i, r->row[1] + i, t->at_lo + i, t->at_hi + i, m, n);
+    kern->attn_dsoftmax(s, dp, j->ld, r->row[0] + i, r->row[1] + i, t->at_lo + i, t->at_hi + i, m, n);
     if (c0 < c1) {
-        weigh(r->acc + i * D, r->p, dp, TB, r->kd + key * kern->gemm_nr, n_rows, m, c0, c1, D, kern);
+        weigh(r->acc + i * D, r->p, dp, j->ld, r->kd + key * kern->gemm_nr, n_rows, m, c0, c1, D, kern);
     }
 }
 
@@ -550,20 +572,25 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
         delta[i] = (float)kern->dot(d_o + i * a->ldo, o + i * a->ldo, D);
     }
     memset(r->acc, 0, (size_t)(t->m * D) * sizeof *r->acc);
-    for (int64_t n0 = tile_first_key(t, j); n0 < t->max_hi; n0 += j->tb) {
+    float *dq = j->dq + (b * a->T + t0) * a->ldq + h * D;
+    const int64_t first = tile_first_key(t, j);
+    for (int64_t n0 = first; n0 < t->max_hi; n0 += j->tb) {
         const int64_t n = min64(j->tb, t->max_hi - n0);
         if (!tile_move(t, n0, n)) {
             continue;
         }
         for (int64_t i = 0; i < t->m; i += kern->gemm_mr) {
             const int64_t m = min64(kern->gemm_mr, t->m - i);
+            if (n0 == first) {
+                expect_rows(dq + i * a->ldq, a->ldq, m, D);
+            }
             backward_panel(j, r, t, i, m, q + i * ldq, ldq, d_o + i * a->ldo, n0 - s0, n, n_rows);
         }
-        weigh_turned(r->dv + (n0 - s0) * D, D, r->p, r->s, r->db, t, n, D, kern);
-        weigh_turned(r->dk + (n0 - s0) * D, D, r->p, r->dp, r->qb, t, n, D, kern);
+        weigh_turned(r->dv + (n0 - s0) * D, r->p, r->s, j->ld, r->db, t, n, D, kern);
+        weigh_turned(r->dk + (n0 - s0) * D, r->p, r->dp, j->ld, r->qb, t, n, D, kern);
     }
     kern->scale(r->acc, r->acc, t->m * D, a->scale);
-    turn_back(j, j->dq + (b * a->T + t0) * a->ldq + h * D, a->ldq, r->acc, b, t0, t->m);
+    turn_back(j, dq, a->ldq, r->acc, b, t0, t->m);
 }
 
 /* dk of an item that has sums of its own, [S, D] from its first key on; dv follows sum_floats() behind. */
@@ -675,6 +702,7 @@ void mm1_attention_bwd(float *dq, float *dk, float *dv, const float *d_o, const 
     j.o = (float *)(uintptr_t)o;     /* only read */
     j.lse = (float *)(uintptr_t)lse; /* only read */
     j.n_parts = backward_parts(args);
+    j.ld = tile_keys(args, TB);
     j.sums = (float *)(void *)(j.scratch + lay_out(&r, NULL, args, true) * (size_t)mm1_threads());
     mm1_parallel_each(args->B * args->Hkv * j.n_parts, backward_item, &j);
     if (j.n_parts > 1) {
