@@ -6,7 +6,7 @@
 #   scripts/install-deps.sh --list   print the packages
 set -eu
 
-packages="build-essential cmake ninja-build pkg-config libomp-14-dev
+packages="build-essential cmake ninja-build pkg-config
           libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libfreetype-dev libharfbuzz-dev
           libarchive-dev libzstd-dev libjansson-dev libyaml-dev libgumbo-dev
           libpcre2-dev libutf8proc-dev libxxhash-dev libmd-dev libcurl4-openssl-dev libsqlite3-dev libcmocka-dev

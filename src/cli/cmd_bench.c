@@ -174,6 +174,8 @@ static int cmd_gemm(int argc, char **argv)
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
     size_t n = a.n_layers;
     const mm1_gemm_layer *layers = n > 0 ? a.layers : mm1_bench_gemm_layers(&n);
+    /* The others bring OpenMP, whose threads are to sleep soon after their turn; it reads this when it is opened. */
+    (void)setenv("GOMP_SPINCOUNT", "2000", 0);
     mm1_status st = mm1_bench_gemm_run(layers, n, a.threads, &b, &err);
     if (st == MM1_OK && a.json) {
         st = gemm_json(&b, &err);

@@ -91,12 +91,6 @@ static void look_at_build(findings *f)
 #else
     say(f, "compiler", "gcc %s", __VERSION__);
 #endif
-#ifdef _OPENMP
-    say(f, "openmp", "%d", _OPENMP);
-#else
-    say(f, "openmp", "none");
-    problem(f, false, "build with a compiler that has OpenMP", "built without OpenMP: one thread computes");
-#endif
 #ifndef __OPTIMIZE__
     problem(f, false, "cmake -DCMAKE_BUILD_TYPE=Release", "built without optimisation: everything is slow");
 #endif

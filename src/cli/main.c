@@ -4,7 +4,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static const mm1_command commands[] = {
     {"data", "build training data from packages and folders; look at what the model will see", mm1_cmd_data},
@@ -39,26 +38,8 @@ static void print_log(void *ctx, mm1_log_level level, const char *message)
     (void)fprintf(stderr, "%s%s%s\n", mm1_cli_is_terminal() ? "\r\033[K" : "", prefixes[level], message);
 }
 
-/* Threads of OpenMP that wait for each other spin for milliseconds unless the environment says otherwise, and that is
- * read before main().  On a machine that others use too, one spins on the core that the other needs: generation was
- * seen to slow down by a factor of fifty.  So the program starts itself again, once, with a short spin. */
-static void spin_briefly(char **argv)
-{
-    static const char *const settings[][2] = {{"GOMP_SPINCOUNT", "2000"}, {"KMP_BLOCKTIME", "0"}}; /* gcc's, clang's */
-    if (getenv("OMP_WAIT_POLICY") != NULL || getenv(settings[0][0]) != NULL || getenv(settings[1][0]) != NULL) {
-        return;
-    }
-    char self[4096];
-    const ssize_t len = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (len > 0 && setenv(settings[0][0], settings[0][1], 1) == 0 && setenv(settings[1][0], settings[1][1], 1) == 0) {
-        self[len] = '\0';
-        (void)execv(self, argv); /* if it cannot, go on as it is */
-    }
-}
-
 int main(int argc, char **argv)
 {
-    spin_briefly(argv);
     const char *level = getenv("MM1_LOG");
     mm1_log_set(print_log, NULL,
                 level == NULL                   ? MM1_LOG_INFO

@@ -153,8 +153,7 @@ typedef struct decode_job {
     const split *s;
     float *pixels;
     int64_t first;
-    mm1_status status;
-    mm1_error err;
+    mm1_region_failure failure;
 } decode_job;
 
 static void decode_pictures(void *ctx, int64_t begin, int64_t end)
@@ -171,11 +170,7 @@ static void decode_pictures(void *ctx, int64_t begin, int64_t end)
         st = st != MM1_OK ? st : mm1_image_fit_pixels(&images, &layout, &image, job->pixels + i * 3 * R * R, &err);
         mm1_image_deinit(&image);
         if (st != MM1_OK) {
-#pragma omp critical
-            {
-                job->status = st;
-                job->err = err;
-            }
+            mm1_region_fail(&job->failure, i, st, &err);
         }
     }
 }
@@ -196,11 +191,8 @@ static mm1_status encode_split(probe *p, mm1_embedder *e, split_kind kind, mm1_e
         const int64_t n = s->n - i < AT_ONCE ? s->n - i : AT_ONCE;
         decode_job job = {.p = p, .s = s, .pixels = pixels, .first = i};
         mm1_parallel_each(n, decode_pictures, &job);
-        if (job.status != MM1_OK) {
-            st = job.status;
-            if (err != NULL) {
-                *err = job.err;
-            }
+        st = mm1_region_status(&job.failure, err);
+        if (st != MM1_OK) {
             break;
         }
         st = mm1_embedder_features(e, pixels, n, s->x + i * D, err);
@@ -277,6 +269,22 @@ static int class_of_nearest(const float *cosine, const uint8_t *label, int64_t n
     return classes[best];
 }
 
+typedef struct neighbour_job {
+    const float *cosines; /* [pictures, training pictures] */
+    const split *train;
+    const uint8_t *label; /* of each picture */
+    double *right;
+} neighbour_job;
+
+static void ask_range(void *ctx, int64_t begin, int64_t end)
+{
+    const neighbour_job *j = ctx;
+    const int64_t n = j->train->n;
+    for (int64_t i = begin; i < end; i++) {
+        j->right[i] = class_of_nearest(j->cosines + i * n, j->train->label, n) == j->label[i];
+    }
+}
+
 static mm1_status ask_neighbours(probe *p, int64_t D, double *right, mm1_interval *share, mm1_error *err)
 {
     const split *train = &p->splits[TRAIN], *test = &p->splits[TEST];
@@ -296,10 +304,7 @@ static mm1_status ask_neighbours(probe *p, int64_t D, double *right, mm1_interva
                                   .c = cosines,
                                   .ldc = train->n,
                                   .alpha = 1});
-#pragma omp parallel for schedule(static)
-        for (int64_t j = 0; j < n; j++) {
-            right[i + j] = class_of_nearest(cosines + j * train->n, train->label, train->n) == test->label[i + j];
-        }
+        mm1_parallel_for(n, 1, ask_range, &(neighbour_job){cosines, train, test->label + i, right + i});
         st = stopped(p, err);
         progress(p, "neighbours", i + n, test->n);
     }
@@ -313,12 +318,18 @@ static mm1_status ask_neighbours(probe *p, int64_t D, double *right, mm1_interva
 
 /* ---- the linear probe ---- */
 
-/* Each feature of both splits less the mean of the training pictures, over their deviation. */
-static void standardise(probe *p, int64_t D)
+typedef struct standardise_job {
+    const probe *p;
+    int64_t D;
+} standardise_job;
+
+static void standardise_features(void *ctx, int64_t begin, int64_t end)
 {
+    const standardise_job *j = ctx;
+    const probe *p = j->p;
     const split *train = &p->splits[TRAIN];
-#pragma omp parallel for schedule(static)
-    for (int64_t d = 0; d < D; d++) {
+    const int64_t D = j->D;
+    for (int64_t d = begin; d < end; d++) {
         double mean = 0, square = 0;
         for (int64_t i = 0; i < train->n; i++) {
             mean += train->x[i * D + d];
@@ -335,6 +346,12 @@ static void standardise(probe *p, int64_t D)
             }
         }
     }
+}
+
+/* Each feature of both splits less the mean of the training pictures, over their deviation. */
+static void standardise(const probe *p, int64_t D)
+{
+    mm1_parallel_for(D, 1, standardise_features, &(standardise_job){p, D});
 }
 
 /* Leaves the last fit in l. */

@@ -92,8 +92,7 @@ typedef struct decode_job {
     float *pixels;
     int64_t first;
     int64_t *tile; /* of each picture, its first */
-    mm1_status status;
-    mm1_error err;
+    mm1_region_failure failure;
 } decode_job;
 
 static void decode_items(void *ctx, int64_t begin, int64_t end)
@@ -107,11 +106,7 @@ static void decode_items(void *ctx, int64_t begin, int64_t end)
         const mm1_status st = mm1_image_to_pixels(images, &item->layout, item->picture, item->picture_len,
                                                   item->document.name, pixels, &err);
         if (st != MM1_OK) {
-#pragma omp critical
-            {
-                job->status = st;
-                job->err = err;
-            }
+            mm1_region_fail(&job->failure, i, st, &err);
         }
     }
 }
@@ -154,11 +149,8 @@ static mm1_status encode_pictures(mm1_heldout *h, mm1_error *err)
         }
         decode_job job = {.h = h, .pixels = pixels, .first = i, .tile = tile};
         mm1_parallel_each(n, decode_items, &job);
-        if (job.status != MM1_OK) {
-            st = job.status;
-            if (err != NULL) {
-                *err = job.err;
-            }
+        st = mm1_region_status(&job.failure, err);
+        if (st != MM1_OK) {
             break;
         }
         st = h->embedder != NULL ? mm1_embedder_pictures(h->embedder, pixels, n_tiles, features, err)

@@ -3,6 +3,7 @@
 #include "eval/logistic.h"
 
 #include "base/alloc.h"
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include <math.h>
 #include <string.h>
@@ -52,6 +53,28 @@ static void logits_of(const mm1_logistic *l, const mm1_labelled *data, float *lo
                               .bias = l->b});
 }
 
+/* Logits of rows become gradients of the mean loss. */
+static void to_gradients(void *ctx, int64_t begin, int64_t end)
+{
+    const fit *f = ctx;
+    const int64_t K = f->l->n_classes;
+    for (int64_t i = begin; i < end; i++) {
+        float *z = f->logits + i * K;
+        double most = z[0], sum = 0;
+        for (int64_t k = 1; k < K; k++) {
+            most = fmax(most, z[k]);
+        }
+        for (int64_t k = 0; k < K; k++) {
+            sum += exp(z[k] - most);
+        }
+        const double lse = most + log(sum);
+        f->nll[i] = lse - z[f->data->label[i]];
+        for (int64_t k = 0; k < K; k++) {
+            z[k] = (float)((exp(z[k] - lse) - (k == f->data->label[i])) / (double)f->data->n);
+        }
+    }
+}
+
 /* Loss at x and its gradient; leaves x in the model as f32. */
 static double loss_at(fit *f, const double *x, double *g)
 {
@@ -64,22 +87,7 @@ static double loss_at(fit *f, const double *x, double *g)
         f->l->b[k] = (float)x[K * D + k];
     }
     logits_of(f->l, data, f->logits);
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float *z = f->logits + i * K;
-        double most = z[0], sum = 0;
-        for (int64_t k = 1; k < K; k++) {
-            most = fmax(most, z[k]);
-        }
-        for (int64_t k = 0; k < K; k++) {
-            sum += exp(z[k] - most);
-        }
-        const double lse = most + log(sum);
-        f->nll[i] = lse - z[data->label[i]];
-        for (int64_t k = 0; k < K; k++) {
-            z[k] = (float)((exp(z[k] - lse) - (k == data->label[i])) / (double)n);
-        }
-    }
+    mm1_parallel_for(n, 1, to_gradients, f);
     mm1_gemm(&(mm1_gemm_args){.M = K,
                               .N = D,
                               .K = n,

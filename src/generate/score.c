@@ -2,6 +2,8 @@
 #include "generate/score.h"
 
 #include "base/alloc.h"
+#include "base/thread.h"
+#include "tensor/rows.h"
 #include <inttypes.h>
 #include <math.h>
 #include <string.h>
@@ -72,11 +74,24 @@ void mm1__score_room_deinit(mm1__score_room *r)
     *r = (mm1__score_room){0};
 }
 
+typedef struct loss_job {
+    float *logits; /* left alone */
+    const mm1__score_room *room;
+    int64_t V;
+} loss_job;
+
+static void loss_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const loss_job *j = ctx;
+    const mm1__score_room *r = j->room;
+    mm1_kernels_get()->xent(j->logits + begin * j->V, j->V, r->nll + begin, r->nll + r->block + begin, r->next + begin,
+                            end - begin, j->V, 0.0f, 0.0f);
+}
+
 mm1_status mm1__scorer_rows(mm1__scorer *j, const mm1__score_room *r, const float *hidden, int64_t begin, int64_t n,
                             mm1_error *err)
 {
     mm1_score *s = &j->score;
-    const mm1_kernels *k = mm1_kernels_get();
     const int64_t V = s->n_vocab, C = mm1_context_model(j->context)->config.decoder.width;
     const int64_t left_out = s->logits == NULL && begin < j->first - 1 ? j->first - 1 - begin : 0;
     for (int64_t at = left_out; at < n; at += r->block) {
@@ -87,10 +102,7 @@ mm1_status mm1__scorer_rows(mm1__scorer *j, const mm1__score_room *r, const floa
             const int64_t t = first + i + 1;
             r->next[i] = t < s->n && s->token[t] >= 0 ? s->token[t] : 0;
         }
-#pragma omp parallel for schedule(static) if (rows > 1 && rows * V > 1 << 14)
-        for (int64_t i = 0; i < rows; i++) {
-            k->xent(logits + i * V, V, r->nll + i, r->nll + r->block + i, r->next + i, 1, V, 0.0f, 0.0f);
-        }
+        mm1_parallel_for(rows, mm1__rows_chunk(V), loss_rows, &(loss_job){logits, r, V});
         for (int64_t i = 0; i < rows; i++) {
             const int64_t t = first + i + 1;
             /* What belongs to an image is not scored, its marker tokens neither. */

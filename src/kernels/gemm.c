@@ -12,7 +12,6 @@
 #include "base/alloc.h"
 #include "base/half.h"
 #include "base/thread.h"
-#include <omp.h>
 #include <string.h>
 
 enum {
@@ -410,6 +409,33 @@ void mm1_gemm_serial(const mm1_gemm_args *args)
     }
 }
 
+/* A product that the threads share. */
+typedef struct job {
+    const mm1_gemm_args *g;
+    const mm1_kernels *kern;
+    const float *a; /* of few rows */
+    int64_t lda;
+    int rows, cols; /* of the grid */
+} job;
+
+static void compute_columns(void *ctx, int64_t begin, int64_t end)
+{
+    const job *j = ctx;
+    few_columns(j->g, j->kern, j->a, j->lda, pool.parts[mm1_thread_index()].b, begin, end);
+}
+
+static void compute_cells(void *ctx, int64_t begin, int64_t end)
+{
+    const job *j = ctx;
+    const mm1_gemm_args *g = j->g;
+    const int64_t mr = j->kern->gemm_mr, nr = j->kern->gemm_nr, mp = ceil_div(g->M, mr), np = ceil_div(g->N, nr);
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t r = i / j->cols, q = i % j->cols;
+        work(g, j->kern, &pool.parts[mm1_thread_index()], mp * r / j->rows * mr,
+             min64(mp * (r + 1) / j->rows * mr, g->M), np * q / j->cols * nr, min64(np * (q + 1) / j->cols * nr, g->N));
+    }
+}
+
 void mm1_gemm(const mm1_gemm_args *args)
 {
     const mm1_gemm_args g = simplified(args);
@@ -418,28 +444,17 @@ void mm1_gemm(const mm1_gemm_args *args)
     if (g.M <= 0 || g.N <= 0) {
         return;
     }
-    if (n_threads <= 1 || omp_in_parallel() || g.M * g.N * g.K <= SERIAL_BELOW) {
+    if (n_threads <= 1 || mm1_in_parallel() || g.M * g.N * g.K <= SERIAL_BELOW) {
         serial(&g, kern);
         return;
     }
+    job j = {.g = &g, .kern = kern};
     if (is_few(&g)) {
-        int64_t lda;
-        const float *a = few_a(&g, pool.parts[0].a, &lda);
-#pragma omp parallel num_threads(n_threads)
-        {
-            const int64_t n_got = omp_get_num_threads(), i = omp_get_thread_num(), n_units = ceil_div(g.N, FEW_UNIT);
-            const int64_t begin = n_units * i / n_got * FEW_UNIT,
-                          end = min64(n_units * (i + 1) / n_got * FEW_UNIT, g.N);
-            few_columns(&g, kern, a, lda, pool.parts[i].b, begin, end);
-        }
-        return;
-    }
-#pragma omp parallel num_threads(n_threads)
-    {
-        const int n_got = omp_get_num_threads(), i = omp_get_thread_num();
-        const int rows = grid_rows(&g, n_got, kern), cols = n_got / rows, r = i / cols, q = i % cols;
-        const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr, mp = ceil_div(g.M, mr), np = ceil_div(g.N, nr);
-        work(&g, kern, &pool.parts[i], mp * r / rows * mr, min64(mp * (r + 1) / rows * mr, g.M), np * q / cols * nr,
-             min64(np * (q + 1) / cols * nr, g.N));
+        j.a = few_a(&g, pool.parts[0].a, &j.lda);
+        mm1_parallel_for(g.N, ceil_div(ceil_div(g.N, FEW_UNIT), n_threads) * FEW_UNIT, compute_columns, &j);
+    } else {
+        j.rows = grid_rows(&g, n_threads, kern);
+        j.cols = n_threads / j.rows;
+        mm1_parallel_for(n_threads, 1, compute_cells, &j);
     }
 }

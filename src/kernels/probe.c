@@ -98,12 +98,10 @@ static fma_loop *loop_of(mm1_isa isa)
     return fma_loop_ref;
 }
 
-enum { MAX_THREADS = 1024 };
-
 typedef struct fma_job {
     fma_loop *loop;
-    double rate[MAX_THREADS]; /* operations a second of each thread, while it ran */
-    volatile float sink;      /* written by all, read by none: the loops must not be left out */
+    double rate[MM1_MAX_THREADS]; /* operations a second of each thread, while it ran */
+    volatile float sink;          /* written by all, read by none: the loops must not be left out */
 } fma_job;
 
 static void fma_range(void *ctx, int64_t begin, int64_t end)
@@ -122,7 +120,7 @@ static void fma_range(void *ctx, int64_t begin, int64_t end)
 double mm1_fma_probe(int n_threads)
 {
     fma_job j = {.loop = loop_of(mm1_kernels_get()->isa)};
-    const int n = n_threads < MAX_THREADS ? n_threads : MAX_THREADS;
+    const int n = n_threads < MM1_MAX_THREADS ? n_threads : MM1_MAX_THREADS;
     const double begin = mm1_time_now();
     double best = 0;
     for (int run = 0; run < FMA_RUNS || mm1_time_now() - begin < FMA_SECONDS; run++) {

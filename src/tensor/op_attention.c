@@ -1,6 +1,7 @@
 /* op_attention.c - attention with rotary positions, for training and with a cache for generation. */
 #include "tensor/tensor.h"
 
+#include "base/thread.h"
 #include "kernels/attention.h"
 #include "tensor/rows.h"
 #include <math.h>
@@ -41,15 +42,27 @@ void mm1_rope_table(float *table, int64_t n, int64_t D, double theta, const mm1_
     }
 }
 
+typedef struct rope_job {
+    float *y;
+    int64_t ldy;
+    const float *x;
+    int64_t ldx;
+    const mm1_attention_spec *s;
+    int64_t H;
+} rope_job;
+
+static void rope_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const rope_job *j = ctx;
+    const mm1_attention_spec *s = j->s;
+    mm1_kernels_get()->rope(j->y + begin * j->ldy, j->ldy, j->x + begin * j->ldx, j->ldx, s->position + begin,
+                            s->cos_sin, end - begin, j->H, s->D, false, false);
+}
+
 static void rope(float *y, int64_t ldy, const float *x, int64_t ldx, const mm1_attention_spec *s, int64_t N, int64_t H)
 {
-    const mm1_kernels *k = mm1_kernels_get();
-    const int64_t chunk = mm1__rows_chunk(H * s->D);
-#pragma omp parallel for schedule(static) if (N > chunk)
-    for (int64_t begin = 0; begin < N; begin += chunk) {
-        k->rope(y + begin * ldy, ldy, x + begin * ldx, ldx, s->position + begin, s->cos_sin,
-                N - begin < chunk ? N - begin : chunk, H, s->D, false, false);
-    }
+    rope_job job = {y, ldy, x, ldx, s, H};
+    mm1_parallel_for(N, mm1__rows_chunk(H * s->D), rope_rows, &job);
 }
 
 /* Where the gradient of one input of the attention goes. */

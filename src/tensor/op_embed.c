@@ -1,6 +1,7 @@
 /* op_embed.c - token embeddings with visual tokens spliced in, rows joined, and patches cut out of pixels. */
 #include "tensor/tensor.h"
 
+#include "base/thread.h"
 #include "tensor/rows.h"
 #include <string.h>
 
@@ -16,21 +17,32 @@ static bool is_visual(const embed_node *n, int64_t i)
     return n->visual_row != NULL && n->visual_row[i] >= 0;
 }
 
+typedef struct scatter_job {
+    float *dst;
+    const embed_node *n;
+    const float *dy;
+    int64_t C;
+    bool visual;
+} scatter_job;
+
+static void scatter_columns(void *ctx, int64_t begin, int64_t end)
+{
+    const scatter_job *j = ctx;
+    const embed_node *n = j->n;
+    const mm1_kernels *k = mm1_kernels_get();
+    for (int64_t i = 0; i < n->N; i++) {
+        if (is_visual(n, i) == j->visual) {
+            const int64_t row = j->visual ? n->visual_row[i] : n->id[i];
+            k->axpy(j->dst + row * j->C + begin, j->dy + i * j->C + begin, end - begin, 1.0f);
+        }
+    }
+}
+
 /* Rows are cut by columns, so that two positions with the same id never race and are added in order. */
 static void scatter_rows(float *dst, const embed_node *n, const float *dy, int64_t C, bool visual)
 {
-    enum { COLS = 64 };
-    const mm1_kernels *k = mm1_kernels_get();
-#pragma omp parallel for schedule(static) if (n->N * C > MM1_CHUNK_ELEMS)
-    for (int64_t c = 0; c < (C + COLS - 1) / COLS; c++) {
-        const int64_t at = c * COLS, len = C - at < COLS ? C - at : COLS;
-        for (int64_t i = 0; i < n->N; i++) {
-            if (is_visual(n, i) == visual) {
-                const int64_t row = visual ? n->visual_row[i] : n->id[i];
-                k->axpy(dst + row * C + at, dy + i * C + at, len, 1.0f);
-            }
-        }
-    }
+    scatter_job job = {dst, n, dy, C, visual};
+    mm1_parallel_for(C, mm1__columns_chunk(n->N, C), scatter_columns, &job);
 }
 
 static void embed_backward(mm1_tape *t, mm1_node *base)
@@ -160,6 +172,31 @@ mm1_tensor *mm1_op_join(mm1_tape *t, mm1_tensor *a, mm1_tensor *b)
     return y;
 }
 
+typedef struct patch_job {
+    float *y;
+    const float *pixels;
+    int64_t R, p;
+} patch_job;
+
+static void cut_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const patch_job *j = ctx;
+    const int64_t R = j->R, p = j->p, g = R / p;
+    for (int64_t row = begin; row < end; row++) {
+        const int64_t i = row / g, gy = row % g;
+        for (int64_t gx = 0; gx < g; gx++) {
+            float *dst = j->y + (row * g + gx) * 3 * p * p;
+            for (int64_t c = 0; c < 3; c++) {
+                for (int64_t py = 0; py < p; py++) {
+                    const float *src = j->pixels + ((i * 3 + c) * R + gy * p + py) * R + gx * p;
+                    memcpy(dst, src, (size_t)p * sizeof *src);
+                    dst += p;
+                }
+            }
+        }
+    }
+}
+
 mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t R, int64_t p)
 {
     if (p <= 0 || R < p) {
@@ -170,20 +207,7 @@ mm1_tensor *mm1_op_patchify(mm1_tape *t, const float *pixels, int64_t I, int64_t
     if (y == NULL || t->dry) {
         return y;
     }
-#pragma omp parallel for schedule(static) if (I * R * R > MM1_CHUNK_ELEMS)
-    for (int64_t row = 0; row < I * g; row++) {
-        const int64_t i = row / g, gy = row % g;
-        for (int64_t gx = 0; gx < g; gx++) {
-            float *dst = y->data + (row * g + gx) * cols;
-            for (int64_t c = 0; c < 3; c++) {
-                for (int64_t py = 0; py < p; py++) {
-                    const float *src = pixels + ((i * 3 + c) * R + gy * p + py) * R + gx * p;
-                    memcpy(dst, src, (size_t)p * sizeof *src);
-                    dst += p;
-                }
-            }
-        }
-    }
+    mm1_parallel_for(I * g, mm1__rows_chunk(3 * p * R), cut_rows, &(patch_job){y->data, pixels, R, p});
     mm1__tape_done(t, "patches", 2 * I * g * g * cols, 0);
     return y;
 }

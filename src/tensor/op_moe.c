@@ -9,6 +9,7 @@
  * goes through the activation in the epilogue of its product. */
 #include "tensor/router.h"
 
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include "tensor/layer.h"
 #include "tensor/rows.h"
@@ -40,60 +41,99 @@ static mm1_tensor slice(const mm1_tensor *stack, int64_t e)
                         .is_param = stack->is_param};
 }
 
+/* The rows of one expert, between their places among all rows and beside each other. */
+typedef struct rows_job {
+    float *to;
+    const float *from;
+    int64_t C;
+    const mm1_route *r;
+    const int32_t *pair; /* of each row */
+    bool weighted;
+} rows_job;
+
+static void for_rows(mm1_range_fn *fn, int64_t e, rows_job j)
+{
+    j.pair = j.r->order + j.r->first[e];
+    mm1_parallel_for(mm1__route_count(j.r, e), mm1__rows_chunk(j.C), fn, &j);
+}
+
+static void gather_range(void *ctx, int64_t begin, int64_t end)
+{
+    const rows_job *j = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        memcpy(j->to + i * j->C, j->from + j->pair[i] / j->r->top_k * j->C, (size_t)j->C * sizeof *j->to);
+    }
+}
+
 /* to [n, C] = the rows of x [N, C] that expert e takes. */
 static void gather(float *to, const float *x, int64_t C, const mm1_route *r, int64_t e)
 {
-    const int64_t n = mm1__route_count(r, e);
-    const int32_t *pair = r->order + r->first[e];
-#pragma omp parallel for schedule(static) if (n * C > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(to + i * C, x + pair[i] / r->top_k * C, (size_t)C * sizeof *to);
+    for_rows(gather_range, e, (rows_job){.to = to, .from = x, .C = C, .r = r});
+}
+
+static void scatter_range(void *ctx, int64_t begin, int64_t end)
+{
+    const rows_job *j = ctx;
+    const mm1_kernels *k = mm1_kernels_get();
+    for (int64_t i = begin; i < end; i++) {
+        k->axpy(j->to + j->pair[i] / j->r->top_k * j->C, j->from + i * j->C, j->C,
+                j->weighted ? j->r->gate[j->pair[i]] : 1.0f);
     }
 }
 
 /* y [N, C] += from [n, C] at the rows of expert e, times their gates if weighted. */
 static void scatter(float *y, const float *from, int64_t C, const mm1_route *r, int64_t e, bool weighted)
 {
+    for_rows(scatter_range, e, (rows_job){.to = y, .from = from, .C = C, .r = r, .weighted = weighted});
+}
+
+static void scale_range(void *ctx, int64_t begin, int64_t end)
+{
+    const rows_job *j = ctx;
     const mm1_kernels *k = mm1_kernels_get();
-    const int64_t n = mm1__route_count(r, e);
-    const int32_t *pair = r->order + r->first[e];
-#pragma omp parallel for schedule(static) if (n * C > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n; i++) {
-        k->axpy(y + pair[i] / r->top_k * C, from + i * C, C, weighted ? r->gate[pair[i]] : 1.0f);
+    for (int64_t i = begin; i < end; i++) {
+        k->scale(j->to + i * j->C, j->to + i * j->C, j->C, j->r->gate[j->pair[i]]);
     }
 }
 
 static void scale_rows(float *x, int64_t C, const mm1_route *r, int64_t e)
 {
-    const mm1_kernels *k = mm1_kernels_get();
-    const int64_t n = mm1__route_count(r, e);
-    const int32_t *pair = r->order + r->first[e];
-#pragma omp parallel for schedule(static) if (n * C > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n; i++) {
-        k->scale(x + i * C, x + i * C, C, r->gate[pair[i]]);
-    }
+    for_rows(scale_range, e, (rows_job){.to = x, .C = C, .r = r});
 }
 
 /* ---- backward ---- */
 
+typedef struct gates_job {
+    float *du, *dgate;
+    const moe_node *n;
+    const float *u, *hidden;
+    const int32_t *pair; /* of each row */
+} gates_job;
+
+static void through_gates_range(void *ctx, int64_t begin, int64_t end)
+{
+    const gates_job *j = ctx;
+    const mm1_kernels *k = mm1_kernels_get();
+    const mm1_moe *m = &j->n->moe;
+    const int64_t n_up = m->up_w->dims[1], F = m->down_w->dims[2];
+    for (int64_t i = begin; i < end; i++) {
+        float *d = j->du + i * n_up, *dgate = &j->dgate[j->pair[i]];
+        const float *u = j->u + i * n_up;
+        if (m->gated) {
+            *dgate = (float)k->dot(d + F, u + F, F);
+        } else {
+            *dgate = (float)k->dot(d, j->hidden + i * F, F);
+            k->act_bwd(d, d, u, F, m->act, false);
+        }
+        k->scale(d, d, n_up, j->n->route.gate[j->pair[i]]);
+    }
+}
+
 /* du [n, n_up] from the gathered dy, not yet times the gates, to that of the loss; and what it says of the gates. */
 static void through_gates(float *du, float *dgate, const moe_node *n, const float *u, const float *hidden, int64_t e)
 {
-    const mm1_kernels *k = mm1_kernels_get();
-    const mm1_moe *m = &n->moe;
-    const int64_t n_rows = mm1__route_count(&n->route, e), n_up = m->up_w->dims[1], F = m->down_w->dims[2];
-    const int32_t *pair = n->route.order + n->route.first[e];
-#pragma omp parallel for schedule(static) if (n_rows * n_up > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n_rows; i++) {
-        float *d = du + i * n_up;
-        if (m->gated) {
-            dgate[pair[i]] = (float)k->dot(d + F, u + i * n_up + F, F);
-        } else {
-            dgate[pair[i]] = (float)k->dot(d, hidden + i * F, F);
-            k->act_bwd(d, d, u + i * n_up, F, m->act, false);
-        }
-        k->scale(d, d, n_up, n->route.gate[pair[i]]);
-    }
+    gates_job job = {du, dgate, n, u, hidden, n->route.order + n->route.first[e]};
+    mm1_parallel_for(mm1__route_count(&n->route, e), mm1__rows_chunk(n->moe.up_w->dims[1]), through_gates_range, &job);
 }
 
 /* side [N, max(K, M)] and du [N, n_up] are scratch; dx, du and dgate are NULL where they are not wanted. */

@@ -1,6 +1,7 @@
 /* op_point.c - operators that work element by element: activation, sums, scales of channels. */
 #include "tensor/tensor.h"
 
+#include "base/thread.h"
 #include "tensor/rows.h"
 #include <string.h>
 
@@ -148,11 +149,29 @@ typedef struct scale_node {
     mm1_tensor *x, *s, *residual;
 } scale_node;
 
+typedef struct scale_job {
+    const scale_node *n;
+    float *dx, *partial; /* partial [PARTS, C] */
+    int64_t N, C;
+    bool acc;
+} scale_job;
+
+static void scale_backward_parts(void *ctx, int64_t begin, int64_t end)
+{
+    const scale_job *j = ctx;
+    const scale_node *n = j->n;
+    const int64_t C = j->C;
+    for (int64_t i = begin; i < end; i++) {
+        const int64_t row = j->N * i / PARTS, rows = j->N * (i + 1) / PARTS - row;
+        mm1_kernels_get()->gate_bwd(j->dx + row * C, j->partial + i * C, n->node.out->grad + row * C,
+                                    n->x->data + row * C, n->s->data, 1, rows, C, j->acc);
+    }
+}
+
 static void scale_backward(mm1_tape *t, mm1_node *base)
 {
     const scale_node *n = (const scale_node *)(const void *)base;
     const int64_t N = mm1_tensor_rows(n->x), C = mm1_tensor_cols(n->x);
-    const mm1_kernels *k = mm1_kernels_get();
     bool acc = false;
     if (n->x->needs_grad || n->s->needs_grad) {
         /* The kernel forms both gradients at once; what is not wanted goes to scratch. */
@@ -163,14 +182,10 @@ static void scale_backward(mm1_tape *t, mm1_node *base)
         }
         if (!t->dry) {
             memset(partial, 0, (size_t)(PARTS * C) * sizeof *partial);
-#pragma omp parallel for schedule(static) if (N * C > MM1_CHUNK_ELEMS)
-            for (int64_t i = 0; i < PARTS; i++) {
-                const int64_t at = N * i / PARTS, rows = N * (i + 1) / PARTS - at;
-                k->gate_bwd(dx + at * C, partial + i * C, base->out->grad + at * C, n->x->data + at * C, n->s->data, 1,
-                            rows, C, acc);
-            }
+            scale_job job = {n, dx, partial, N, C, acc};
+            mm1_parallel_for(PARTS, mm1__parts_grain(N * C, PARTS), scale_backward_parts, &job);
             for (int64_t i = 0; i < PARTS && n->s->needs_grad; i++) {
-                k->axpy(n->s->grad, partial + i * C, C, 1.0f);
+                mm1_kernels_get()->axpy(n->s->grad, partial + i * C, C, 1.0f);
             }
         }
         mm1__tape_scratch_free(t, partial, PARTS * C);
@@ -180,6 +195,27 @@ static void scale_backward(mm1_tape *t, mm1_node *base)
     }
     if (n->residual != NULL && n->residual->needs_grad) {
         mm1__tape_pass_grad(t, base->out, n->residual);
+    }
+}
+
+typedef struct scale_fwd_job {
+    float *y;
+    const float *x, *s, *residual; /* residual may be NULL */
+    int64_t C;
+} scale_fwd_job;
+
+static void scale_forward_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const scale_fwd_job *j = ctx;
+    const mm1_kernels *k = mm1_kernels_get();
+    const int64_t C = j->C, chunk = mm1__rows_chunk(C);
+    for (int64_t row = begin; row < end; row += chunk) { /* the sum finds its rows in L1 */
+        const int64_t rows = end - row < chunk ? end - row : chunk;
+        float *to = j->y + row * C;
+        k->gate_fwd(to, j->x + row * C, j->s, 1, rows, C);
+        if (j->residual != NULL) {
+            k->add(to, to, j->residual + row * C, rows * C);
+        }
     }
 }
 
@@ -199,17 +235,8 @@ mm1_tensor *mm1_op_scale(mm1_tape *t, mm1_tensor *x, mm1_tensor *s, mm1_tensor *
         return NULL;
     }
     if (!t->dry) {
-        const mm1_kernels *k = mm1_kernels_get();
-        const int64_t chunk = mm1__rows_chunk(C);
-#pragma omp parallel for schedule(static) if (N > chunk)
-        for (int64_t begin = 0; begin < N; begin += chunk) {
-            const int64_t rows = N - begin < chunk ? N - begin : chunk;
-            float *to = y->data + begin * C;
-            k->gate_fwd(to, x->data + begin * C, s->data, 1, rows, C);
-            if (residual != NULL) {
-                k->add(to, to, residual->data + begin * C, rows * C);
-            }
-        }
+        scale_fwd_job job = {y->data, x->data, s->data, residual != NULL ? residual->data : NULL, C};
+        mm1_parallel_for(N, mm1__rows_chunk(C), scale_forward_rows, &job);
     }
     mm1__tape_done(t, "scale", (residual != NULL ? 3 : 2) * N * C, 3 * N * C);
     if (y->needs_grad) {

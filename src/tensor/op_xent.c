@@ -5,6 +5,7 @@
  * the vocabulary, as is done where memory for one block of rows is short, would cost a fourth product. */
 #include "tensor/tensor.h"
 
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include "tensor/rows.h"
 #include <string.h>
@@ -37,6 +38,20 @@ static void xent_backward(mm1_tape *t, mm1_node *base)
     for (int64_t i = 0; i < n->n; i++) {
         k->axpy(dx + (int64_t)n->row[i] * C, n->dx + i * C, C, 1.0f);
     }
+}
+
+typedef struct loss_job {
+    float *logits, *nll, *lse;
+    const int32_t *target;
+    int64_t V;
+    float scale, z_coef; /* scale 0: no gradient */
+} loss_job;
+
+static void loss_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const loss_job *j = ctx;
+    mm1_kernels_get()->xent(j->logits + begin * j->V, j->V, j->nll + begin, j->lse + begin, j->target + begin,
+                            end - begin, j->V, j->scale, j->z_coef);
 }
 
 bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *target, float *nll, float scale,
@@ -78,7 +93,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
         return false;
     }
     if (!t->dry) {
-        const mm1_kernels *k = mm1_kernels_get();
+        const float logit_scale = dx_wanted || dw_wanted ? scale : 0.0f;
         memset(nll, 0, (size_t)N * sizeof *nll);
         for (int64_t i = 0, at = 0; i < N; i++) {
             if (target[i] >= 0) {
@@ -102,12 +117,8 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
                                                .c = logits,
                                                .ldc = V,
                                                .alpha = 1});
-            const int64_t chunk = mm1__rows_chunk(V);
-#pragma omp parallel for schedule(static) if (rows > chunk)
-            for (int64_t r = 0; r < rows; r += chunk) {
-                k->xent(logits + r * V, V, row_nll + r, row_nll + rows_max + r, picked + begin + r,
-                        rows - r < chunk ? rows - r : chunk, V, dx_wanted || dw_wanted ? scale : 0.0f, z_coef);
-            }
+            loss_job job = {logits, row_nll, row_nll + rows_max, picked + begin, V, logit_scale, z_coef};
+            mm1_parallel_for(rows, mm1__rows_chunk(V), loss_rows, &job);
             for (int64_t i = 0; i < rows; i++) {
                 nll[row[begin + i]] = row_nll[i];
             }

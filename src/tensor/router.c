@@ -1,6 +1,7 @@
 /* router.c - see router.h. */
 #include "tensor/router.h"
 
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include "tensor/layer.h"
 #include "tensor/rows.h"
@@ -173,9 +174,23 @@ static void add_statistics(const mm1_route *r, mm1_routing *g, int64_t layer, in
     }
 }
 
+typedef struct route_job {
+    mm1_route *r;
+    const mm1_moe *moe;
+    const mm1_routing *g;
+} route_job;
+
+static void route_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const route_job *j = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        route_row(j->r, j->moe, i, is_padding(j->g, i));
+    }
+}
+
 void mm1__route(mm1_tape *t, mm1_route *r, const mm1_tensor *x, const mm1_moe *moe)
 {
-    const int64_t K = mm1_tensor_cols(x), E = r->E, chunk = mm1__rows_chunk(8 * E);
+    const int64_t K = mm1_tensor_cols(x), E = r->E;
     mm1_routing *g = t->routing;
     mm1__tape_gemm(t, &(mm1_gemm_args){.M = r->N,
                                        .N = E,
@@ -188,10 +203,7 @@ void mm1__route(mm1_tape *t, mm1_route *r, const mm1_tensor *x, const mm1_moe *m
                                        .c = r->p,
                                        .ldc = E,
                                        .alpha = 1});
-#pragma omp parallel for schedule(static) if (r->N > chunk)
-    for (int64_t i = 0; i < r->N; i++) {
-        route_row(r, moe, i, is_padding(g, i));
-    }
+    mm1_parallel_for(r->N, mm1__rows_chunk(8 * E), route_rows, &(route_job){r, moe, g});
     const int64_t n_dropped = sort(r, moe, g);
     if (g != NULL && !t->again) {
         add_statistics(r, g, moe->layer, n_dropped);
@@ -213,11 +225,44 @@ static void gate_backward(float *d, const mm1_route *r, const mm1_moe *moe, int6
     }
 }
 
+typedef struct group_job {
+    float *dlogits, *dgate;
+    const mm1_route *r;
+    const mm1_moe *moe;
+    const float *balance; /* [E] */
+    float z;
+    int64_t first; /* row of the group */
+} group_job;
+
+static void group_backward_rows(void *ctx, int64_t begin, int64_t end)
+{
+    const group_job *j = ctx;
+    const mm1_route *r = j->r;
+    const int64_t E = r->E;
+    for (int64_t i = j->first + begin; i < j->first + end; i++) {
+        float *d = j->dlogits + i * E;
+        const float *p = r->p + i * E;
+        memset(d, 0, (size_t)E * sizeof *d);
+        if (r->choice[i * r->top_k] < 0) {
+            continue;
+        }
+        gate_backward(d, r, j->moe, i, j->dgate + i * r->top_k);
+        float dot = 0;
+        for (int64_t e = 0; e < E; e++) {
+            d[e] += j->balance[e];
+            dot += d[e] * p[e];
+        }
+        for (int64_t e = 0; e < E; e++) {
+            d[e] = p[e] * (d[e] - dot + j->z * r->lse[i]);
+        }
+    }
+}
+
 /* Rows of one group: d of p, then d of the logits. */
 static void group_backward(float *dlogits, const mm1_route *r, const mm1_moe *moe, const mm1_routing *g,
                            const group *at, float *dgate)
 {
-    const int64_t E = r->E, chunk = mm1__rows_chunk(8 * E);
+    const int64_t E = r->E;
     const float z = g != NULL ? (float)(2 * moe->z_coef * g->scale) : 0;
     float balance[MM1_MAX_EXPERTS] = {0};
     if (g != NULL && at->n > 0) {
@@ -227,24 +272,8 @@ static void group_backward(float *dlogits, const mm1_route *r, const mm1_moe *mo
             balance[e] = (float)(moe->balance_coef * g->scale * (double)E * (double)n_first[e] / (double)at->n);
         }
     }
-#pragma omp parallel for schedule(static) if (at->end - at->begin > chunk)
-    for (int64_t i = at->begin; i < at->end; i++) {
-        float *d = dlogits + i * E;
-        const float *p = r->p + i * E;
-        memset(d, 0, (size_t)E * sizeof *d);
-        if (r->choice[i * r->top_k] < 0) {
-            continue;
-        }
-        gate_backward(d, r, moe, i, dgate + i * r->top_k);
-        float dot = 0;
-        for (int64_t e = 0; e < E; e++) {
-            d[e] += balance[e];
-            dot += d[e] * p[e];
-        }
-        for (int64_t e = 0; e < E; e++) {
-            d[e] = p[e] * (d[e] - dot + z * r->lse[i]);
-        }
-    }
+    group_job job = {dlogits, dgate, r, moe, balance, z, at->begin};
+    mm1_parallel_for(at->end - at->begin, mm1__rows_chunk(8 * E), group_backward_rows, &job);
 }
 
 void mm1__route_backward(mm1_tape *t, const mm1_route *r, const mm1_tensor *x, const mm1_moe *moe, float *dgate,

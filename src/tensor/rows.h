@@ -15,6 +15,21 @@ static inline int64_t mm1__rows_chunk(int64_t C)
     return rows > 0 ? rows : 1;
 }
 
+/* The grain of a region over n_parts parts of n elements: one part, or all where that is little work. */
+static inline int64_t mm1__parts_grain(int64_t n, int64_t n_parts)
+{
+    return n > MM1_CHUNK_ELEMS ? 1 : n_parts;
+}
+
+/* Columns that are summed at a time: four cache lines. */
+enum { MM1_CHUNK_COLS = 64 };
+
+/* Columns in a chunk for sums over N rows of C columns: all of them where the matrix is small. */
+static inline int64_t mm1__columns_chunk(int64_t N, int64_t C)
+{
+    return N * C > MM1_CHUNK_ELEMS ? MM1_CHUNK_COLS : C;
+}
+
 void mm1__rows_copy_or_add(float *y, const float *x, int64_t n, bool acc);
 void mm1__rows_add(float *y, const float *a, const float *b, int64_t n);
 void mm1__rows_zero(float *y, int64_t n);

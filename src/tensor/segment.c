@@ -13,6 +13,7 @@
 #include "tensor/tensor.h"
 
 #include "base/alloc.h"
+#include "base/thread.h"
 #include "tensor/rows.h"
 #include <string.h>
 
@@ -46,22 +47,36 @@ struct mm1_window {
     mm1_operands operands;  /* of the segment that ran last */
 };
 
+typedef struct pack_job {
+    uint16_t *packed;
+    const float *values;
+} pack_job;
+
+static void pack_range(void *ctx, int64_t begin, int64_t end)
+{
+    const pack_job *j = ctx;
+    mm1_kernels_get()->to_bf16(j->packed + begin, j->values + begin, end - begin);
+}
+
 static void pack(uint16_t *y, const float *x, int64_t n)
 {
-    const mm1_kernels *k = mm1_kernels_get();
-#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n; i += MM1_CHUNK_ELEMS) {
-        k->to_bf16(y + i, x + i, n - i < MM1_CHUNK_ELEMS ? n - i : MM1_CHUNK_ELEMS);
-    }
+    mm1_parallel_for(n, MM1_CHUNK_ELEMS, pack_range, &(pack_job){y, x});
+}
+
+typedef struct unpack_job {
+    float *values;
+    const uint16_t *packed;
+} unpack_job;
+
+static void unpack_range(void *ctx, int64_t begin, int64_t end)
+{
+    const unpack_job *j = ctx;
+    mm1_kernels_get()->from_bf16(j->values + begin, j->packed + begin, end - begin);
 }
 
 static void unpack(float *y, const uint16_t *x, int64_t n)
 {
-    const mm1_kernels *k = mm1_kernels_get();
-#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < n; i += MM1_CHUNK_ELEMS) {
-        k->from_bf16(y + i, x + i, n - i < MM1_CHUNK_ELEMS ? n - i : MM1_CHUNK_ELEMS);
-    }
+    mm1_parallel_for(n, MM1_CHUNK_ELEMS, unpack_range, &(unpack_job){y, x});
 }
 
 void mm1__tape_operand(mm1_tape *t, const float *x, int64_t n)

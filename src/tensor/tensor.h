@@ -15,7 +15,7 @@
  * Glossary of letters: B sequences, T positions, N = B T rows, C width, H heads, D head width, F hidden width, V
  * vocabulary, I images, P patches of an image, R pixels of its side.
  *
- * Threads: a tape and its tensors belong to one thread, which drives the OpenMP pool. */
+ * Threads: a tape and its tensors belong to one thread, which drives the pool of base/thread.h. */
 #ifndef MM1_TENSOR_TENSOR_H
 #define MM1_TENSOR_TENSOR_H
 

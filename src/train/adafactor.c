@@ -12,6 +12,7 @@
  * Work is split by rows and columns, and partial sums are added in their order. */
 #include "train/optimizer.h"
 
+#include "base/thread.h"
 #include "tensor/rows.h"
 #include <math.h>
 
@@ -59,34 +60,56 @@ static void mix(float *to, double b, double value)
     *to = (float)(b * (double)*to + (1 - b) * value);
 }
 
-/* row [outer rows], col [outer cols] from the gradients. */
-static void gather_means(const matrix *m, const float *g, double scale, double b, float *row, float *col)
+/* One tensor's update; the functions over ranges use what they need. */
+typedef struct update {
+    const matrix *m;
+    const float *g;
+    float *x, *row, *col, *v; /* v: of a tensor that is no matrix */
+    double *row_factor, *col_factor, *sums;
+    double b, scale, decayed, rate; /* decayed: 1 - lr * decay */
+} update;
+
+static void row_means(void *ctx, int64_t begin, int64_t end)
 {
-    const int64_t rows = m->outer * m->rows, blocks = n_blocks(m->cols);
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t r = 0; r < rows; r++) {
+    const update *u = ctx;
+    const int64_t cols = u->m->cols;
+    for (int64_t r = begin; r < end; r++) {
         double sum = 0;
-        for (int64_t c = 0; c < m->cols; c++) {
-            const double x = scale * (double)g[r * m->cols + c];
+        for (int64_t c = 0; c < cols; c++) {
+            const double x = u->scale * (double)u->g[r * cols + c];
             sum += x * x;
         }
-        mix(&row[r], b, sum / (double)m->cols + least_square);
+        mix(&u->row[r], u->b, sum / (double)cols + least_square);
     }
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t k = 0; k < m->outer * blocks; k++) {
-        const int64_t o = k / blocks, from = k % blocks * BLOCK, to = from + BLOCK < m->cols ? from + BLOCK : m->cols;
+}
+
+static void column_means(void *ctx, int64_t begin, int64_t end)
+{
+    const update *u = ctx;
+    const int64_t rows = u->m->rows, cols = u->m->cols, blocks = n_blocks(cols);
+    for (int64_t k = begin; k < end; k++) {
+        const int64_t o = k / blocks, from = k % blocks * BLOCK, to = from + BLOCK < cols ? from + BLOCK : cols;
         double sums[BLOCK] = {0};
-        for (int64_t r = 0; r < m->rows; r++) {
-            const float *at = g + (o * m->rows + r) * m->cols;
+        for (int64_t r = 0; r < rows; r++) {
+            const float *at = u->g + (o * rows + r) * cols;
             for (int64_t c = from; c < to; c++) {
-                const double x = scale * (double)at[c];
+                const double x = u->scale * (double)at[c];
                 sums[c - from] += x * x;
             }
         }
         for (int64_t c = from; c < to; c++) {
-            mix(&col[o * m->cols + c], b, sums[c - from] / (double)m->rows + least_square);
+            mix(&u->col[o * cols + c], u->b, sums[c - from] / (double)rows + least_square);
         }
     }
+}
+
+/* row [outer rows], col [outer cols] from the gradients. */
+static void gather_means(update *u)
+{
+    const matrix *m = u->m;
+    const int64_t n_column_blocks = m->outer * n_blocks(m->cols);
+    mm1_parallel_for(m->outer * m->rows, mm1__rows_chunk(m->cols), row_means, u);
+    mm1_parallel_for(n_column_blocks, mm1__parts_grain(m->n, n_column_blocks), column_means, u);
 }
 
 /* 1 / sqrt(row / mean(row)) and 1 / sqrt(col). */
@@ -115,18 +138,29 @@ static double sum_of(const double *x, int64_t n)
     return sum;
 }
 
+typedef struct pieces {
+    const float *x;
+    int64_t n, len; /* elements; of a piece */
+    double *sums;   /* of the squares of each piece */
+} pieces;
+
+static void square_pieces(void *ctx, int64_t begin, int64_t end)
+{
+    const pieces *p = ctx;
+    for (int64_t k = begin; k < end; k++) {
+        p->sums[k] = 0;
+        for (int64_t i = k * p->len; i < (k + 1) * p->len && i < p->n; i++) {
+            p->sums[k] += (double)p->x[i] * (double)p->x[i];
+        }
+    }
+}
+
 /* Root mean square; sums has room for a number a piece of `len` elements. */
 static double rms_of(const float *x, int64_t n, int64_t len, double *sums)
 {
-    const int64_t pieces = (n + len - 1) / len;
-#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
-    for (int64_t k = 0; k < pieces; k++) {
-        sums[k] = 0;
-        for (int64_t i = k * len; i < (k + 1) * len && i < n; i++) {
-            sums[k] += (double)x[i] * (double)x[i];
-        }
-    }
-    return n > 0 ? sqrt(sum_of(sums, pieces) / (double)n) : 0;
+    const int64_t n_pieces = (n + len - 1) / len;
+    mm1_parallel_for(n_pieces, mm1__rows_chunk(len), square_pieces, &(pieces){x, n, len, sums});
+    return n > 0 ? sqrt(sum_of(sums, n_pieces) / (double)n) : 0;
 }
 
 /* The rate behind clipping of an update whose squares add up to `sum`. */
@@ -135,71 +169,95 @@ static double clipped(double lr, double sum, int64_t n)
     return lr / fmax(1, sqrt(sum / (double)n) / clip_at);
 }
 
-static void update_matrix(const mm1_param *item, const matrix *m, float *state, double *scratch, double b, double scale,
-                          double lr, double decay)
+static void square_rows(void *ctx, int64_t begin, int64_t end)
 {
-    const float *g = item->tensor.grad;
-    float *x = item->tensor.data, *row = state, *col = state + m->outer * m->rows;
-    const int64_t rows = m->outer * m->rows;
-    double *row_factor = scratch, *sums = scratch + rows, *col_factor = scratch + 2 * rows;
-    gather_means(m, g, scale, b, row, col);
-    make_factors(m, row, col, row_factor, col_factor);
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t r = 0; r < rows; r++) {
-        const double *of_col = col_factor + r / m->rows * m->cols, of_row = scale * row_factor[r];
-        sums[r] = 0;
+    const update *u = ctx;
+    const matrix *m = u->m;
+    for (int64_t r = begin; r < end; r++) {
+        const double *of_col = u->col_factor + r / m->rows * m->cols, of_row = u->scale * u->row_factor[r];
+        u->sums[r] = 0;
         for (int64_t c = 0; c < m->cols; c++) {
-            const double u = of_row * of_col[c] * (double)g[r * m->cols + c];
-            sums[r] += u * u;
-        }
-    }
-    const double rate = clipped(lr, sum_of(sums, rows), m->n);
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t r = 0; r < rows; r++) {
-        const double *of_col = col_factor + r / m->rows * m->cols, of_row = scale * row_factor[r];
-        for (int64_t c = 0; c < m->cols; c++) {
-            float *at = &x[r * m->cols + c];
-            *at = (float)((double)*at * (1 - lr * decay) - rate * of_row * of_col[c] * (double)g[r * m->cols + c]);
+            const double y = of_row * of_col[c] * (double)u->g[r * m->cols + c];
+            u->sums[r] += y * y;
         }
     }
 }
 
-static void update_vector(const mm1_param *item, const matrix *m, float *v, double *sums, double b, double scale,
-                          double lr, double decay)
+static void move_rows(void *ctx, int64_t begin, int64_t end)
 {
-    const float *g = item->tensor.grad;
-    float *x = item->tensor.data;
-    const int64_t blocks = n_blocks(m->n);
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t k = 0; k < blocks; k++) {
-        sums[k] = 0;
-        for (int64_t i = k * BLOCK; i < (k + 1) * BLOCK && i < m->n; i++) {
-            const double y = scale * (double)g[i];
-            mix(&v[i], b, y * y + least_square);
-            sums[k] += y * y / (double)v[i];
+    const update *u = ctx;
+    const matrix *m = u->m;
+    for (int64_t r = begin; r < end; r++) {
+        const double *of_col = u->col_factor + r / m->rows * m->cols, of_row = u->scale * u->row_factor[r];
+        for (int64_t c = 0; c < m->cols; c++) {
+            float *at = &u->x[r * m->cols + c];
+            *at = (float)((double)*at * u->decayed - u->rate * of_row * of_col[c] * (double)u->g[r * m->cols + c]);
         }
     }
-    const double rate = clipped(lr, sum_of(sums, blocks), m->n);
-#pragma omp parallel for schedule(static) if (m->n > MM1_CHUNK_ELEMS)
-    for (int64_t i = 0; i < m->n; i++) {
-        x[i] = (float)((double)x[i] * (1 - lr * decay) - rate * scale * (double)g[i] / sqrt((double)v[i]));
+}
+
+static void update_matrix(update *u, float *state, double *scratch, double lr)
+{
+    const matrix *m = u->m;
+    const int64_t rows = m->outer * m->rows;
+    u->row = state;
+    u->col = state + rows;
+    u->row_factor = scratch;
+    u->sums = scratch + rows;
+    u->col_factor = scratch + 2 * rows;
+    gather_means(u);
+    make_factors(m, u->row, u->col, u->row_factor, u->col_factor);
+    mm1_parallel_for(rows, mm1__rows_chunk(m->cols), square_rows, u);
+    u->rate = clipped(lr, sum_of(u->sums, rows), m->n);
+    mm1_parallel_for(rows, mm1__rows_chunk(m->cols), move_rows, u);
+}
+
+static void square_blocks(void *ctx, int64_t begin, int64_t end)
+{
+    const update *u = ctx;
+    for (int64_t k = begin; k < end; k++) {
+        u->sums[k] = 0;
+        for (int64_t i = k * BLOCK; i < (k + 1) * BLOCK && i < u->m->n; i++) {
+            const double y = u->scale * (double)u->g[i];
+            mix(&u->v[i], u->b, y * y + least_square);
+            u->sums[k] += y * y / (double)u->v[i];
+        }
     }
+}
+
+static void move_elements(void *ctx, int64_t begin, int64_t end)
+{
+    const update *u = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        u->x[i] = (float)((double)u->x[i] * u->decayed - u->rate * u->scale * (double)u->g[i] / sqrt((double)u->v[i]));
+    }
+}
+
+static void update_vector(update *u, float *state, double *scratch, double lr)
+{
+    const int64_t n = u->m->n, blocks = n_blocks(n);
+    u->v = state;
+    u->sums = scratch;
+    mm1_parallel_for(blocks, mm1__rows_chunk(BLOCK), square_blocks, u);
+    u->rate = clipped(lr, sum_of(u->sums, blocks), n);
+    mm1_parallel_for(n, MM1_CHUNK_ELEMS, move_elements, u);
 }
 
 void mm1__adafactor_update(const mm1_param *item, float *state, double *scratch, int64_t step, double scale, double lr,
                            double decay, bool scale_parameter)
 {
     const matrix m = matrix_of(item);
-    const double b = 1 - pow((double)step, decay_exponent);
     if (m.n == 0) {
         return;
     }
     if (scale_parameter) {
         lr *= fmax(least_rms, rms_of(item->tensor.data, m.n, m.factored ? m.cols : BLOCK, scratch));
     }
+    update u = {.m = &m, .g = item->tensor.grad, .x = item->tensor.data, .scale = scale, .decayed = 1 - lr * decay};
+    u.b = 1 - pow((double)step, decay_exponent);
     if (m.factored) {
-        update_matrix(item, &m, state, scratch, b, scale, lr, decay);
+        update_matrix(&u, state, scratch, lr);
     } else {
-        update_vector(item, &m, state, scratch, b, scale, lr, decay);
+        update_vector(&u, state, scratch, lr);
     }
 }

@@ -1,8 +1,10 @@
 /* info_nce.c - see info_nce.h. */
 #include "train/info_nce.h"
 
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include <math.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -64,12 +66,57 @@ static int64_t column_lse(const mm1_info_nce *x, int64_t begin, int64_t width, f
     return n_right;
 }
 
+typedef struct job {
+    mm1_info_nce *x;
+    float *lse_a, *lse_b; /* of rows and columns */
+    _Atomic int64_t right_a, right_b;
+} job;
+
+static void row_lses(void *ctx, int64_t begin, int64_t end)
+{
+    job *j = ctx;
+    int64_t n_right = 0;
+    for (int64_t i = begin; i < end; i++) {
+        n_right += row_lse(j->x, i, &j->lse_a[i]);
+    }
+    atomic_fetch_add(&j->right_a, n_right);
+}
+
+static void column_lses(void *ctx, int64_t begin, int64_t end)
+{
+    job *j = ctx;
+    int64_t n_right = 0;
+    for (int64_t i = begin; i < end; i += COLUMNS) {
+        n_right += column_lse(j->x, i, end - i < COLUMNS ? end - i : COLUMNS, j->lse_b);
+    }
+    atomic_fetch_add(&j->right_b, n_right);
+}
+
+/* Logits become their gradients: weight (p_row + p_column - 2 of the pair) / 2.  The sums over a row are kept in the
+ * scratch of its lse, so that they are added in order. */
+static void to_gradients(void *ctx, int64_t begin, int64_t end)
+{
+    const job *j = ctx;
+    mm1_info_nce *x = j->x;
+    for (int64_t i = begin; i < end; i++) {
+        float *s = x->logits + i * x->n;
+        double by_scale = 0;
+        x->loss[i] = (j->lse_a[i] + j->lse_b[i]) / 2 - s[i];
+        for (int64_t k = 0; k < x->n; k++) {
+            double p = counts(x, i, k) ? exp(s[k] - j->lse_a[i]) + exp(s[k] - j->lse_b[k]) : 0;
+            p = x->weight * (k == i ? p - 2 : p) / 2;
+            by_scale += p * s[k]; /* logits = exp(log_scale) cos */
+            s[k] = (float)p;
+        }
+        j->lse_a[i] = (float)by_scale;
+    }
+}
+
 void mm1_info_nce_run(mm1_info_nce *x)
 {
     const int64_t n = x->n, D = x->D;
     const float scale = (float)exp(x->log_scale);
-    float *lse_a = x->lse, *lse_b = x->lse + n;
-    int64_t right_a = 0, right_b = 0;
+    float *lse_a = x->lse;
     mm1_gemm(&(mm1_gemm_args){.M = n,
                               .N = n,
                               .K = D,
@@ -81,32 +128,12 @@ void mm1_info_nce_run(mm1_info_nce *x)
                               .c = x->logits,
                               .ldc = n,
                               .alpha = scale});
-#pragma omp parallel for schedule(static) reduction(+ : right_a)
-    for (int64_t i = 0; i < n; i++) {
-        right_a += row_lse(x, i, &lse_a[i]);
-    }
-#pragma omp parallel for schedule(static) reduction(+ : right_b)
-    for (int64_t j = 0; j < n; j += COLUMNS) {
-        right_b += column_lse(x, j, n - j < COLUMNS ? n - j : COLUMNS, lse_b);
-    }
-    x->n_right_a = right_a;
-    x->n_right_b = right_b;
-
-    /* Logits become their gradients: weight (p_row + p_column - 2 of the pair) / 2.  The sums over a row are kept in
-     * the scratch of its lse, so that they are added in order. */
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < n; i++) {
-        float *s = x->logits + i * n;
-        double by_scale = 0;
-        x->loss[i] = (lse_a[i] + lse_b[i]) / 2 - s[i];
-        for (int64_t j = 0; j < n; j++) {
-            double p = counts(x, i, j) ? exp(s[j] - lse_a[i]) + exp(s[j] - lse_b[j]) : 0;
-            p = x->weight * (j == i ? p - 2 : p) / 2;
-            by_scale += p * s[j]; /* logits = exp(log_scale) cos */
-            s[j] = (float)p;
-        }
-        lse_a[i] = (float)by_scale;
-    }
+    job j = {.x = x, .lse_a = lse_a, .lse_b = x->lse + n};
+    mm1_parallel_for(n, 1, row_lses, &j);
+    mm1_parallel_for(n, COLUMNS, column_lses, &j);
+    x->n_right_a = j.right_a;
+    x->n_right_b = j.right_b;
+    mm1_parallel_for(n, 1, to_gradients, &j);
     x->d_log_scale = 0;
     for (int64_t i = 0; i < n; i++) {
         x->d_log_scale += lse_a[i];

@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/rng.h"
+#include "base/thread.h"
 #include "tensor/rows.h"
 #include <math.h>
 #include <stdio.h>
@@ -123,9 +124,37 @@ static void step_adafactor(const mm1_optimizer *o, const mm1_params *p, const mm
     }
 }
 
+typedef struct adamw_job {
+    const mm1_optimizer *o;
+    const mm1_param *item;
+    int64_t index; /* of the item */
+    mm1_adamw_args args;
+    mm1_rng round;
+} adamw_job;
+
+static void adamw_range(void *ctx, int64_t begin, int64_t end)
+{
+    const adamw_job *j = ctx;
+    const mm1_optimizer *o = j->o;
+    const mm1_kernels *k = mm1_kernels_get();
+    for (int64_t b = begin; b < end; b += MM1_CHUNK_ELEMS) { /* numbers for rounding are drawn for each chunk */
+        float *x = j->item->tensor.data + b;
+        const float *g = j->item->tensor.grad + b;
+        const int64_t at = j->item->grad_offset + b, len = end - b < MM1_CHUNK_ELEMS ? end - b : MM1_CHUNK_ELEMS;
+        if (o->moments == MM1_MOMENTS_BF16) {
+            uint32_t key[4];
+            const uint32_t counter[4] = {(uint32_t)(b / MM1_CHUNK_ELEMS), (uint32_t)j->index, j->round.counter[2],
+                                         j->round.counter[3]};
+            mm1_philox(key, counter, j->round.key);
+            k->adamw_bf16(x, o->m16 + at, o->v16 + at, g, len, &j->args, key);
+        } else {
+            k->adamw(x, o->m + at, o->v + at, g, len, &j->args);
+        }
+    }
+}
+
 static void step_adamw(mm1_optimizer *o, mm1_params *p, const mm1_train_config *c, double lr, double clip)
 {
-    const mm1_kernels *k = mm1_kernels_get();
     mm1_adamw_args args = {
         .beta1 = (float)c->beta1, .beta2 = (float)c->beta2, .eps = (float)c->eps, .grad_scale = (float)clip};
     /* Of the betas that the moments are made with: those of f32. */
@@ -139,23 +168,7 @@ static void step_adamw(mm1_optimizer *o, mm1_params *p, const mm1_train_config *
         }
         args.lr = (float)(lr * mm1_lr_factor(c, item->group));
         args.decay = item->decay ? (float)c->weight_decay : 0;
-        const mm1_adamw_args one = args;
-        const int64_t at = item->grad_offset, n = item->n;
-#pragma omp parallel for schedule(static) if (n > MM1_CHUNK_ELEMS)
-        for (int64_t b = 0; b < n; b += MM1_CHUNK_ELEMS) {
-            float *x = item->tensor.data + b;
-            const float *g = item->tensor.grad + b;
-            const int64_t len = n - b < MM1_CHUNK_ELEMS ? n - b : MM1_CHUNK_ELEMS;
-            if (o->moments == MM1_MOMENTS_BF16) {
-                uint32_t key[4];
-                const uint32_t counter[4] = {(uint32_t)(b / MM1_CHUNK_ELEMS), (uint32_t)i, round.counter[2],
-                                             round.counter[3]};
-                mm1_philox(key, counter, round.key);
-                k->adamw_bf16(x, o->m16 + at + b, o->v16 + at + b, g, len, &one, key);
-            } else {
-                k->adamw(x, o->m + at + b, o->v + at + b, g, len, &one);
-            }
-        }
+        mm1_parallel_for(item->n, MM1_CHUNK_ELEMS, adamw_range, &(adamw_job){o, item, i, args, round});
     }
 }
 

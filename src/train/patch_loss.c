@@ -1,6 +1,7 @@
 /* patch_loss.c - see patch_loss.h. */
 #include "train/patch_loss.h"
 
+#include "base/thread.h"
 #include <math.h>
 #include <stddef.h>
 
@@ -29,10 +30,15 @@ static void one_row(const mm1_patch_loss *x, int64_t i)
     x->loss[i] = (float)(sum / (double)D);
 }
 
+static void rows(void *ctx, int64_t begin, int64_t end)
+{
+    for (int64_t i = begin; i < end; i++) {
+        one_row(ctx, i);
+    }
+}
+
 void mm1_patch_loss_run(const mm1_patch_loss *x)
 {
-#pragma omp parallel for schedule(static)
-    for (int64_t i = 0; i < x->n; i++) {
-        one_row(x, i);
-    }
+    mm1_patch_loss job = *x;
+    mm1_parallel_for(x->n, 1, rows, &job);
 }

@@ -6,7 +6,6 @@
 #include "base/buf.h"
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/thread.h"
 
 static void error_message_gains_context_and_keeps_the_inner_one(void **state)
 {
@@ -170,29 +169,6 @@ static void sha256_gives_the_published_vector(void **state)
     assert_string_equal(hex, "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
-static void mark_range(void *ctx, int64_t begin, int64_t end)
-{
-    int *hits = ctx;
-    for (int64_t i = begin; i < end; i++) {
-        hits[i]++;
-    }
-}
-
-static void parallel_for_covers_every_row_once(void **state)
-{
-    (void)state;
-    for (int threads = 1; threads <= 4; threads++) {
-        mm1_threads_set(threads);
-        int hits[101] = {0};
-        mm1_parallel_for(101, 7, mark_range, hits);
-        mm1_parallel_each(101, mark_range, hits);
-        mm1_parallel_for(0, 7, mark_range, hits);
-        for (int i = 0; i < 101; i++) {
-            assert_int_equal(hits[i], 2);
-        }
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,7 +181,6 @@ int main(void)
         cmocka_unit_test(rng_streams_differ_and_have_the_right_moments),
         cmocka_unit_test(permutation_visits_everything_once),
         cmocka_unit_test(sha256_gives_the_published_vector),
-        cmocka_unit_test(parallel_for_covers_every_row_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,8 +6,7 @@ tmp=$(mktemp -d "${TMPDIR:-/tmp}/mm1-cli-XXXXXX")
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' INT TERM
 cd "$tmp"
-# Threads that wait do not spin: tests run beside each other.
-export MM1_LOG=warning MM1_THREADS=${MM1_THREADS:-2} OMP_WAIT_POLICY=passive
+export MM1_LOG=warning MM1_THREADS=${MM1_THREADS:-2}
 
 fail() {
     echo "FAILED: $*" >&2

@@ -104,12 +104,6 @@ says err no-such-recipe.yaml
 expect 4 inspect no-such-folder
 says err no-such-folder
 
-# Threads that wait sleep soon, unless the environment says otherwise.
-env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$mm1" --version >out 2>err
-grep -qE "GOMP_SPINCOUNT = '2000'|KMP_BLOCKTIME='?0" err || fail "the program spins as OpenMP likes"
-GOMP_SPINCOUNT=77 OMP_DISPLAY_ENV=verbose "$mm1" --version >out 2>err
-! grep -qE "GOMP_SPINCOUNT = '2000'" err || fail "GOMP_SPINCOUNT of the environment is not heard"
-
 # The machine.
 expect 0 doctor
 says out version compiler isa threads memory matrix_product memory_bandwidth libturbojpeg libpng libwebp libarchive \
