@@ -911,6 +911,7 @@ static void what_the_builder_draws_by_itself_needs_no_source(void **state)
         }
     }
     check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    mm1_build_summary_deinit(&summary);
     char *shard = path_in(p.config.out, "train/messages-0000.tar");
     assert_true(mm1_path_exists(shard));
     mm1_free(shard);
