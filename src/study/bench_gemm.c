@@ -68,6 +68,13 @@ static bool is_ours(mm1_gemm_library l)
     return l == MM1_GEMM_OURS || l == MM1_GEMM_OURS_BF16;
 }
 
+/* LeakSanitizer crashes at the end of a program that has BLIS's threads, and a rate beside it says nothing. */
+#if defined(__SANITIZE_ADDRESS__)
+enum { PEERS_MAY_RUN = 0 };
+#else
+enum { PEERS_MAY_RUN = 1 };
+#endif
+
 static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error *err)
 {
     *p = (peer){0};
@@ -75,7 +82,7 @@ static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error
         *found = mm1_strdup("");
         return *found != NULL ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for the name of a library");
     }
-    for (size_t i = 0; libraries[l].files[i] != NULL && p->handle == NULL; i++) {
+    for (size_t i = 0; PEERS_MAY_RUN && libraries[l].files[i] != NULL && p->handle == NULL; i++) {
         p->handle = dlopen(libraries[l].files[i], RTLD_NOW | RTLD_LOCAL);
         if (p->handle != NULL && (*found = mm1_strdup(libraries[l].files[i])) == NULL) {
             return mm1_error_set(err, MM1_E_NOMEM, "no memory for the name of a library");
