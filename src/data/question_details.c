@@ -12,8 +12,9 @@ enum {
     LARGE_GRID = 4, /* of stamps around a label */
     SMALL_GRID = 8, /* of stamps to count */
     MAX_COUNT = 8,
-    MIN_EM = 22,
-    MAX_EM = 44, /* px of 448 */
+    MIN_EM = 32,
+    MAX_EM = 64, /* px of 448 */
+    EDGE_PX = 3,
     N_LABELS = 6,
     N_FORMS = 8
 };
@@ -54,24 +55,31 @@ static bool put_stamps(detail_job *job, const uint32_t *cells, size_t n, uint32_
     return ok;
 }
 
-/* Puts the label somewhere into a cell of the large grid. */
+/* Puts the label somewhere into a cell of the large grid; a long one as near as its quarter of the picture allows, so
+ * that a cut into quarters leaves it whole. */
 static mm1_status put_label(detail_job *job, const char *text, uint32_t cell, mm1_error *err)
 {
     static const uint8_t inks[4][3] = {{0, 0, 0}, {160, 0, 0}, {0, 0, 150}, {0, 90, 0}};
     mm1_scene *scene = job->scene;
     mm1_typeface *face = job->lettering->faces[mm1_rng_below(&job->rng, job->lettering->n_faces)];
-    const int32_t em = (MIN_EM + (int32_t)mm1_rng_below(&job->rng, MAX_EM - MIN_EM + 1)) * scene->width / 448;
-    const mm1_status st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
+    const int32_t cell_px = scene->width / LARGE_GRID, half_px = scene->width / 2;
+    int32_t em = (MIN_EM + (int32_t)mm1_rng_below(&job->rng, MAX_EM - MIN_EM + 1)) * scene->width / 448;
     mm1_label *label = &scene->label;
-    const int32_t cell_px = scene->width / LARGE_GRID;
+    mm1_status st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
+    while (st == MM1_OK && em > 8 && label->width > half_px - 2 * EDGE_PX) {
+        em = em * 9 / 10;
+        st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
+    }
     const int32_t free_x = cell_px - label->width, free_y = cell_px - label->height;
     const int32_t dx = free_x > 0 ? (int32_t)mm1_rng_below(&job->rng, (uint64_t)free_x) : free_x / 2;
     const int32_t dy = free_y > 0 ? (int32_t)mm1_rng_below(&job->rng, (uint64_t)free_y) : free_y / 2;
-    label->x = (int32_t)(cell % LARGE_GRID) * cell_px + dx;
-    label->y = (int32_t)(cell / LARGE_GRID) * cell_px + dy;
-    label->x = label->x < 3                                 ? 3
-               : label->x > scene->width - label->width - 3 ? scene->width - label->width - 3
-                                                            : label->x;
+    const int32_t column = (int32_t)(cell % LARGE_GRID), row = (int32_t)(cell / LARGE_GRID);
+    const int32_t least = column / 2 * (LARGE_GRID / 2) * cell_px + EDGE_PX;
+    const int32_t most = least + half_px - 2 * EDGE_PX - label->width;
+    label->x = column * cell_px + dx;
+    label->x = label->x > most ? most : label->x;
+    label->x = label->x < least ? least : label->x;
+    label->y = row * cell_px + dy;
     memcpy(label->ink, inks[mm1_rng_below(&job->rng, 4)], 3);
     memset(label->card, 255, 3);
     label->framed = true;

@@ -6,8 +6,9 @@
 #include "base/alloc.h"
 #include <string.h>
 
-/* Letters are from MIN_EM px of 224 up to MAX_EM, and as many as fit. */
-enum { N_CHOICES = 3, MIN_EM = 28, MAX_EM = 112 };
+/* Letters are from MIN_EM px of 224 up to MAX_EM, and as many as fit.  As in a primer, a half of the signs is as large
+ * as the paper (LARGE_EM, a middle that is off by OFF_PX): small models that never see these never begin to read. */
+enum { N_CHOICES = 3, MIN_EM = 28, MAX_EM = 112, LARGE_EM = 160, MAX_LARGE_EM = 270, OFF_PX = 4 };
 
 static const char *const read_digit[] = {"Which digit is this?", "What digit do you see?", "Read the digit.",
                                          "What does the sign say?", NULL};
@@ -68,6 +69,26 @@ static bool ask_open(sign_job *job, mm1_inscription_form form, const mm1_inscrip
                                 sign->choices, sign->n_choices);
 }
 
+static int32_t between(mm1_rng *rng, int32_t least, int32_t most)
+{
+    return least + (int32_t)mm1_rng_below(rng, (uint64_t)(most - least) + 1);
+}
+
+/* Somewhere on the paper; large text about its middle. */
+static void place_label(mm1_label *label, mm1_rng *rng, int32_t px, bool large)
+{
+    const int32_t free_x = px - label->width - 8, free_y = px - label->height - 8;
+    label->x = 4 + (free_x > 0 ? free_x / 2 : 0);
+    label->y = 4 + (free_y > 0 ? free_y / 2 : 0);
+    if (large) {
+        label->x += between(rng, -OFF_PX, OFF_PX);
+        label->y += between(rng, -OFF_PX, OFF_PX);
+    } else {
+        label->x = free_x > 0 ? between(rng, 4, 3 + free_x) : 4;
+        label->y = free_y > 0 ? between(rng, 4, 3 + free_y) : 4;
+    }
+}
+
 /* Paper, and the text as large as chance and the paper allow. */
 static mm1_status draw_sign(sign_job *job, const char *text, mm1_error *err)
 {
@@ -78,17 +99,17 @@ static mm1_status draw_sign(sign_job *job, const char *text, mm1_error *err)
         return mm1_questions_no_memory(err);
     }
     const int32_t px = scene->width;
-    int32_t em = (MIN_EM + (int32_t)mm1_rng_below(&job->rng, MAX_EM - MIN_EM + 1)) * px / 224;
+    const bool large = mm1_rng_below(&job->rng, 2) == 0;
+    int32_t em = large ? between(&job->rng, LARGE_EM, MAX_LARGE_EM) : between(&job->rng, MIN_EM, MAX_EM);
+    em = em * px / 224;
     scene->paper = (int)mm1_rng_below(&job->rng, (uint64_t)mm1_paper_count());
     mm1_label *label = &scene->label;
     mm1_status st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
-    while (st == MM1_OK && em > 8 && label->width > px - 12) {
+    while (st == MM1_OK && em > 8 && (label->width > px - 12 || label->height > px - 12)) {
         em = em * 9 / 10;
         st = mm1_scene_set_label(scene, face, text, em > 8 ? em : 8, err);
     }
-    const int32_t free_x = px - label->width - 8, free_y = px - label->height - 8;
-    label->x = 4 + (free_x > 0 ? (int32_t)mm1_rng_below(&job->rng, (uint64_t)free_x) : 0);
-    label->y = 4 + (free_y > 0 ? (int32_t)mm1_rng_below(&job->rng, (uint64_t)free_y) : 0);
+    place_label(label, &job->rng, px, large);
     memcpy(label->ink, inks[mm1_rng_below(&job->rng, 6)], 3);
     memset(label->card, 255, 3);
     if (mm1_rng_below(&job->rng, 4) == 0) { /* light on dark */

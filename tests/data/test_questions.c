@@ -372,6 +372,41 @@ static const char *look(const planned *pl, const mm1_scene *scene, const mm1_tur
     return NULL;
 }
 
+/* A crop shows a quarter: a label that lies in two could be read in none. */
+static void labels_lie_whole_in_a_quarter_and_half_the_signs_fill_the_paper(void **state)
+{
+    (void)state;
+    place p;
+    planned pl;
+    size_t n_labels = 0, n_signs = 0, n_large = 0;
+    set_up(&p);
+    plan(&pl, &p);
+    for (size_t i = 0; i < pl.q.n; i++) {
+        const mm1_conversation *c = &pl.q.items[i];
+        if (c->n_pictures != 1 || c->pictures[0].draw != mm1_scene_draw) {
+            continue;
+        }
+        const mm1_scene *scene = c->pictures[0].draw_ctx;
+        const mm1_label *l = &scene->label;
+        if (l->text == NULL) {
+            continue;
+        }
+        assert_true(l->x > 0 && l->y > 0 && l->x + l->width < scene->width && l->y + l->height < scene->height);
+        if (strncmp(c->turns[0].kind, "details.", 8) == 0) {
+            assert_int_equal(l->x * 2 / scene->width, (l->x + l->width - 1) * 2 / scene->width);
+            assert_int_equal(l->y * 2 / scene->height, (l->y + l->height - 1) * 2 / scene->height);
+            n_labels++;
+        } else if (strlen(l->text) == 1) {
+            n_large += l->em_px > scene->width / 2;
+            n_signs++;
+        }
+    }
+    assert_true(n_labels >= 60 && n_signs >= 40);
+    assert_in_range(n_large * 100 / n_signs, 30, 70);
+    unplan(&pl);
+    tear_down(&p);
+}
+
 static void answers_are_what_the_picture_shows(void **state)
 {
     (void)state;
@@ -964,6 +999,7 @@ static void labels_that_are_cut_short_are_refused_and_missing_files_passed_over(
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(labels_lie_whole_in_a_quarter_and_half_the_signs_fill_the_paper),
         cmocka_unit_test(answers_are_what_the_picture_shows),
         cmocka_unit_test(sizes_and_cards_are_answered_as_the_packages_say),
         cmocka_unit_test(no_question_can_be_answered_by_an_earlier_answer_alone),
