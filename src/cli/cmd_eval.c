@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/thread.h"
 #include "eval/heldout.h"
+#include "eval/task_group.h"
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -41,8 +42,8 @@ enum {
 static const struct argp_option options[] = {
     {"model", 'm', "DIR", 0, "model folder; with --base-url: the name that the server knows", 0},
     {"tasks", 't', "NAME,...", 0,
-     "captions, choice10, cider, text (default: all that the kind of model can do), or benchmarks by name or by the "
-     "path of a YAML file",
+     "captions, choice10, cider, text (default: all that the kind of model can do), or benchmarks by name, by group "
+     "(textcore, fewshot) or by the path of a YAML file",
      0},
     {"list-tasks", OPT_LIST, NULL, 0, "print the benchmarks and the files they read", 0},
     {"data", 'd', "DIR", 0,
@@ -104,7 +105,13 @@ static void parse_tasks(const struct argp_state *state, args *a, char *text)
         if (comma != NULL) {
             *comma = '\0';
         }
-        mm1_cli_list_add(state, &a->tasks, p);
+        const mm1_task_group *group = mm1_task_group_find(p);
+        for (size_t i = 0; group != NULL && group->tasks[i] != NULL; i++) {
+            mm1_cli_list_add(state, &a->tasks, group->tasks[i]);
+        }
+        if (group == NULL) {
+            mm1_cli_list_add(state, &a->tasks, p);
+        }
     }
 }
 

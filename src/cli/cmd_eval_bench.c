@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "eval/bench_compare.h"
+#include "eval/task_group.h"
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,14 @@ void mm1_cli_list_tasks(const char *data_dir)
         if (t->train.file == NULL) {
             (void)printf("%-18s   %-6s the other items of test\n", "", "shots");
         }
+    }
+    for (size_t i = 0; i < mm1_n_task_groups; i++) {
+        const mm1_task_group *g = &mm1_task_groups[i];
+        (void)printf("Group %s, %s, and their mean:", g->name, g->about);
+        for (size_t k = 0; g->tasks[k] != NULL; k++) {
+            (void)printf(" %s", g->tasks[k]);
+        }
+        (void)printf("\n");
     }
     (void)printf("Files are there%s%s for:", data_dir != NULL ? " in " : "", data_dir != NULL ? data_dir : "");
     size_t n = 0;
@@ -100,6 +109,20 @@ static void print_cell(const mm1_bench_cell *c)
     }
     (void)printf("\n");
     print_left_out(c);
+}
+
+/* A line for each group and number of demonstrations of which all tasks were scored. */
+static void print_groups(const mm1_cli_benchmark *b, const mm1_benchmark_results *results)
+{
+    for (size_t i = 0; i < mm1_n_task_groups; i++) {
+        for (size_t k = 0; k < b->o.n_shots; k++) {
+            const double mean = mm1_task_group_mean(&mm1_task_groups[i], results, b->o.shots[k]);
+            if (isfinite(mean)) {
+                (void)printf("%-20s %5lld  %8.2f  mean of %s\n", mm1_task_groups[i].name, (long long)b->o.shots[k],
+                             mean, mm1_task_groups[i].about);
+            }
+        }
+    }
 }
 
 /* ---- running ---- */
@@ -185,6 +208,7 @@ mm1_status mm1_cli_run_benchmarks(mm1_cli_benchmark *b, mm1_error *err)
         for (size_t i = 0; i < results.n; i++) {
             print_cell(&results.cells[i]);
         }
+        print_groups(b, &results);
     }
     mm1_benchmark_results_deinit(&results);
     mm1_backend_close(backend);

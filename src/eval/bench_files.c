@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/file.h"
 #include "eval/benchmark_internal.h"
+#include "eval/task_group.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,6 +63,22 @@ static json_t *cell_json(const mm1_bench_cell *c)
                      (json_int_t)c->n_known);
 }
 
+/* [{"group", "shots", "mean"}], of those of which all tasks were scored. */
+static json_t *groups_json(const mm1_benchmark_options *o, const mm1_benchmark_results *r)
+{
+    json_t *groups = json_array();
+    for (size_t i = 0; i < mm1_n_task_groups; i++) {
+        for (size_t k = 0; k < o->n_shots; k++) {
+            const double mean = mm1_task_group_mean(&mm1_task_groups[i], r, o->shots[k]);
+            if (isfinite(mean)) {
+                (void)json_array_append_new(groups, json_pack("{s:s,s:I,s:f}", "group", mm1_task_groups[i].name,
+                                                              "shots", (json_int_t)o->shots[k], "mean", mean));
+            }
+        }
+    }
+    return groups;
+}
+
 json_t *mm1_benchmark_json(const mm1_benchmark_options *o, const mm1_benchmark_results *r)
 {
     json_t *tasks = json_array(), *seeds = json_array(), *cells = json_array();
@@ -76,9 +93,10 @@ json_t *mm1_benchmark_json(const mm1_benchmark_options *o, const mm1_benchmark_r
     }
     char hash[20];
     (void)snprintf(hash, sizeof hash, "%016llx", (unsigned long long)o->model_hash);
-    return json_pack("{s:s?,s:s,s:o,s:o,s:s,s:s,s:I,s:o}", "model", o->model_name, "model_hash", hash, "tasks", tasks,
-                     "seeds", seeds, "shot_choice", mm1_shot_choice_names[o->shot_choice], "pictures",
-                     mm1_bench_pictures_names[o->pictures], "votes", (json_int_t)o->n_votes, "benchmarks", cells);
+    return json_pack("{s:s?,s:s,s:o,s:o,s:s,s:s,s:I,s:o,s:o}", "model", o->model_name, "model_hash", hash, "tasks",
+                     tasks, "seeds", seeds, "shot_choice", mm1_shot_choice_names[o->shot_choice], "pictures",
+                     mm1_bench_pictures_names[o->pictures], "votes", (json_int_t)o->n_votes, "benchmarks", cells,
+                     "groups", groups_json(o, r));
 }
 
 /* ---- samples ---- */

@@ -12,6 +12,9 @@ says out "Files are there in data for: coco, coco_val2014, nocaps, textcaps,"
 tasks=$(awk 'NR > 1 && /^[a-z]/ {print $1}' out | grep -v -e heldout_captions -e fashion_mnist | paste -sd ,)
 expect 0 eval -m "$model" --tasks "$tasks,data/own/task.yaml" --data data --max-tokens 3 --output run --show-prompts 1
 [ "$(grep -c ' n [1-9]' out)" = "$(echo "$tasks,x" | tr , '\n' | wc -l)" ] || fail "not every task has a line with items"
+mean=$(awk '$1 ~ /^(arc_easy|arc_challenge|piqa|lambada|winogrande|hellaswag|sciq|triviaqa|webqs)$/ {s += $3} END {print s / 9}' out)
+awk -v want="$mean" '$1 == "textcore" && ($3 - want) ^ 2 < 1e-4 {n++} END {exit n != 1}' out || fail "textcore is not the mean of its nine"
+says run/results.json '"group": "textcore"' '"group": "fewshot"'
 says out "1 ids double" "1 questions without an answer" "1 answers to no question" "1 items without their picture" \
     "1 records malformed" "Is <image: b.png> like <image: a.png>? Short answer:"
 says err "v2_mscoco_val2014_annotations.json:6: left out: answers to no question" "vqav2: left out: id 1002 is there" \
