@@ -10,7 +10,7 @@ packages="build-essential cmake ninja-build pkg-config
           libturbojpeg0-dev libjpeg62-turbo-dev libpng-dev libwebp-dev zlib1g-dev libfreetype-dev libharfbuzz-dev
           libarchive-dev libzstd-dev libjansson-dev libyaml-dev libgumbo-dev
           libpcre2-dev libutf8proc-dev libxxhash-dev libmd-dev libcurl4-openssl-dev libsqlite3-dev libcmocka-dev
-          zstd"
+          zstd fonts-dejavu-core"
 # What .ci/run needs on top; `make test` and `make demo` do without.
 ci_packages="clang-14 clang-format-14 libclang-rt-14-dev"
 

@@ -49,6 +49,20 @@ answers flag "Which kind of thing is it, a person, food or a flag?" flag
 answers face "Which kind of thing is it, an animal, a person or a flag?" person
 answers face "Which kind of thing is it, a flag, an animal or a person?" person
 
+# It reads two thirds of held-out signs; guessing among the answers of each kind would find one in eight.
+cat >signs.yaml <<'EOF'
+name: signs
+build:
+  out: signs
+  max_px: 160
+  questions:
+    - {kind: signs, train: 8, heldout: 64}
+EOF
+expect 0 data build signs.yaml
+expect 0 eval -m "$root/models/mm1-nano-chat" --chat --data signs --tasks heldout_questions --json
+score=$(sed -n 's/^ *"score": *\([0-9.]*\).*/\1/p' out | head -n 1)
+awk "BEGIN { exit !(${score:-0} >= 50) }" || fail "reads ${score:-no} % of the signs"
+
 # A question of more pictures than a prompt may hold is refused in a sentence.
 set --
 i=0
