@@ -19,7 +19,7 @@ typedef struct args {
     mm1_cli_list set;
     mm1_bench_step_options step;
     mm1_gemm_layer layers[MAX_SHAPES];
-    size_t n_layers;
+    mm1_bench_gemm_options gemm; /* its n_layers counts them */
     mm1_growth_axis axis;
     size_t sizes;
     int64_t positions;
@@ -42,17 +42,43 @@ static const char *isa(void)
 static const char gemm_doc[] =
     "Measures the matrix product over the layers of the recipes in the forms of training - NT: Y = X W^T, NN: dX = dY "
     "W, TN: dW += dY^T X - on one thread and on all, beside OpenBLAS, oneDNN and BLIS where they are installed.\vAll "
-    "run in turns on the same data; the rate is that of the median turn, the ratio the median of the pairs.  mm1-bf16 "
+    "run in turns on the same data, each once the threads of the one before sleep and its own have a core each; the "
+    "rate is that of the median turn, the ratio the median of the pairs.  mm1-bf16 "
     "is our product with W or X in bf16, which is widened as it is packed.  The peak is the best of the multiply-add "
     "probes between the products.";
 
 static const struct argp_option gemm_options[] = {
     {"shape", 'S', "M,N,K", 0,
      "a layer of M rows, N outputs and K inputs in place of the recipes' layers; may be repeated", 0},
+    {"form", 'F', "NAME", 0, "one form, NT, NN or TN, in place of all; may be repeated", 0},
+    {"beside", 'b', "LIBRARY", 0,
+     "beside this one, mm1-bf16, openblas, onednn or blis, in place of all; may be repeated", 0},
     {"threads", 't', "N", 0, "compute threads (default: MM1_THREADS, OMP_NUM_THREADS, or all CPUs)", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 0},
     {0},
 };
+
+static void add_form(const struct argp_state *state, args *a, const char *name)
+{
+    for (int f = 0; f < MM1_GEMM_FORMS; f++) {
+        if (strcmp(name, mm1_gemm_form_name((mm1_gemm_form)f)) == 0) {
+            a->gemm.forms[f] = true;
+            return;
+        }
+    }
+    argp_error(state, "--form %s: NT, NN or TN is wanted", name);
+}
+
+static void add_library(const struct argp_state *state, args *a, const char *name)
+{
+    for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
+        if (strcmp(name, mm1_gemm_library_name((mm1_gemm_library)l)) == 0) {
+            a->gemm.beside[l] = true;
+            return;
+        }
+    }
+    argp_error(state, "--beside %s: mm1-bf16, openblas, onednn or blis is wanted", name);
+}
 
 static void add_shape(const struct argp_state *state, args *a, const char *text)
 {
@@ -62,10 +88,10 @@ static void add_shape(const struct argp_state *state, args *a, const char *text)
     if (sscanf(text, "%7lld,%7lld,%7lld%c", &m, &n, &k, &rest) != 3 || m < 1 || n < 1 || k < 1 || m > most ||
         n > most || k > most) {
         argp_error(state, "--shape %s: three sizes from 1 to %lld are wanted, as 4096,1536,512", text, most);
-    } else if (a->n_layers == MAX_SHAPES) {
+    } else if (a->gemm.n_layers == MAX_SHAPES) {
         argp_error(state, "--shape: more than %d shapes", MAX_SHAPES);
     } else {
-        a->layers[a->n_layers++] = (mm1_gemm_layer){m, n, k};
+        a->layers[a->gemm.n_layers++] = (mm1_gemm_layer){m, n, k};
     }
 }
 
@@ -74,6 +100,8 @@ static error_t parse_kernels(int key, char *arg, struct argp_state *state)
     args *a = state->input;
     switch (key) {
     case 'S': add_shape(state, a, arg); break;
+    case 'F': add_form(state, a, arg); break;
+    case 'b': add_library(state, a, arg); break;
     case 'p': a->positions = mm1_cli_int(state, "--positions", arg, 1, 1 << 20); break;
     case 't': a->threads = (int)mm1_cli_int(state, "--threads", arg, 1, 1024); break;
     case 'j': a->json = true; break;
@@ -110,7 +138,7 @@ static mm1_status gemm_json(const mm1_bench_gemm *b, mm1_error *err)
         }
     }
     for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
-        if (b->found[l] == NULL) {
+        if (b->wanted[l] && b->found[l] == NULL) {
             (void)json_array_append_new(missing,
                                         json_pack("{s:s, s:s}", "library", mm1_gemm_library_name((mm1_gemm_library)l),
                                                   "package", mm1_gemm_library_package((mm1_gemm_library)l)));
@@ -154,7 +182,7 @@ static void gemm_text(const mm1_bench_gemm *b)
         if (b->found[l] != NULL) {
             (void)printf("gain over %s: %.2f in the geometric mean, %.2f at least\n",
                          mm1_gemm_library_name((mm1_gemm_library)l), exp(log_sum[l] / (double)b->n_results), least[l]);
-        } else {
+        } else if (b->wanted[l]) {
             (void)printf("%s is not installed: apt-get install %s\n", mm1_gemm_library_name((mm1_gemm_library)l),
                          mm1_gemm_library_package((mm1_gemm_library)l));
         }
@@ -172,11 +200,11 @@ static int cmd_gemm(int argc, char **argv)
     mm1_error err = {0};
     mm1_bench_gemm b;
     (void)argp_parse(&argp, argc, argv, 0, NULL, &a);
-    size_t n = a.n_layers;
-    const mm1_gemm_layer *layers = n > 0 ? a.layers : mm1_bench_gemm_layers(&n);
+    a.gemm.layers = a.gemm.n_layers > 0 ? a.layers : mm1_bench_gemm_layers(&a.gemm.n_layers);
+    a.gemm.threads = a.threads;
     /* The others bring OpenMP, whose threads are to sleep soon after their turn; it reads this when it is opened. */
     (void)setenv("GOMP_SPINCOUNT", "2000", 0);
-    mm1_status st = mm1_bench_gemm_run(layers, n, a.threads, &b, &err);
+    mm1_status st = mm1_bench_gemm_run(&a.gemm, &b, &err);
     if (st == MM1_OK && a.json) {
         st = gemm_json(&b, &err);
     } else if (st == MM1_OK) {

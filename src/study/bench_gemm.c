@@ -9,10 +9,13 @@
 #include "study/median.h"
 #include <dlfcn.h>
 #include <math.h>
+#include <sched.h>
 #include <string.h>
+#include <time.h>
 
 enum { MAX_TURNS = 11, MIN_TURNS = 5 };
-static const double SLICE = 3e-3, LONG = 30e-3; /* seconds: least of a slice; from here on fewer turns do */
+/* Seconds: least of a slice; from here on fewer turns do; least of what comes before a slice. */
+static const double SLICE = 3e-3, LONG = 30e-3, WARM = 1e-3;
 
 /* ---- the libraries ---- */
 
@@ -49,10 +52,11 @@ const char *mm1_gemm_library_package(mm1_gemm_library l)
 }
 
 typedef struct peer {
+    bool runs;    /* it is there and wanted */
     void *handle; /* stays open: the threads of a library outlive its use */
     cblas_sgemm_fn *cblas;
     dnnl_sgemm_fn *dnnl;
-    set_threads_fn *set_threads;
+    set_threads_fn *set_threads, *set_omp_threads;
     set_threads_long_fn *set_threads_long;
 } peer;
 
@@ -77,7 +81,7 @@ enum { PEERS_MAY_RUN = 1 };
 
 static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error *err)
 {
-    *p = (peer){0};
+    *p = (peer){.runs = is_ours(l)};
     if (is_ours(l)) {
         *found = mm1_strdup("");
         return *found != NULL ? MM1_OK : mm1_error_set(err, MM1_E_NOMEM, "no memory for the name of a library");
@@ -101,17 +105,14 @@ static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error
         *found = NULL;
         return MM1_OK;
     }
+    p->runs = true;
+    take(p->handle, "omp_set_num_threads", &p->set_omp_threads); /* of the OpenMP that it brought, if any */
     if (l == MM1_GEMM_OPENBLAS) {
         take(p->handle, "openblas_set_num_threads", &p->set_threads);
     } else if (l == MM1_GEMM_BLIS) {
         take(p->handle, "bli_thread_set_num_threads", &p->set_threads_long);
     }
     return MM1_OK;
-}
-
-static bool is_there(mm1_gemm_library l, const peer *p)
-{
-    return is_ours(l) || p->cblas != NULL || p->dnnl != NULL;
 }
 
 /* g has b in both formats. */
@@ -134,13 +135,73 @@ static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 
 /* ---- one race ---- */
 
-/* Seconds of one.  Where several are timed, one comes first: it wakes the library's threads, which those of the one
- * before may still hold up as they spin, and finds the caches as that one left them. */
-static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int repeat)
+static double cpu_seconds(clockid_t of)
 {
-    if (repeat > 1) {
-        product(l, p, g);
+    struct timespec t;
+    (void)clock_gettime(of, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Waits until no other thread of this process runs, or for a fifth of a second: those of the library before, which spin
+ * for a while, would hold up the next one's.  It does not sleep: a thread that does may wake up on another core, the
+ * one that its workers ran on last and are woken on. */
+static void settle(void)
+{
+    static const double LOOK = 1e-4, MOST = 0.2;
+    const double begin = mm1_time_now();
+    for (double now = begin, others = LOOK; others > LOOK / 10 && now < begin + MOST;) {
+        const double look = now, own = cpu_seconds(CLOCK_THREAD_CPUTIME_ID),
+                     all = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+        while (now < look + LOOK) {
+            now = mm1_time_now();
+        }
+        others = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - all - (cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - own);
     }
+}
+
+/* To another core than that which the caller runs on. */
+static void move(void)
+{
+    cpu_set_t all, one;
+    const int here = sched_getcpu();
+    if (here < 0 || sched_getaffinity(0, sizeof all, &all) != 0) {
+        return;
+    }
+    for (int i = 1; i < CPU_SETSIZE; i++) {
+        const int cpu = (here + i) % CPU_SETSIZE;
+        if (CPU_ISSET(cpu, &all)) {
+            CPU_ZERO(&one);
+            CPU_SET(cpu, &one);
+            (void)sched_setaffinity(0, sizeof one, &one);
+            (void)sched_setaffinity(0, sizeof all, &all);
+            return;
+        }
+    }
+}
+
+/* Wakes the library's threads, and lets it find the caches as it left them itself.  A thread that was woken on the core
+ * of another may stay there for seconds, and both run at half the speed: then the caller goes elsewhere. */
+static void warm_up(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads)
+{
+    enum { TRIES = 5 };
+    for (int i = 0; i < TRIES; i++) {
+        const double begin = mm1_time_now(), cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+        double now = begin;
+        for (; now < begin + WARM; now = mm1_time_now()) {
+            product(l, p, g);
+        }
+        if (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu > 0.75 * threads * (now - begin)) {
+            return;
+        }
+        move();
+    }
+}
+
+/* Seconds of one. */
+static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads, int repeat)
+{
+    settle();
+    warm_up(l, p, g, threads);
     const double start = mm1_time_now();
     for (int i = 0; i < repeat; i++) {
         product(l, p, g);
@@ -202,13 +263,13 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
                              .alpha = 1.0f};
     const size_t c_bytes = (size_t)(r->m * r->n) * sizeof *c;
     memset(c, 0, c_bytes);
-    (void)timed(MM1_GEMM_OURS, NULL, &g, 1);
+    product(MM1_GEMM_OURS, NULL, &g);
     for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) { /* its first product makes its buffers and code */
         mm1_gemm_args theirs = g;
         theirs.c = d;
         memset(d, 0, c_bytes);
-        if (is_there((mm1_gemm_library)l, &peers[l])) {
-            (void)timed((mm1_gemm_library)l, &peers[l], &theirs, 1);
+        if (peers[l].runs) {
+            product((mm1_gemm_library)l, &peers[l], &theirs);
             if (!agree(c, d, r)) {
                 st = mm1_error_set(err, MM1_E_INTERNAL, "%s makes another product %s of %lld x %lld x %lld than we do",
                                    libraries[l].name, mm1_gemm_form_name(r->form), (long long)r->m, (long long)r->n,
@@ -217,20 +278,20 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
             }
         }
     }
-    const double once = timed(MM1_GEMM_OURS, NULL, &g, 1);
+    const double once = timed(MM1_GEMM_OURS, NULL, &g, threads, 1);
     const int repeat = once > SLICE ? 1 : (int)(SLICE / once) + 1, turns = once > LONG ? MIN_TURNS : MAX_TURNS;
     for (int i = 0; i < turns; i++) {
         for (int k = 0; k < MM1_GEMM_LIBRARIES; k++) {
             const int l = (i + k) % MM1_GEMM_LIBRARIES; /* none is always the first */
-            if (is_there((mm1_gemm_library)l, &peers[l])) {
-                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, repeat);
+            if (peers[l].runs) {
+                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, threads, repeat);
             }
         }
     }
     *fma_peak = fmax(*fma_peak, mm1_fma_probe(threads));
     for (int l = MM1_GEMM_LIBRARIES - 1; l >= 0; l--) { /* ours last: sorting it breaks the pairs */
         r->seconds[l] = r->ratio[l] = NAN;
-        if (is_there((mm1_gemm_library)l, &peers[l])) {
+        if (peers[l].runs) {
             for (int i = 0; i < turns; i++) {
                 ratios[i] = times[l][i] / times[MM1_GEMM_OURS][i];
             }
@@ -305,6 +366,9 @@ static mm1_status set_threads(const peer *peers, int n, mm1_error *err)
         if (peers[l].set_threads != NULL) {
             peers[l].set_threads(n);
         }
+        if (peers[l].set_omp_threads != NULL) {
+            peers[l].set_omp_threads(n);
+        }
         if (peers[l].set_threads_long != NULL) {
             peers[l].set_threads_long(n);
         }
@@ -312,33 +376,56 @@ static mm1_status set_threads(const peer *peers, int n, mm1_error *err)
     return mm1_kernels_init(NULL, err);
 }
 
-mm1_status mm1_bench_gemm_run(const mm1_gemm_layer *layers, size_t n_layers, int threads, mm1_bench_gemm *out,
-                              mm1_error *err)
+/* Whether all or none are set: both mean all. */
+static bool has_all(const bool *set, int n)
+{
+    int count = 0;
+    for (int i = 0; i < n; i++) {
+        count += set[i];
+    }
+    return count == 0 || count == n;
+}
+
+/* The products of one layer in one form, on one thread and on all. */
+static mm1_status race_form(const peer *peers, const mm1_gemm_layer *layer, mm1_gemm_form form, mm1_bench_gemm *out,
+                            mm1_error *err)
+{
+    mm1_status st = MM1_OK;
+    for (int count = 0; st == MM1_OK && count < (out->threads > 1 ? 2 : 1); count++) {
+        const int n = count == 0 ? 1 : out->threads;
+        mm1_gemm_result *r = &out->results[out->n_results];
+        *r = shaped(layer, form, n);
+        st = set_threads(peers, n, err);
+        st = st != MM1_OK ? st : race(peers, n, r, &out->fma_peak[count], err);
+        out->n_results += st == MM1_OK;
+    }
+    return st;
+}
+
+mm1_status mm1_bench_gemm_run(const mm1_bench_gemm_options *o, mm1_bench_gemm *out, mm1_error *err)
 {
     peer peers[MM1_GEMM_LIBRARIES] = {0};
     mm1_status st = MM1_OK;
     *out = (mm1_bench_gemm){0};
-    mm1_threads_set(threads);
+    mm1_threads_set(o->threads);
     out->threads = mm1_threads();
-    const int n_counts = out->threads > 1 ? 2 : 1;
-    out->results = mm1_alloc(n_layers * MM1_GEMM_FORMS * (size_t)n_counts, sizeof *out->results);
+    out->results = mm1_alloc(o->n_layers * MM1_GEMM_FORMS * 2, sizeof *out->results);
     if (out->results == NULL) {
-        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the results of %zu layers", n_layers);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for the results of %zu layers", o->n_layers);
     }
-    for (int l = MM1_GEMM_OURS + 1; st == MM1_OK && l < MM1_GEMM_LIBRARIES; l++) {
-        st = open_peer((mm1_gemm_library)l, &peers[l], &out->found[l], err);
-    }
-    for (size_t i = 0; st == MM1_OK && i < n_layers * MM1_GEMM_FORMS; i++) {
-        for (int count = 0; st == MM1_OK && count < n_counts; count++) {
-            const int n = count == 0 ? 1 : out->threads;
-            mm1_gemm_result *r = &out->results[out->n_results];
-            *r = shaped(&layers[i / MM1_GEMM_FORMS], (mm1_gemm_form)(i % MM1_GEMM_FORMS), n);
-            st = set_threads(peers, n, err);
-            st = st != MM1_OK ? st : race(peers, n, r, &out->fma_peak[count], err);
-            out->n_results += st == MM1_OK;
+    for (int l = 0; st == MM1_OK && l < MM1_GEMM_LIBRARIES; l++) {
+        out->wanted[l] = l == MM1_GEMM_OURS || o->beside[l] || has_all(o->beside, MM1_GEMM_LIBRARIES);
+        if (out->wanted[l]) {
+            st = open_peer((mm1_gemm_library)l, &peers[l], &out->found[l], err);
         }
     }
-    out->fma_peak[1] = n_counts == 1 ? out->fma_peak[0] : out->fma_peak[1];
+    for (size_t i = 0; st == MM1_OK && i < o->n_layers * MM1_GEMM_FORMS; i++) {
+        const int form = (int)(i % MM1_GEMM_FORMS);
+        if (o->forms[form] || has_all(o->forms, MM1_GEMM_FORMS)) {
+            st = race_form(peers, &o->layers[i / MM1_GEMM_FORMS], (mm1_gemm_form)form, out, err);
+        }
+    }
+    out->fma_peak[1] = out->threads == 1 ? out->fma_peak[0] : out->fma_peak[1];
     return st;
 }
 

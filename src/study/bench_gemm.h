@@ -6,6 +6,7 @@
 #define MM1_STUDY_BENCH_GEMM_H
 
 #include <mm1/error.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -50,14 +51,22 @@ typedef struct mm1_gemm_result {
 typedef struct mm1_bench_gemm {
     mm1_gemm_result *results; /* by layer, form, then threads: 1 and all, or 1 alone */
     size_t n_results;
-    char *found[MM1_GEMM_LIBRARIES]; /* file that was opened, "" for ours; NULL: not there */
-    int threads;                     /* all */
-    double fma_peak[2];              /* operations a second, the best probe of the run: on 1 thread and on all */
+    char *found[MM1_GEMM_LIBRARIES]; /* file that was opened, "" for ours; NULL: not there, or not wanted */
+    bool wanted[MM1_GEMM_LIBRARIES];
+    int threads;        /* all */
+    double fma_peak[2]; /* operations a second, the best probe of the run: on 1 thread and on all */
 } mm1_bench_gemm;
 
-/* Sets the threads (0: as everywhere) and the kernels.  Free with mm1_bench_gemm_deinit(), also after a failure. */
-MM1_NODISCARD mm1_status mm1_bench_gemm_run(const mm1_gemm_layer *layers, size_t n_layers, int threads,
-                                            mm1_bench_gemm *out, mm1_error *err);
+typedef struct mm1_bench_gemm_options {
+    const mm1_gemm_layer *layers;
+    size_t n_layers;
+    int threads;                     /* 0: as everywhere */
+    bool forms[MM1_GEMM_FORMS];      /* none at all: each */
+    bool beside[MM1_GEMM_LIBRARIES]; /* ours always runs; none at all: each that is there */
+} mm1_bench_gemm_options;
+
+/* Sets the threads and the kernels.  Free with mm1_bench_gemm_deinit(), also after a failure. */
+MM1_NODISCARD mm1_status mm1_bench_gemm_run(const mm1_bench_gemm_options *o, mm1_bench_gemm *out, mm1_error *err);
 void mm1_bench_gemm_deinit(mm1_bench_gemm *b);
 
 #endif

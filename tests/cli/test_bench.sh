@@ -87,6 +87,12 @@ says out '"library": "mm1"' '"fraction_of_peak"' '"gflops"' '"missing"' '"m": 64
 [ "$(grep -c '"library": "mm1-bf16",\{0,1\}$' out)" = 6 ] || fail "not as many in bf16"
 expect 0 bench gemm --shape 16,16,16 --threads 1
 says out "NT       16     16     16   1"
+expect 0 bench gemm --shape 16,16,16 --threads 1 --form TN --beside mm1-bf16 --json
+[ "$(grep -c '"form": "TN"' out)" = 2 ] && [ "$(grep -c '"library"' out)" = 2 ] || fail "not one form beside bf16 alone"
+expect 2 bench gemm --form XX
+says err "--form XX"
+expect 2 bench gemm --beside mkl
+says err "--beside mkl"
 expect 2 bench gemm --shape 1,2
 says err "--shape 1,2"
 expect 2 bench gemm --shape 0,2,3

@@ -150,7 +150,8 @@ static void a_layer_is_raced_in_three_forms_on_one_thread_and_on_all(void **stat
     const mm1_gemm_layer layer = {.rows = 48, .out = 40, .in = 24};
     mm1_error err = {0};
     mm1_bench_gemm b;
-    check_ok(mm1_bench_gemm_run(&layer, 1, 2, &b, &err), &err);
+    check_ok(mm1_bench_gemm_run(&(mm1_bench_gemm_options){.layers = &layer, .n_layers = 1, .threads = 2}, &b, &err),
+             &err);
     assert_int_equal(b.n_results, 2 * MM1_GEMM_FORMS);
     for (size_t i = 0; i < b.n_results; i++) {
         const mm1_gemm_result *r = &b.results[i];
