@@ -273,6 +273,7 @@ static void panel_product(float *c, int64_t ldc, float *p, const float *a, int64
                           int64_t ldb, int64_t K, int64_t m, int64_t N, bool acc, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const mm1_gemm_strip rows = {.x = a, .ld = lda, .k_rows = k_rows, .next = a + mr * lda, .ld_next = lda};
     if (m < mr) {
         kern->gemm_pack(p, (int)mr, a, lda, K, m, k_rows, 1.0f);
     }
@@ -280,7 +281,7 @@ static void panel_product(float *c, int64_t ldc, float *p, const float *a, int64
         if (m < mr) {
             kern->gemm_tile(c + n, ldc, p, b + n * ldb, K, m, min64(nr, N - n), acc);
         } else {
-            kern->gemm_tile_direct(c + n, ldc, a, lda, k_rows, b + n * ldb, NULL, 0, K, min64(nr, N - n), acc);
+            kern->gemm_tile_direct(c + n, ldc, &rows, b + n * ldb, NULL, 0, K, min64(nr, N - n), acc);
         }
     }
 }

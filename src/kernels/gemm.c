@@ -17,7 +17,7 @@
 enum {
     KC = 512,           /* most k in a chunk */
     NC = 256,           /* columns of b in a block; a multiple of every tile width */
-    NC_APART = 1024,    /* the same where rows of a must be moved apart, which is done once for each block */
+    NC_APART = 512,     /* the same where rows of a must be moved apart, which is done once for each block */
     MC = 168,           /* rows that are computed to the side at once */
     FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
     FEW_ROWS_NN = 4,    /* and b [K, N] */
@@ -28,7 +28,8 @@ enum {
     FEW_WIDE = FEW_NN_STEP * FEW_COLUMNS, /* elements of b that are widened at once, or one row */
     L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,
-    APART = 16, /* floats between rows of a that are moved apart */
+    APART = 16,       /* floats between rows of a that are moved apart */
+    LATER_STRIPS = 8, /* ask for the next block of b: a tile asks for the eighth part of its own k, see kernels.h */
 };
 
 /* Below this many multiplications waking the threads costs more than they bring. */
@@ -126,13 +127,6 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* The rows of a tile, as gemm_tile_direct takes them. */
-typedef struct strip {
-    const float *x;
-    int64_t ld;
-    bool k_rows;
-} strip;
-
 /* Whether the rows of a tile fall into the same lines of L1, which then holds fewer than there are. */
 static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
 {
@@ -141,28 +135,48 @@ static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
 
 /* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, packed if the tile is not whole or scaled, or
  * moved apart. */
-static strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
-                       int64_t k, int64_t kc)
+static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
+                                int64_t k, int64_t kc)
 {
     const int64_t mr = kern->gemm_mr, lda = g->lda;
     const float *a = g->trans_a ? g->a + k * lda + i : g->a + i * lda + k;
     if (m < mr || g->alpha != 1.0f) {
         kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
-        return (strip){s->a, mr, true};
+        return (mm1_gemm_strip){.x = s->a, .ld = mr, .k_rows = true};
     }
+    mm1_gemm_strip rows = {.x = a, .ld = lda, .k_rows = g->trans_a, .next = a + mr * lda, .ld_next = lda};
     if (is_apart(g, kern)) {
+        rows.x = s->a;
+        rows.ld = kc + APART;
         for (int64_t r = 0; r < mr; r++) {
-            memcpy(s->a + r * (kc + APART), a + r * lda, (size_t)kc * sizeof *a);
+            memcpy(s->a + r * rows.ld, a + r * lda, (size_t)kc * sizeof *a);
         }
-        return (strip){s->a, kc + APART, false};
     }
-    return (strip){a, lda, g->trans_a};
+    return rows;
+}
+
+static int64_t b_size(const mm1_gemm_args *g)
+{
+    return (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
+}
+
+/* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
+ * its first strip, which reads it, need not wait for memory: each for an eighth of its k, `left` strips before the end.
+ */
+static void ask_for_later(const mm1_gemm_args *g, mm1_gemm_strip *rows, int64_t at, int64_t kc, int64_t left)
+{
+    if (left > LATER_STRIPS) {
+        return;
+    }
+    at += (LATER_STRIPS - left) * (kc / LATER_STRIPS) * g->ldb;
+    rows->later = g->b16 != NULL ? (const void *)(g->b16 + at) : (const void *)(g->b + at);
+    rows->later_step = g->ldb * b_size(g);
 }
 
 /* One row of tiles: c [m, nc] of a and the packed block b.  With y, where b [kc, nc] lies, the block is packed first,
- * each panel by the tile that needs it. */
-static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, strip a, float *b, const float *y, int64_t ldy,
-                     int64_t m, int64_t nc, int64_t kc, bool acc)
+ * each panel by the tile that needs it.  What a asks for later has elements of that size. */
+static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, mm1_gemm_strip a, float *b, const float *y,
+                     int64_t ldy, int64_t m, int64_t nc, int64_t kc, bool acc, int64_t later_size)
 {
     const int64_t nr = kern->gemm_nr;
     for (int64_t j = 0; j < nc; j += nr) {
@@ -176,8 +190,9 @@ static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, strip a, fl
         if (m < kern->gemm_mr) {
             kern->gemm_tile(c + j, ldc, a.x, panel, kc, m, n, acc);
         } else {
-            kern->gemm_tile_direct(c + j, ldc, a.x, a.ld, a.k_rows, panel, from, ldy, kc, n, acc);
+            kern->gemm_tile_direct(c + j, ldc, &a, panel, from, ldy, kc, n, acc);
         }
+        a.later = a.later != NULL ? (const char *)a.later + nr * later_size : NULL;
     }
 }
 
@@ -196,6 +211,7 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
             const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
+            const int64_t later = g->trans_b ? -1 : !last ? at + chunk * g->ldb : j + block < n1 ? j + block : -1;
             const bool is_packed = g->trans_b || g->b16 != NULL;
             if (g->b16 != NULL) {
                 kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
@@ -206,8 +222,11 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 const int64_t m = min64(mr, m1 - i);
                 const float *fresh = is_packed || i > m0 ? NULL : g->b + at;
                 float *to = c + (i - m0) * ldc + j - n0;
-                tile_row(kern, to, ldc, take_rows(g, kern, s, i, m, k, kc), s->b, fresh, g->ldb, m, nc, kc,
-                         acc || k > 0);
+                mm1_gemm_strip rows = take_rows(g, kern, s, i, m, k, kc);
+                if (i > m0 && later >= 0) {
+                    ask_for_later(g, &rows, later, chunk, (m1 - i) / mr);
+                }
+                tile_row(kern, to, ldc, rows, s->b, fresh, g->ldb, m, nc, kc, acc || k > 0, b_size(g));
                 if (last && finish && has_epilogue(g)) {
                     epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
                 }
@@ -351,8 +370,8 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
 }
 
 /* Rows x columns of the grid of threads: the one whose slowest thread has least to do, in multiplications for each k.
- * Turning an element of b takes as long as about 24 of them, packing it in passing one; an element of a costs one in
- * each block of columns, before it is in L1. */
+ * Turning an element of b takes as long as about 24 of them, packing it in passing four; an element of a costs four in
+ * each block of columns, since all threads of a row of the grid fetch the same ones. */
 static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
@@ -364,7 +383,7 @@ static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *k
         }
         const double m = (double)(ceil_div(ceil_div(g->M, mr), r) * mr);
         const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
-        const double cost = m * n + (g->trans_b ? 24 : 1) * n + m * (double)ceil_div((int64_t)n, NC);
+        const double cost = m * n + (g->trans_b ? 24 : 4) * n + 4 * m * (double)ceil_div((int64_t)n, NC);
         if (r == 1 || cost < best) {
             best = cost;
             rows = r;

@@ -44,6 +44,19 @@ typedef struct mm1_adamw_args {
     float grad_scale;               /* every gradient is multiplied by this first: the clipping factor */
 } mm1_adamw_args;
 
+/* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows.  The rest is asked for while they are
+ * multiplied, and need not exist: rows at `next`, which are mostly next, if not k_rows; and, for the block after this
+ * one, 128 bytes at `later` and at each multiple of later_step bytes after it, two of them in 16 k. */
+typedef struct mm1_gemm_strip {
+    const float *x;
+    int64_t ld;
+    bool k_rows;
+    const float *next;
+    int64_t ld_next;
+    const void *later; /* NULL: nothing */
+    int64_t later_step;
+} mm1_gemm_strip;
+
 typedef struct mm1_kernels {
     mm1_isa isa;
 
@@ -51,11 +64,10 @@ typedef struct mm1_kernels {
      * a [K, gemm_mr], b [K, gemm_nr], zero-padded; m <= gemm_mr, n <= gemm_nr. */
     int gemm_mr, gemm_nr;
     void (*gemm_tile)(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc);
-    /* The same with a where it lies, gemm_mr rows of it: a[i * lda + k], or a[k * lda + i] if k_rows.  With y, the
-     * panel b is packed first: b[k * gemm_nr + j] = y[k * ldy + j], and n is gemm_nr.  What lies gemm_mr rows after a
-     * is asked for, since it is mostly next; it need not exist. */
-    void (*gemm_tile_direct)(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
-                             int64_t ldy, int64_t K, int64_t n, bool acc);
+    /* The same with a where it lies, gemm_mr rows of it.  With y, the panel b is packed first: b[k * gemm_nr + j] = y[k
+     * * ldy + j], and n is gemm_nr. */
+    void (*gemm_tile_direct)(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
+                             int64_t K, int64_t n, bool acc);
     /* Panels for gemm_tile out of X [n, K]: panel j holds rows j * width ..., p[(j * K + k) * width + i] = alpha * X(j
      * * width + i, k), zero-padded to whole panels.  X(i, k) = x[i * ld + k], or x[k * ld + i] if k_rows (X is stored
      * transposed). */

@@ -24,8 +24,8 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     }
 }
 
-static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
-                             int64_t ldy, int64_t K, int64_t n, bool acc)
+static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
+                             int64_t K, int64_t n, bool acc)
 {
     for (int64_t k = 0; k < K && y != NULL; k++) {
         for (int j = 0; j < NR; j++) {
@@ -36,7 +36,7 @@ static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda,
         for (int64_t j = 0; j < n; j++) {
             float sum = 0.0f;
             for (int64_t k = 0; k < K; k++) {
-                sum += (k_rows ? a[k * lda + i] : a[i * lda + k]) * b[k * NR + j];
+                sum += (a->k_rows ? a->x[k * a->ld + i] : a->x[i * a->ld + k]) * b[k * NR + j];
             }
             c[i * ldc + j] = acc ? c[i * ldc + j] + sum : sum;
         }

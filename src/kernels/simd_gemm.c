@@ -39,6 +39,10 @@ typedef struct operands {
     float *b;
     const float *y; /* fill: b is packed out of it */
     int64_t ldy;
+    const float *next; /* ALONG: rows that come next */
+    int64_t ld_next;
+    uintptr_t later; /* of the next block */
+    int64_t later_step;
 } operands;
 
 /* One k.  m, wide, from and fill are constants wherever this and tile() are inlined: accumulators live in registers.
@@ -82,10 +86,16 @@ INLINE void tile(const int m, const bool wide, const place from, const bool fill
         _mm_prefetch((const char *)(c + i * ldc + n - 1), _MM_HINT_T0);
     }
     int64_t k = 0;
-    for (; from == ALONG && k + LINE <= K; k += LINE) {
+    for (; k + LINE <= K; k += LINE) {
 #pragma GCC unroll 14
-        for (int i = 0; i < m; i++) {
-            _mm_prefetch(next_at(o.a, (i + m) * o.lda), _MM_HINT_T1); /* not into L1: it is full */
+        for (int i = 0; from == ALONG && i < m; i++) {
+            _mm_prefetch(next_at(o.next, i * o.ld_next + k), _MM_HINT_T1); /* not into L1: it is full */
+        }
+#pragma GCC unroll 2
+        for (int l = 0; from != PACKED && l < 2; l++) {
+            _mm_prefetch((const char *)o.later, _MM_HINT_T1);
+            _mm_prefetch((const char *)(o.later + 64), _MM_HINT_T1);
+            o.later += (uintptr_t)o.later_step;
         }
 #pragma GCC unroll 4
         for (int l = 0; l < LINE; l++) {
@@ -139,13 +149,15 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     }
 }
 
-static void gemm_tile_direct(float *c, int64_t ldc, const float *a, int64_t lda, bool k_rows, float *b, const float *y,
-                             int64_t ldy, int64_t K, int64_t n, bool acc)
+static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
+                             int64_t K, int64_t n, bool acc)
 {
-    const operands o = {a, lda, b, y, ldy};
-    if (k_rows && y != NULL) {
+    const bool none = a->later == NULL; /* then what is here anyway */
+    const operands o = {
+        a->x, a->ld, b, y, ldy, a->next, a->ld_next, (uintptr_t)(none ? a->x : a->later), none ? 0 : a->later_step};
+    if (a->k_rows && y != NULL) {
         tile(MR, true, DOWN, true, c, ldc, o, K, n, acc);
-    } else if (k_rows) {
+    } else if (a->k_rows) {
         tile(MR, true, DOWN, false, c, ldc, o, K, n, acc);
     } else if (y != NULL) {
         tile(MR, true, ALONG, true, c, ldc, o, K, n, acc);
@@ -189,11 +201,6 @@ typedef enum format { F32, BF16 } format;
 INLINE const void *element(const void *x, int64_t i, const format f)
 {
     return (const void *)((uintptr_t)x + (uintptr_t)i * (f == BF16 ? sizeof(uint16_t) : sizeof(float)));
-}
-
-INLINE float value(const void *x, const format f)
-{
-    return f == BF16 ? mm1_bf16_to_f32(*(const uint16_t *)x) : *(const float *)x;
 }
 
 /* The first n > 0 of eight elements, the rest is 0. */
@@ -300,6 +307,21 @@ INLINE void widen_panel(float *p, const uint16_t *x, int64_t ld, int64_t K)
     }
 }
 
+/* The first n of the panel's columns, which may be all; the rest is 0. */
+INLINE void pack_panel_part(float *p, int width, const void *x, const format f, int64_t ld, int64_t K, int64_t n,
+                            float alpha)
+{
+    const vf scale = v_set(alpha);
+    for (int64_t k = 0; k < K; k++, p += width, x = element(x, ld, f)) {
+        for (int64_t i = 0; i < width; i += VW) {
+            const int64_t left = n - i, have = left < 0 ? 0 : left < VW ? left : VW, want = width - i;
+            const void *from = element(x, i, f);
+            const vf some = f == BF16 ? bf16_get(from, have) : v_get(from, have);
+            v_put(p + i, v_mul(scale, some), want < VW ? want : VW);
+        }
+    }
+}
+
 INLINE void pack(float *p, int width, const void *x, const format f, int64_t ld, int64_t K, int64_t n, bool k_rows,
                  float alpha)
 {
@@ -334,11 +356,7 @@ INLINE void pack(float *p, int width, const void *x, const format f, int64_t ld,
             } else if (n - i0 >= width && width == MR && f == F32) {
                 pack_panel_copy(MR, out, in, ld, n_k, scale);
             } else {
-                for (int64_t kk = 0; kk < n_k; kk++, in = element(in, ld, f)) {
-                    for (int64_t i = 0; i < width; i++) {
-                        *out++ = i0 + i < n ? alpha * value(element(in, i, f), f) : 0.0f;
-                    }
-                }
+                pack_panel_part(out, width, in, f, ld, n_k, n - i0 < width ? n - i0 : width, alpha);
             }
         }
     }

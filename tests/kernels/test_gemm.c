@@ -491,7 +491,8 @@ static void tiles_read_a_in_place(void **state)
                         want[i * LD + j] = (float)sum;
                     }
                 }
-                k->gemm_tile_direct(c, LD, a, LD, k_rows, b, fill ? y : NULL, LD, K, n, acc);
+                const mm1_gemm_strip rows = {a, LD, k_rows, a + mr * LD, LD, form == 3 ? y : NULL, sizeof *y * LD};
+                k->gemm_tile_direct(c, LD, &rows, b, fill ? y : NULL, LD, K, n, acc);
                 check_close(c, want, mr * LD, 1e-5, 1e-5);
                 check_close(b, packed, MOST * nr, 0, 0);
                 free(b);
