@@ -179,34 +179,28 @@ static void move(void)
     }
 }
 
-/* Wakes the library's threads, and lets it find the caches as it left them itself.  A thread that was woken on the core
- * of another may stay there for seconds, and both run at half the speed: then the caller goes elsewhere. */
-static void warm_up(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads)
+/* Seconds of one.  Some come first, where one is short or has threads to wake: it finds the caches as it left them.
+ * A thread that was woken on the core of another may stay there for seconds, and both run at half the speed: then the
+ * caller goes elsewhere, and tries again; as often as `tries` says, which counts down over a race: other programs may
+ * take the cores all the time. */
+static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads, int repeat, int *tries)
 {
-    enum { TRIES = 5 };
-    for (int i = 0; i < TRIES; i++) {
-        const double begin = mm1_time_now(), cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
-        double now = begin;
-        for (; now < begin + WARM; now = mm1_time_now()) {
+    for (;;) {
+        settle();
+        const double warm = mm1_time_now() + WARM;
+        while ((repeat > 1 || threads > 1) && mm1_time_now() < warm) {
             product(l, p, g);
         }
-        if (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu > 0.75 * threads * (now - begin)) {
-            return;
+        const double start = mm1_time_now(), cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
+        for (int k = 0; k < repeat; k++) {
+            product(l, p, g);
+        }
+        const double seconds = mm1_time_now() - start;
+        if (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu > 0.75 * threads * seconds || --*tries < 0) {
+            return seconds / repeat;
         }
         move();
     }
-}
-
-/* Seconds of one. */
-static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads, int repeat)
-{
-    settle();
-    warm_up(l, p, g, threads);
-    const double start = mm1_time_now();
-    for (int i = 0; i < repeat; i++) {
-        product(l, p, g);
-    }
-    return (mm1_time_now() - start) / repeat;
 }
 
 static float *numbers(int64_t n, uint64_t seed)
@@ -238,6 +232,7 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
     float *c = mm1_alloc((size_t)(r->m * r->n), sizeof *c), *d = mm1_alloc((size_t)(r->m * r->n), sizeof *d);
     uint16_t *b16 = mm1_alloc((size_t)(r->k * r->n), sizeof *b16);
     mm1_status st = MM1_OK;
+    int tries = 2 * MAX_TURNS;
     if (a == NULL || b == NULL || b16 == NULL || c == NULL || d == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)r->m,
                            (long long)r->n, (long long)r->k);
@@ -278,13 +273,13 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
             }
         }
     }
-    const double once = timed(MM1_GEMM_OURS, NULL, &g, threads, 1);
+    const double once = timed(MM1_GEMM_OURS, NULL, &g, threads, 1, &tries);
     const int repeat = once > SLICE ? 1 : (int)(SLICE / once) + 1, turns = once > LONG ? MIN_TURNS : MAX_TURNS;
     for (int i = 0; i < turns; i++) {
         for (int k = 0; k < MM1_GEMM_LIBRARIES; k++) {
             const int l = (i + k) % MM1_GEMM_LIBRARIES; /* none is always the first */
             if (peers[l].runs) {
-                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, threads, repeat);
+                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, threads, repeat, &tries);
             }
         }
     }
