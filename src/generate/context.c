@@ -2,6 +2,7 @@
 #include "generate/context.h"
 
 #include "base/alloc.h"
+#include "base/thread.h"
 #include "kernels/gemm.h"
 #include <inttypes.h>
 #include <string.h>
@@ -15,19 +16,25 @@ typedef struct pass {
     mm1_kv_run *runs; /* [n_slots] */
 } pass;
 
+/* Where one thread encodes tiles.  All of them together compute in the first. */
+typedef struct lane {
+    mm1_arena arena;
+    mm1_tape tape;
+    float *pixels; /* [lane_tiles, 3, R, R] */
+} lane;
+
 struct mm1_context {
     const mm1_model *model;
     int64_t n_slots, n_max;
     int64_t piece;        /* positions that are read at once, at most */
     int64_t n_rows;       /* positions of a pass, at most */
-    int64_t n_tiles;      /* tiles that are encoded at once, at most */
-    float *pixels;        /* [n_tiles, 3, R, R] */
+    int64_t lane_tiles;   /* tiles that are encoded at once in a lane, at most */
+    lane *lanes;          /* [n_lanes] one for each thread; the first is also that of the decoder */
+    int64_t n_lanes;
     int64_t *n;           /* [n_slots] positions held */
     float *kv;            /* [n_layers, 2, n_slots, n_max, Hkv D] */
     mm1_kv_cache *caches; /* [n_layers] into kv */
     size_t kv_bytes;
-    mm1_arena arena;
-    mm1_tape tape;
     pass pass;
 };
 
@@ -61,9 +68,9 @@ static mm1_decoder_input decoder_input(const pass *p)
                                .n_runs = p->n_runs};
 }
 
-/* Runs what a context does on an arena that only counts: as many tiles as may be encoded, the longest piece at the end
- * of full slots (the scratch of attention grows with the keys), and a step of all slots. */
-static mm1_status plan_arena(mm1_context *c, size_t *bytes, mm1_error *err)
+/* Runs what a context does on an arena that only counts: as many tiles as may be encoded in a lane; for *first also the
+ * longest piece at the end of full slots (the scratch of attention grows with the keys), and a step of all slots. */
+static mm1_status plan_arenas(mm1_context *c, size_t *first, size_t *others, mm1_error *err)
 {
     const mm1_model *m = c->model;
     mm1_arena dry;
@@ -74,10 +81,11 @@ static mm1_status plan_arena(mm1_context *c, size_t *bytes, mm1_error *err)
     }
     st = mm1_tape_init(&tape, &dry, err);
     if (st == MM1_OK) {
-        if (c->n_tiles > 0) {
-            (void)mm1_model_visual(m, &tape, NULL, c->n_tiles);
+        if (c->lane_tiles > 0) {
+            (void)mm1_model_visual(m, &tape, NULL, c->lane_tiles);
         }
         st = mm1_tape_status(&tape, err);
+        *others = dry.peak;
         for (int stepping = 0; st == MM1_OK && stepping < 2; stepping++) {
             pass p = c->pass;
             for (int64_t i = 0; i < c->n_slots && (stepping || p.n < c->piece); i++) {
@@ -90,7 +98,7 @@ static mm1_status plan_arena(mm1_context *c, size_t *bytes, mm1_error *err)
             (void)mm1_decoder_forward(&m->decoder, &tape, &in, c->caches);
             st = mm1_tape_status(&tape, err);
         }
-        *bytes = dry.peak;
+        *first = dry.peak;
         mm1_tape_deinit(&tape);
     }
     mm1_arena_deinit(&dry);
@@ -116,21 +124,39 @@ static int64_t tile_floats(const mm1_model *m)
     return 3 * m->config.vision.image_size * m->config.vision.image_size;
 }
 
-static int64_t most_tiles(const mm1_model *m)
+static int64_t tiles_of_lane(const mm1_model *m)
 {
+    if (!mm1_model_config_has_vision(&m->config)) {
+        return 0;
+    }
     const int64_t side = m->config.vision.image_size / m->config.vision.patch_size;
     return side * side < MM1_CONTEXT_PATCHES ? MM1_CONTEXT_PATCHES / (side * side) : 1;
+}
+
+static mm1_status take_lanes(mm1_context *c, mm1_error *err)
+{
+    size_t first = 0, others = 0;
+    mm1_status st = plan_arenas(c, &first, &others, err);
+    for (int64_t i = 0; st == MM1_OK && i < c->n_lanes; i++) {
+        lane *l = &c->lanes[i];
+        l->pixels = mm1_alloc((size_t)(c->lane_tiles * tile_floats(c->model)), sizeof *l->pixels);
+        st = l->pixels != NULL ? mm1_arena_init(&l->arena, i == 0 ? first : others, err)
+                               : mm1_error_set(err, MM1_E_NOMEM, "no memory for %" PRId64 " tiles", c->lane_tiles);
+        st = st != MM1_OK ? st : mm1_tape_init(&l->tape, &l->arena, err);
+    }
+    return st;
 }
 
 static mm1_status take_memory(mm1_context *c, mm1_error *err)
 {
     const int64_t n_layers = c->model->config.decoder.n_layers, width = kv_width(c);
-    size_t n_floats = 0, arena_bytes = 0;
+    size_t n_floats = 0;
     c->n = mm1_calloc((size_t)c->n_slots, sizeof *c->n);
     c->caches = mm1_calloc((size_t)n_layers, sizeof *c->caches);
-    c->n_tiles = mm1_model_config_has_vision(&c->model->config) ? most_tiles(c->model) : 0;
-    c->pixels = mm1_alloc((size_t)(c->n_tiles * tile_floats(c->model)), sizeof *c->pixels);
-    if (c->n == NULL || c->caches == NULL || c->pixels == NULL || !take_pass(c) ||
+    c->lane_tiles = tiles_of_lane(c->model);
+    c->n_lanes = c->lane_tiles > 0 ? mm1_threads() : 1;
+    c->lanes = mm1_calloc((size_t)c->n_lanes, sizeof *c->lanes);
+    if (c->n == NULL || c->caches == NULL || c->lanes == NULL || !take_pass(c) ||
         !mm1_size_mul((size_t)c->n_max, (size_t)width, &n_floats) ||
         !mm1_size_mul(n_floats, 2 * (size_t)n_layers, &n_floats) ||
         !mm1_size_mul(n_floats, (size_t)c->n_slots, &n_floats) ||
@@ -145,9 +171,7 @@ static mm1_status take_memory(mm1_context *c, mm1_error *err)
         float *k = c->kv + 2 * i * each;
         c->caches[i] = (mm1_kv_cache){.k = k, .v = k + each, .n_slots = c->n_slots, .n_max = c->n_max};
     }
-    mm1_status st = plan_arena(c, &arena_bytes, err);
-    st = st != MM1_OK ? st : mm1_arena_init(&c->arena, arena_bytes, err);
-    return st != MM1_OK ? st : mm1_tape_init(&c->tape, &c->arena, err);
+    return take_lanes(c, err);
 }
 
 mm1_status mm1_context_create(const mm1_model *m, int64_t n_slots, int64_t n_positions, mm1_context **out,
@@ -195,11 +219,14 @@ void mm1_context_destroy(mm1_context *c)
         for (size_t i = 0; i < sizeof arrays / sizeof *arrays; i++) {
             mm1_free(arrays[i]);
         }
-        mm1_free(c->pixels);
+        for (int64_t i = 0; c->lanes != NULL && i < c->n_lanes; i++) {
+            mm1_tape_deinit(&c->lanes[i].tape);
+            mm1_arena_deinit(&c->lanes[i].arena);
+            mm1_free(c->lanes[i].pixels);
+        }
+        mm1_free(c->lanes);
         mm1_free(c->pass.visual);
         mm1_free(c->pass.runs);
-        mm1_tape_deinit(&c->tape);
-        mm1_arena_deinit(&c->arena);
         mm1_free(c->n);
         mm1_free(c->caches);
         mm1_free(c->kv);
@@ -229,12 +256,16 @@ int64_t mm1_context_piece(const mm1_context *c)
 
 int64_t mm1_context_tiles(const mm1_context *c)
 {
-    return c->n_tiles;
+    return c->lane_tiles * c->n_lanes;
 }
 
 size_t mm1_context_bytes(const mm1_context *c)
 {
-    return c->kv_bytes + c->arena.cap;
+    size_t bytes = c->kv_bytes;
+    for (int64_t i = 0; i < c->n_lanes; i++) {
+        bytes += c->lanes[i].arena.cap;
+    }
+    return bytes;
 }
 
 void mm1_context_cut(mm1_context *c, int64_t slot, int64_t n)
@@ -261,15 +292,16 @@ static mm1_status run_pass(mm1_context *c, mm1_rows rows, const float **hidden, 
     const pass *p = &c->pass;
     const int64_t C = c->model->config.decoder.width;
     mm1_decoder_input in = decoder_input(p);
-    mm1_tape_reset(&c->tape, 0);
-    c->tape.rows = rows;
+    mm1_tape *t = &c->lanes[0].tape;
+    mm1_tape_reset(t, 0);
+    t->rows = rows;
     if (p->n_visual > 0) {
-        in.visual = mm1_tensor_borrow(&c->tape, p->visual, 2, (int64_t[]){p->n_visual, C});
+        in.visual = mm1_tensor_borrow(t, p->visual, 2, (int64_t[]){p->n_visual, C});
         in.visual_row = p->visual_row;
     }
-    const mm1_tensor *h = mm1_decoder_forward(&c->model->decoder, &c->tape, &in, c->caches);
+    const mm1_tensor *h = mm1_decoder_forward(&c->model->decoder, t, &in, c->caches);
     if (h == NULL) {
-        return mm1_tape_status(&c->tape, err);
+        return mm1_tape_status(t, err);
     }
     for (int64_t i = 0; i < p->n_runs; i++) {
         c->n[p->runs[i].slot] += p->runs[i].T;
@@ -377,20 +409,52 @@ void mm1_context_logits(const mm1_context *c, const float *hidden, int64_t n, mm
                               .rows = rows});
 }
 
+/* n tiles in a lane, lane_tiles at most. */
+static void encode_in(mm1_context *c, lane *l, const float *const *pixels, float *const *visual, int64_t n)
+{
+    const mm1_model *m = c->model;
+    const int64_t n_pixels = tile_floats(m), n_visual = mm1_model_n_visual(m) * m->config.decoder.width;
+    for (int64_t i = 0; i < n; i++) {
+        memcpy(l->pixels + i * n_pixels, pixels[i], (size_t)n_pixels * sizeof *l->pixels);
+    }
+    mm1_tape_reset(&l->tape, 0);
+    l->tape.rows = MM1_ROWS_MANY;
+    const mm1_tensor *v = mm1_model_visual(m, &l->tape, l->pixels, n);
+    for (int64_t i = 0; v != NULL && i < n; i++) {
+        memcpy(visual[i], v->data + i * n_visual, (size_t)n_visual * sizeof *v->data);
+    }
+}
+
+typedef struct encode_job {
+    mm1_context *c;
+    const float *const *pixels;
+    float *const *visual;
+    int64_t n;
+} encode_job;
+
+static void encode_lanes(void *ctx, int64_t i, int64_t end)
+{
+    const encode_job *j = ctx;
+    for (; i < end; i++) {
+        const int64_t from = j->n * i / j->c->n_lanes, to = j->n * (i + 1) / j->c->n_lanes;
+        encode_in(j->c, &j->c->lanes[i], j->pixels + from, j->visual + from, to - from);
+    }
+}
+
 mm1_status mm1_context_encode(mm1_context *c, const float *const *pixels, float *const *visual, int64_t n,
                               mm1_error *err)
 {
-    const mm1_model *m = c->model;
-    const int64_t each = mm1_model_n_visual(m) * m->config.decoder.width;
-    for (int64_t i = 0; i < n; i++) {
-        memcpy(c->pixels + i * tile_floats(m), pixels[i], (size_t)tile_floats(m) * sizeof *c->pixels);
+    mm1_status st = MM1_OK;
+    if (n >= c->n_lanes && c->n_lanes > 1) {
+        mm1_parallel_each(c->n_lanes, encode_lanes, &(encode_job){c, pixels, visual, n});
+        for (int64_t i = 0; st == MM1_OK && i < c->n_lanes; i++) {
+            st = mm1_tape_status(&c->lanes[i].tape, err);
+        }
+        return st;
     }
-    mm1_tape_reset(&c->tape, 0);
-    c->tape.rows = MM1_ROWS_MANY;
-    const mm1_tensor *v = mm1_model_visual(m, &c->tape, c->pixels, n);
-    const mm1_status st = mm1_tape_status(&c->tape, err);
-    for (int64_t i = 0; st == MM1_OK && i < n; i++) {
-        memcpy(visual[i], v->data + i * each, (size_t)each * sizeof *v->data);
+    for (int64_t i = 0; st == MM1_OK && i < n; i += c->lane_tiles) {
+        encode_in(c, &c->lanes[0], pixels + i, visual + i, min64(n - i, c->lane_tiles));
+        st = mm1_tape_status(&c->lanes[0].tape, err);
     }
     return st;
 }

@@ -20,8 +20,8 @@
 
 /* Positions that are read at once: enough for the matrix product, little memory for activations. */
 enum { MM1_CONTEXT_PIECE = 256, MM1_CONTEXT_MAX_SLOTS = 1024 };
-/* Patches of tiles that are encoded at once, if it is more than one tile. */
-enum { MM1_CONTEXT_PATCHES = 512 };
+/* Patches of tiles that a thread encodes at once, if it is more than one tile. */
+enum { MM1_CONTEXT_PATCHES = 256 };
 
 typedef struct mm1_context mm1_context;
 
@@ -60,7 +60,8 @@ MM1_NODISCARD mm1_status mm1_context_step(mm1_context *c, const int64_t *slots, 
                                           const float **hidden, mm1_error *err);
 /* logits [n, V] of hidden [n, C]: MM1_ROWS_FEW to choose a token, MM1_ROWS_MANY to score. */
 void mm1_context_logits(const mm1_context *c, const float *hidden, int64_t n, mm1_rows rows, float *logits);
-/* Visual tokens [k, C] of each of n tiles [3, R, R], mm1_context_tiles() at most. */
+/* Visual tokens [k, C] of each of n tiles [3, R, R], mm1_context_tiles() at most.  Where there is a tile for each
+ * thread, it is encoded by that thread alone: a pass over several tiles is cut less finely so. */
 MM1_NODISCARD mm1_status mm1_context_encode(mm1_context *c, const float *const *pixels, float *const *visual, int64_t n,
                                             mm1_error *err);
 

@@ -13,9 +13,16 @@ enum { WORTH_WAITING = 32 };
 /* Positions of prompts that make a pass worth its while, and steps that they wait for more. */
 enum { FULL_PASS = 128, PATIENCE = 4 };
 
+/* What a request asks the model to read. */
+typedef struct opening {
+    mm1_document document; /* parts of prefix and document: the list is owned, the parts are borrowed */
+    mm1_prompt prompt;
+} opening;
+
 typedef struct entry {
     mm1_engine_request request;
     int64_t id;
+    opening *opening; /* owned; in the queue: NULL, if its pictures are not seen ahead */
 } entry;
 
 typedef enum slot_state { FREE, READING, WRITING } slot_state;
@@ -23,8 +30,6 @@ typedef enum slot_state { FREE, READING, WRITING } slot_state;
 typedef struct slot {
     slot_state state;
     entry entry;
-    mm1_document document; /* parts of prefix and document: the list is owned, the parts are borrowed */
-    mm1_prompt prompt;
     int64_t wanted_from; /* the first position whose hidden state is needed: what is before may come from elsewhere */
     int64_t n_shared;
     int64_t n_waited; /* READING: steps */
@@ -117,15 +122,23 @@ mm1_status mm1_engine_create(const mm1_model *m, const mm1_engine_options *optio
     return MM1_OK;
 }
 
+static void close_opening(entry *x)
+{
+    if (x->opening != NULL) {
+        mm1_prompt_deinit(&x->opening->prompt);
+        mm1_free(x->opening->document.parts);
+        mm1_free(x->opening);
+        x->opening = NULL;
+    }
+}
+
 /* The request of a slot is over; keys and values stay. */
 static void leave(slot *s)
 {
     s->state = FREE;
     mm1__writer_deinit(&s->writer);
     mm1_score_deinit(&s->scorer.score);
-    mm1_prompt_deinit(&s->prompt);
-    mm1_free(s->document.parts);
-    s->document = (mm1_document){0};
+    close_opening(&s->entry);
 }
 
 void mm1_engine_destroy(mm1_engine *e)
@@ -136,6 +149,9 @@ void mm1_engine_destroy(mm1_engine *e)
     for (int64_t i = 0; e->slots != NULL && i < e->n_slots; i++) {
         leave(&e->slots[i]);
         mm1_free(e->slots[i].key);
+    }
+    for (size_t i = 0; i < e->n_queue; i++) {
+        close_opening(&e->queue[i]);
     }
     for (size_t i = 0; i < e->n_results; i++) {
         mm1_engine_result_deinit(&e->results[i]);
@@ -179,7 +195,7 @@ mm1_status mm1_engine_add(mm1_engine *e, const mm1_engine_request *request, int6
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for a queue of %zu requests", e->n_queue + 1);
     }
     *id = e->n_added++;
-    queue[e->n_queue++] = (entry){*request, *id};
+    queue[e->n_queue++] = (entry){.request = *request, .id = *id};
     return MM1_OK;
 }
 
@@ -208,7 +224,7 @@ static void finish(mm1_engine *e, slot *s, mm1_status st, const mm1_error *error
         const double now = mm1_time_now();
         out->status = mm1__writer_finish(&s->writer, &out->text, &out->error);
         if (out->status == MM1_OK) {
-            out->text.n_prompt_tokens = s->prompt.sequence.len;
+            out->text.n_prompt_tokens = s->entry.opening->prompt.sequence.len;
             out->text.prompt_seconds = s->first_logits - s->begin;
             out->text.generate_seconds = now - s->first_logits;
         }
@@ -244,7 +260,7 @@ static mm1_status join(const mm1_engine_request *r, mm1_document *out, mm1_error
 static mm1_status begin_score(mm1_engine *e, slot *s, mm1_error *err)
 {
     const mm1_engine_request *r = &s->entry.request;
-    const mm1_sequence *q = &s->prompt.sequence;
+    const mm1_sequence *q = &s->entry.opening->prompt.sequence;
     const int32_t n_prefix = r->prefix != NULL ? (int32_t)r->prefix->n_parts : 0;
     int64_t first = 0;
     while (n_prefix > 0 && first < q->len && q->part[first] < n_prefix && (first == 0 || q->part[first] >= 0)) {
@@ -255,20 +271,40 @@ static mm1_status begin_score(mm1_engine *e, slot *s, mm1_error *err)
     return st;
 }
 
+/* Document and prompt of a request, unless they are there. */
+static mm1_status open_entry(mm1_engine *e, entry *x, mm1_error *err)
+{
+    const mm1_engine_request *r = &x->request;
+    if (x->opening != NULL) {
+        return MM1_OK;
+    }
+    x->opening = mm1_calloc(1, sizeof *x->opening);
+    if (x->opening == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for a prompt");
+    }
+    const bool complete = r->params == NULL && r->closed;
+    mm1_status st = join(r, &x->opening->document, err);
+    st = st != MM1_OK ? st
+                      : mm1_prompt_init(&x->opening->prompt, &x->opening->document, complete, e->context, &e->images,
+                                        err);
+    if (st != MM1_OK) {
+        close_opening(x);
+    }
+    return st;
+}
+
 static mm1_status begin_request(mm1_engine *e, slot *s, mm1_error *err)
 {
     const mm1_engine_request *r = &s->entry.request;
-    const mm1_model *m = mm1_context_model(e->context);
-    mm1_status st = join(r, &s->document, err);
-    if (st == MM1_OK && r->params != NULL) {
-        st = mm1__writer_init(&s->writer, m, &s->document, r->params, r->on_text, r->ctx, err);
-    }
-    const bool complete = r->params == NULL && r->closed;
-    st = st != MM1_OK ? st : mm1_prompt_init(&s->prompt, &s->document, complete, e->context, &e->images, err);
+    mm1_status st = open_entry(e, &s->entry, err);
     if (st == MM1_OK && r->params == NULL) {
         return begin_score(e, s, err);
     }
-    s->wanted_from = s->prompt.sequence.len - 1;
+    if (st == MM1_OK) {
+        s->wanted_from = s->entry.opening->prompt.sequence.len - 1;
+        st = mm1__writer_init(&s->writer, mm1_context_model(e->context), &s->entry.opening->document, r->params,
+                              r->on_text, r->ctx, err);
+    }
     return st;
 }
 
@@ -286,7 +322,7 @@ static int64_t n_alike(const uint64_t *a, int64_t n_a, const uint64_t *b, int64_
 static void keep_own_start(mm1_engine *e, int64_t i)
 {
     slot *s = &e->slots[i];
-    s->n_keys = n_alike(s->key, s->n_keys, s->prompt.key, s->wanted_from);
+    s->n_keys = n_alike(s->key, s->n_keys, s->entry.opening->prompt.key, s->wanted_from);
     s->n_shared = s->n_keys;
     mm1_context_cut(e->context, i, s->n_keys);
 }
@@ -316,19 +352,19 @@ static bool share(mm1_engine *e, int64_t i)
         if (j == i) {
             continue;
         }
-        const int64_t n = n_alike(s->prompt.key, s->wanted_from, o->key, o->n_keys);
+        const int64_t n = n_alike(s->entry.opening->prompt.key, s->wanted_from, o->key, o->n_keys);
         if (n > n_best) {
             best = j;
             n_best = n;
         }
         if (o->state == READING && j < i && n == o->n_keys) {
-            waits = waits || n_alike(s->prompt.key, s->wanted_from, o->prompt.key, o->prompt.sequence.len) >=
+            waits = waits || n_alike(s->entry.opening->prompt.key, s->wanted_from, o->entry.opening->prompt.key, o->entry.opening->prompt.sequence.len) >=
                                  (n > s->n_keys ? n : s->n_keys) + WORTH_WAITING;
         }
     }
     if (best != i) {
         mm1_context_copy(e->context, i, best, n_best);
-        memcpy(s->key, s->prompt.key, (size_t)n_best * sizeof *s->key);
+        memcpy(s->key, s->entry.opening->prompt.key, (size_t)n_best * sizeof *s->key);
         s->n_shared += n_best - s->n_keys;
         s->n_keys = n_best;
     }
@@ -366,7 +402,7 @@ static bool reading_waits(mm1_engine *e)
         slot *s = &e->slots[i];
         any_writes = any_writes || s->state == WRITING;
         if (s->state == READING) {
-            n_rows += s->prompt.sequence.len - s->n_keys;
+            n_rows += s->entry.opening->prompt.sequence.len - s->n_keys;
             longest = s->n_waited > longest ? s->n_waited : longest;
             s->n_waited++;
         }
@@ -374,16 +410,38 @@ static bool reading_waits(mm1_engine *e)
     return any_writes && e->n_queue > 0 && n_rows < FULL_PASS && longest < PATIENCE;
 }
 
+/* Pictures are encoded in passes of many: a pass that is not full takes those of requests that will have a slot soon.
+ * What is wrong with one of these is said when it has its slot. */
+static void look_ahead(mm1_engine *e)
+{
+    const int64_t full = mm1_context_tiles(e->context);
+    const size_t n_ahead = e->n_slots == 1 ? 0 : (size_t)min64((int64_t)e->n_queue, e->n_slots);
+    int64_t n = full > 0 ? mm1_image_cache_waiting(&e->images) : 0;
+    const int64_t wanted = n > 0 ? (n + full - 1) / full * full : 0;
+    for (size_t i = 0; i < n_ahead && n < wanted; i++) {
+        mm1_error error;
+        entry *x = &e->queue[i];
+        if (open_entry(e, x, &error) == MM1_OK) {
+            mm1_prompt *p = &x->opening->prompt;
+            if (mm1_prompt_want(p, 0, p->sequence.len, &error) != MM1_OK) {
+                return;
+            }
+            n = mm1_image_cache_waiting(&e->images);
+        }
+    }
+}
+
 /* Pictures that n readings need, as pixels.  Readings whose pictures are damaged are over; how many are left. */
 static int64_t see_all(mm1_engine *e, int64_t n)
 {
     int64_t n_left = 0;
+    look_ahead(e);
     mm1_image_cache_decode(&e->images, mm1_context_model(e->context));
     for (int64_t i = 0; i < n; i++) {
         const mm1_reading r = e->readings[i];
         slot *s = &e->slots[r.slot];
         mm1_error error;
-        const mm1_status st = mm1_prompt_see(&s->prompt, s->n_keys, s->n_keys + r.n, &error);
+        const mm1_status st = mm1_prompt_see(&s->entry.opening->prompt, s->n_keys, s->n_keys + r.n, &error);
         if (st == MM1_OK) {
             e->readings[n_left++] = r;
         } else {
@@ -405,15 +463,15 @@ static int64_t plan_reading(mm1_engine *e)
         if (s->state != READING || share(e, i)) {
             continue;
         }
-        const int64_t n_rows = min64(s->prompt.sequence.len - s->n_keys, room);
+        const int64_t n_rows = min64(s->entry.opening->prompt.sequence.len - s->n_keys, room);
         mm1_error error;
-        const mm1_status st = mm1_prompt_want(&s->prompt, s->n_keys, s->n_keys + n_rows, &error);
+        const mm1_status st = mm1_prompt_want(&s->entry.opening->prompt, s->n_keys, s->n_keys + n_rows, &error);
         if (st != MM1_OK) {
             finish(e, s, st, &error);
             continue;
         }
         e->readings[n++] =
-            (mm1_reading){.slot = i, .n = n_rows, .sequence = &s->prompt.sequence, .tiles = s->prompt.tile};
+            (mm1_reading){.slot = i, .n = n_rows, .sequence = &s->entry.opening->prompt.sequence, .tiles = s->entry.opening->prompt.tile};
         room -= n_rows;
     }
     return see_all(e, n);
@@ -442,9 +500,9 @@ static bool have_read(mm1_engine *e, slot *s, const float *hidden, int64_t begin
     const bool is_text = s->entry.request.params != NULL;
     mm1_error error;
     mm1_status st = MM1_OK;
-    memcpy(s->key + begin, s->prompt.key + begin, (size_t)n * sizeof *s->key);
+    memcpy(s->key + begin, s->entry.opening->prompt.key + begin, (size_t)n * sizeof *s->key);
     s->n_keys = begin + n;
-    const bool is_read = s->n_keys == s->prompt.sequence.len;
+    const bool is_read = s->n_keys == s->entry.opening->prompt.sequence.len;
     if (!is_text) {
         st = mm1__scorer_rows(&s->scorer, &e->room, hidden, begin, n, &error);
     }

@@ -144,8 +144,10 @@ static void decode_item(void *ctx, int64_t i, int64_t end)
     for (; i < end; i++) {
         mm1_image_features *f = j->cache->items[i];
         mm1_error error;
-        f->is_decoded =
-            f->is_decoded || (f->part != NULL && to_pixels(f, j->model, f->part, "image", &error) == MM1_OK);
+        if (!f->is_decoded && f->part != NULL) {
+            f->is_decoded = to_pixels(f, j->model, f->part, "image", &error) == MM1_OK;
+            f->part = NULL; /* it is not tried twice */
+        }
     }
 }
 
@@ -157,6 +159,15 @@ void mm1_image_cache_decode(mm1_image_cache *c, const mm1_model *m)
     }
 }
 
+int64_t mm1_image_cache_waiting(const mm1_image_cache *c)
+{
+    int64_t n = 0;
+    for (size_t i = 0; c->n_waiting > 0 && i < c->n; i++) {
+        n += c->items[i]->pixels != NULL ? c->items[i]->n_tiles : 0;
+    }
+    return n;
+}
+
 /* To be encoded. */
 static bool is_ready(const mm1_image_features *f)
 {
@@ -165,10 +176,11 @@ static bool is_ready(const mm1_image_features *f)
 
 mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_error *err)
 {
-    enum { MOST = MM1_CONTEXT_PATCHES };
+    enum { MOST = 512 };
     const mm1_model *m = mm1_context_model(ctx);
     const int64_t n_visual = mm1_model_n_visual(m) * m->config.decoder.width;
-    const int64_t n_pixels = 3 * m->images.tile_px * m->images.tile_px, most = mm1_context_tiles(ctx);
+    const int64_t n_pixels = 3 * m->images.tile_px * m->images.tile_px;
+    const int64_t most = mm1_context_tiles(ctx) < MOST ? mm1_context_tiles(ctx) : MOST;
     const float *pixels[MOST];
     float *visual[MOST];
     int64_t n = 0;

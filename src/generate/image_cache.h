@@ -52,7 +52,10 @@ mm1_image_key mm1_image_key_of(const mm1_part *part);
 MM1_NODISCARD mm1_status mm1_image_cache_take(mm1_image_cache *c, const mm1_model *m, const mm1_part *part,
                                               const mm1_image_key *key, const mm1_image_layout *l, const char *name,
                                               mm1_image_features **out, mm1_error *err);
-/* Decodes what was taken and is not decoded.  What cannot be stays as it is. */
+/* Tiles that are no features yet. */
+int64_t mm1_image_cache_waiting(const mm1_image_cache *c);
+/* Decodes what was taken and is not decoded.  What cannot be stays as it is, and is not tried again before somebody
+ * else takes it. */
 void mm1_image_cache_decode(mm1_image_cache *c, const mm1_model *m);
 /* Decodes f, unless that is done: errors of decoding.  part and name: as f was taken. */
 MM1_NODISCARD mm1_status mm1_image_cache_pixels(mm1_image_features *f, const mm1_model *m, const mm1_part *part,

@@ -1,8 +1,8 @@
 /* block.c - see block.h. */
 #include "nn/block.h"
 
+#include "tensor/rows.h"
 #include <math.h>
-#include <string.h>
 
 static mm1_tensor *matrix(mm1_params *p, mm1_param_group group, int64_t rows, int64_t cols, double scale,
                           const char *prefix, const char *name)
@@ -161,9 +161,9 @@ mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_bl
     if (y == NULL) {
         return NULL;
     }
-    const size_t bytes = (size_t)mm1_tensor_size(x) * sizeof(float);
+    const int64_t size = mm1_tensor_size(x);
     if (!t->dry) {
-        memcpy(y->data, x->data, bytes);
+        mm1__rows_copy_or_add(y->data, x->data, size, false);
     }
     for (int64_t i = 0; i < n; i++) {
         const mm1_arena_mark mark = mm1_arena_mark_get(t->arena);
@@ -172,7 +172,7 @@ mm1_tensor *mm1__blocks_forward(const mm1_block *blocks, int64_t n, const mm1_bl
             return NULL;
         }
         if (!t->dry) {
-            memcpy(y->data, z->data, bytes);
+            mm1__rows_copy_or_add(y->data, z->data, size, false);
         }
         /* Pooled buffers lie above the mark. */
         t->n_free_grads = 0;

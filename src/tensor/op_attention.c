@@ -254,6 +254,66 @@ static bool runs_fit(mm1_tape *t, const mm1_attention_spec *s, const mm1_kv_cach
     return true;
 }
 
+/* Rows of a pass with a cache. */
+typedef struct cached_job {
+    const mm1_attention_args *args; /* of the whole pass */
+    const mm1_attention_spec *s;
+    const mm1_kv_cache *cache;
+    const mm1_tensor *qkv;
+    float *q, *o;
+    int64_t *first_key; /* of each row */
+    int64_t *first_row; /* of each run */
+    float *scratch;
+} cached_job;
+
+/* The runs [begin, end), whose threads share the scratch of one shape: their keys and values go to the cache, their queries meet those of their slot. */
+static void attend_range(void *ctx, int64_t begin, int64_t end)
+{
+    const cached_job *j = ctx;
+    const mm1_attention_spec *s = j->s;
+    const int64_t wq = j->args->ldq, first = j->first_row[begin];
+    int64_t n_rows = 0;
+    for (int64_t i = begin; i < end; i++) {
+        const mm1_kv_run *r = &s->runs[i];
+        store_rows(j->cache, r->slot * j->cache->n_max + r->n_past, j->qkv, s, first + n_rows, r->T);
+        for (int64_t k = 0; k < r->T; k++) {
+            j->first_key[first + n_rows++] = r->slot * j->cache->n_max;
+        }
+    }
+    take_heads(j->q + first * wq, j->qkv->data + first * mm1_tensor_cols(j->qkv) + s->q_col, mm1_tensor_cols(j->qkv), s,
+               first, n_rows, s->H);
+    /* Rows that are as if alone are sequences of one position each, and need not wait for each other. */
+    const bool apart = j->args->rows == MM1_ROWS_FEW;
+    for (int64_t row = first, i = begin; row < first + n_rows; i++) {
+        const int64_t T = apart ? n_rows : s->runs[i].T;
+        mm1_attention_args args = *j->args;
+        args.B = apart ? T : 1;
+        args.T = apart ? 1 : T;
+        args.q += row * wq;
+        args.lo += row;
+        args.hi += row;
+        args.first_key += row;
+        mm1_attention_fwd(j->o + row * wq, NULL, &args, j->scratch);
+        row += T;
+    }
+}
+
+/* Where there are runs for all threads, each has its own: one region instead of several for each run. */
+static void attend_runs(cached_job *j)
+{
+    const int64_t n = j->s->n_runs;
+    for (int64_t i = 0, row = 0; i < n; row += j->s->runs[i++].T) {
+        j->first_row[i] = row;
+    }
+    if (n < 2 * mm1_threads()) {
+        attend_range(j, 0, n);
+    } else if (j->args->rows == MM1_ROWS_FEW) {
+        mm1_parallel_for(n, (n - 1) / mm1_threads() + 1, attend_range, j);
+    } else {
+        mm1_parallel_each(n, attend_range, j);
+    }
+}
+
 mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_attention_spec *spec, mm1_kv_cache *cache)
 {
     if (qkv == NULL) {
@@ -283,36 +343,22 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
                                .rows = t->rows};
     mm1_tensor *o = mm1__tape_tensor(t, 2, (int64_t[]){N, wq}, false);
     float *q = mm1__tape_floats(t, N * wq);
-    int64_t *first_key = (int64_t *)(void *)mm1__tape_floats(t, 2 * N); /* of each row */
+    int64_t *first_key = (int64_t *)(void *)mm1__tape_floats(t, 2 * N);  /* of each row */
+    int64_t *first_row = (int64_t *)(void *)mm1__tape_floats(t, 2 * (s->n_runs > 0 ? s->n_runs : 1)); /* of each run */
     float *scratch = mm1__tape_floats(t, (int64_t)(mm1_attention_scratch_bytes(&args, false) / sizeof(float)) + 16);
-    if (o == NULL || q == NULL || first_key == NULL || scratch == NULL) {
+    if (o == NULL || q == NULL || first_key == NULL || first_row == NULL || scratch == NULL) {
         return NULL;
     }
+    args.q = q;
+    args.lo = s->lo;
+    args.hi = s->hi;
+    args.first_key = first_key;
     if (!t->dry) {
-        take_heads(q, qkv->data + s->q_col, mm1_tensor_cols(qkv), s, 0, N, s->H);
-    }
-    for (int64_t i = 0, row = 0; i < s->n_runs && !t->dry; row += s->runs[i++].T) {
-        const mm1_kv_run *r = &s->runs[i];
-        store_rows(cache, r->slot * cache->n_max + r->n_past, qkv, s, row, r->T);
-        for (int64_t k = 0; k < r->T; k++) {
-            first_key[row + k] = r->slot * cache->n_max;
-        }
-    }
-    /* Rows that are as if alone are sequences of one position each, and need not wait for each other. */
-    const bool apart = t->rows == MM1_ROWS_FEW;
-    for (int64_t i = 0, row = 0; row < N && !t->dry; row += args.B * args.T, i++) {
         const double start = mm1__tape_clock(t);
-        args.B = apart ? N : 1;
-        args.T = apart ? 1 : s->runs[i].T;
-        args.S = apart ? most_keys : s->runs[i].n_past + s->runs[i].T;
-        args.q = q + row * wq;
-        args.lo = s->lo + row;
-        args.hi = s->hi + row;
-        args.first_key = first_key + row;
-        if (args.T > 0) {
-            mm1_attention_fwd(o->data + row * wq, NULL, &args, scratch);
-            mm1__tape_attended(t, &args, start, 4);
-        }
+        attend_runs(&(cached_job){&args, s, cache, qkv, q, o->data, first_key, first_row, scratch});
+        args.B = N;
+        args.T = 1;
+        mm1__tape_attended(t, &args, start, 4);
     }
     mm1__tape_done(t, "attention", 0, 0);
     return o;
