@@ -26,10 +26,10 @@ typedef struct lane {
 struct mm1_context {
     const mm1_model *model;
     int64_t n_slots, n_max;
-    int64_t piece;        /* positions that are read at once, at most */
-    int64_t n_rows;       /* positions of a pass, at most */
-    int64_t lane_tiles;   /* tiles that are encoded at once in a lane, at most */
-    lane *lanes;          /* [n_lanes] one for each thread; the first is also that of the decoder */
+    int64_t piece;      /* positions that are read at once, at most */
+    int64_t n_rows;     /* positions of a pass, at most */
+    int64_t lane_tiles; /* tiles that are encoded at once in a lane, at most */
+    lane *lanes;        /* [n_lanes] one for each thread; the first is also that of the decoder */
     int64_t n_lanes;
     int64_t *n;           /* [n_slots] positions held */
     float *kv;            /* [n_layers, 2, n_slots, n_max, Hkv D] */

@@ -284,9 +284,9 @@ static mm1_status open_entry(mm1_engine *e, entry *x, mm1_error *err)
     }
     const bool complete = r->params == NULL && r->closed;
     mm1_status st = join(r, &x->opening->document, err);
-    st = st != MM1_OK ? st
-                      : mm1_prompt_init(&x->opening->prompt, &x->opening->document, complete, e->context, &e->images,
-                                        err);
+    st = st != MM1_OK
+             ? st
+             : mm1_prompt_init(&x->opening->prompt, &x->opening->document, complete, e->context, &e->images, err);
     if (st != MM1_OK) {
         close_opening(x);
     }
@@ -358,8 +358,9 @@ static bool share(mm1_engine *e, int64_t i)
             n_best = n;
         }
         if (o->state == READING && j < i && n == o->n_keys) {
-            waits = waits || n_alike(s->entry.opening->prompt.key, s->wanted_from, o->entry.opening->prompt.key, o->entry.opening->prompt.sequence.len) >=
-                                 (n > s->n_keys ? n : s->n_keys) + WORTH_WAITING;
+            waits = waits ||
+                    n_alike(s->entry.opening->prompt.key, s->wanted_from, o->entry.opening->prompt.key,
+                            o->entry.opening->prompt.sequence.len) >= (n > s->n_keys ? n : s->n_keys) + WORTH_WAITING;
         }
     }
     if (best != i) {
@@ -470,8 +471,10 @@ static int64_t plan_reading(mm1_engine *e)
             finish(e, s, st, &error);
             continue;
         }
-        e->readings[n++] =
-            (mm1_reading){.slot = i, .n = n_rows, .sequence = &s->entry.opening->prompt.sequence, .tiles = s->entry.opening->prompt.tile};
+        e->readings[n++] = (mm1_reading){.slot = i,
+                                         .n = n_rows,
+                                         .sequence = &s->entry.opening->prompt.sequence,
+                                         .tiles = s->entry.opening->prompt.tile};
         room -= n_rows;
     }
     return see_all(e, n);

@@ -380,11 +380,13 @@ enum { FEW_N = 4 };
 #else
 enum { FEW_N = 2 };
 #endif
+enum { FEW_AHEAD = 3 }; /* so many times these rows before they are needed, rows of b come into L2 */
 
-/* m rows of a with n rows of b, along k; m, n and ahead are constants wherever this is inlined.  ahead: the rows of b
- * that come next, which may not exist, are wanted: two to four streams alone do not fill the memory's lanes. */
-INLINE void dots(const int m, const int n, const bool ahead, float *c, int64_t ldc, const float *a, int64_t lda,
-                 const float *b, int64_t ldb, int64_t K, bool acc)
+/* m rows of a with n rows of b, along k; m, n and ahead are constants wherever this is inlined.  ahead: so many rows
+ * that stand at `next` with the stride of b, and may not exist, come into a cache meanwhile: two to four streams alone
+ * do not fill the memory's lanes, and more rows at once than are computed are more than these hold. */
+INLINE void dots(const int m, const int n, const int ahead, const float *next, float *c, int64_t ldc, const float *a,
+                 int64_t lda, const float *b, int64_t ldb, int64_t K, bool acc)
 {
     vf s[16];
 #pragma GCC unroll 16
@@ -400,10 +402,11 @@ INLINE void dots(const int m, const int n, const bool ahead, float *c, int64_t l
         }
 #pragma GCC unroll 8
         for (int j = 0; j < n; j++) {
-            const float *at = b + j * ldb + k;
-            const vf y = v_load(at);
-            if (ahead) {
-                _mm_prefetch(next_at(at, n * ldb), _MM_HINT_T0);
+            const vf y = v_load(b + j * ldb + k);
+            if (j < ahead && m < 4) {
+                _mm_prefetch(next_at(next, j * ldb + k), _MM_HINT_T0);
+            } else if (j < ahead) {
+                _mm_prefetch(next_at(next, j * ldb + k), _MM_HINT_T1);
             }
 #pragma GCC unroll 4
             for (int i = 0; i < m; i++) {
@@ -454,41 +457,52 @@ INLINE void dots(const int m, const int n, const bool ahead, float *c, int64_t l
     }
 }
 
-#define DOTS(m, n, ahead) dots(m, n, ahead, c + i * ldc + j, ldc, a + i * lda, lda, b + j * ldb, ldb, K, acc)
+#define DOTS(m, n, ahead) dots(m, n, ahead, next, c + i * ldc + j, ldc, a + i * lda, lda, b + j * ldb, ldb, K, acc)
 
 static void gemm_few_nt(float *c, int64_t ldc, const float *a, int64_t lda, const float *b, int64_t ldb, int64_t M,
                         int64_t N, int64_t K, bool acc)
 {
-    int64_t j = 0;
+    const float *next = b;
+    int64_t i = 0, j = 0;
     for (; j + 8 <= N && M == 1; j += 8) {
-        const int64_t i = 0;
-        DOTS(1, 8, false);
+        DOTS(1, 8, 0);
     }
     for (; j + 4 <= N && M <= 3; j += 4) {
-        const int64_t i = 0;
+        next = b + (j + 4) * ldb;
         switch (M) {
-        case 3: DOTS(3, 4, true); break;
-        case 2: DOTS(2, 4, true); break;
-        case 1: DOTS(1, 4, false); break;
+        case 3: DOTS(3, 4, 4); break;
+        case 2: DOTS(2, 4, 4); break;
+        case 1: DOTS(1, 4, 0); break;
         default: break;
         }
     }
     for (; j + FEW_N <= N && M > 3; j += FEW_N) {
-        int64_t i = 0;
-        DOTS(4, FEW_N, true);
-        for (i = 4; i + 4 <= M; i += 4) {
-            DOTS(4, FEW_N, false);
+        /* Each four rows of a ask for their share of the rows of b ahead, until all are asked for. */
+        const int64_t share = M >= 4 * FEW_N ? 1 : M >= 8 ? FEW_N / 2 : FEW_N;
+        const float *end = (const float *)(const void *)next_at(b, (j + (FEW_AHEAD + 1) * FEW_N) * ldb);
+        next = (const float *)(const void *)next_at(b, (j + FEW_AHEAD * FEW_N) * ldb);
+        for (i = 0; i + 4 <= M; i += 4) {
+            if (next == end) {
+                DOTS(4, FEW_N, 0);
+                continue;
+            }
+            switch (share) {
+            case 1: DOTS(4, FEW_N, 1); break;
+            case FEW_N: DOTS(4, FEW_N, FEW_N); break;
+            default: DOTS(4, FEW_N, FEW_N / 2); break;
+            }
+            next = (const float *)(const void *)next_at(next, share * ldb);
         }
         switch (M - i) {
-        case 3: DOTS(3, FEW_N, false); break;
-        case 2: DOTS(2, FEW_N, false); break;
-        case 1: DOTS(1, FEW_N, false); break;
+        case 3: DOTS(3, FEW_N, 0); break;
+        case 2: DOTS(2, FEW_N, 0); break;
+        case 1: DOTS(1, FEW_N, 0); break;
         default: break;
         }
     }
     for (; j < N; j++) {
-        for (int64_t i = 0; i < M; i++) {
-            DOTS(1, 1, false);
+        for (i = 0; i < M; i++) {
+            DOTS(1, 1, 0);
         }
     }
 }

@@ -266,7 +266,8 @@ typedef struct cached_job {
     float *scratch;
 } cached_job;
 
-/* The runs [begin, end), whose threads share the scratch of one shape: their keys and values go to the cache, their queries meet those of their slot. */
+/* The runs [begin, end), whose threads share the scratch of one shape: their keys and values go to the cache, their
+ * queries meet those of their slot. */
 static void attend_range(void *ctx, int64_t begin, int64_t end)
 {
     const cached_job *j = ctx;
@@ -343,7 +344,7 @@ mm1_tensor *mm1_op_attention_cached(mm1_tape *t, mm1_tensor *qkv, const mm1_atte
                                .rows = t->rows};
     mm1_tensor *o = mm1__tape_tensor(t, 2, (int64_t[]){N, wq}, false);
     float *q = mm1__tape_floats(t, N * wq);
-    int64_t *first_key = (int64_t *)(void *)mm1__tape_floats(t, 2 * N);  /* of each row */
+    int64_t *first_key = (int64_t *)(void *)mm1__tape_floats(t, 2 * N);                               /* of each row */
     int64_t *first_row = (int64_t *)(void *)mm1__tape_floats(t, 2 * (s->n_runs > 0 ? s->n_runs : 1)); /* of each run */
     float *scratch = mm1__tape_floats(t, (int64_t)(mm1_attention_scratch_bytes(&args, false) / sizeof(float)) + 16);
     if (o == NULL || q == NULL || first_key == NULL || first_row == NULL || scratch == NULL) {

@@ -192,7 +192,7 @@ static void check_config(const mm1_model_config *c)
     make_work(&w);
     assert_int_equal(w.n, N_REQUESTS);
     want(&w, &m);
-    for (int threads = 1; threads <= 2; threads++) {
+    for (int threads = 1; threads <= 3; threads++) {
         mm1_threads_set(threads);
         check_ok(mm1_kernels_init(NULL, &err), &err);
         for (size_t i = 0; i < 3; i++) {
@@ -431,7 +431,7 @@ static void a_damaged_picture_ends_those_alone_that_need_it(void **state)
         requests[i] = (mm1_engine_request){.document = &d[i], .params = &params};
     }
     check_ok(mm1_session_create(&m, 0, &s, &err), &err);
-    for (options.n_slots = 1; options.n_slots <= N; options.n_slots += 2) {
+    for (options.n_slots = 1; options.n_slots <= N; options.n_slots++) {
         check_ok(mm1_engine_create(&m, &options, &e, &err), &err);
         for (int round = 0; round < 2; round++) {
             check_ok(mm1_engine_run(e, requests, N, results, &err), &err);
