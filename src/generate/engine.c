@@ -132,6 +132,12 @@ static void close_opening(entry *x)
     }
 }
 
+/* Of a slot that is not free. */
+static mm1_prompt *prompt_of(const slot *s)
+{
+    return &s->entry.opening->prompt;
+}
+
 /* The request of a slot is over; keys and values stay. */
 static void leave(slot *s)
 {
@@ -224,7 +230,7 @@ static void finish(mm1_engine *e, slot *s, mm1_status st, const mm1_error *error
         const double now = mm1_time_now();
         out->status = mm1__writer_finish(&s->writer, &out->text, &out->error);
         if (out->status == MM1_OK) {
-            out->text.n_prompt_tokens = s->entry.opening->prompt.sequence.len;
+            out->text.n_prompt_tokens = prompt_of(s)->sequence.len;
             out->text.prompt_seconds = s->first_logits - s->begin;
             out->text.generate_seconds = now - s->first_logits;
         }
@@ -260,7 +266,7 @@ static mm1_status join(const mm1_engine_request *r, mm1_document *out, mm1_error
 static mm1_status begin_score(mm1_engine *e, slot *s, mm1_error *err)
 {
     const mm1_engine_request *r = &s->entry.request;
-    const mm1_sequence *q = &s->entry.opening->prompt.sequence;
+    const mm1_sequence *q = &prompt_of(s)->sequence;
     const int32_t n_prefix = r->prefix != NULL ? (int32_t)r->prefix->n_parts : 0;
     int64_t first = 0;
     while (n_prefix > 0 && first < q->len && q->part[first] < n_prefix && (first == 0 || q->part[first] >= 0)) {
@@ -301,7 +307,7 @@ static mm1_status begin_request(mm1_engine *e, slot *s, mm1_error *err)
         return begin_score(e, s, err);
     }
     if (st == MM1_OK) {
-        s->wanted_from = s->entry.opening->prompt.sequence.len - 1;
+        s->wanted_from = prompt_of(s)->sequence.len - 1;
         st = mm1__writer_init(&s->writer, mm1_context_model(e->context), &s->entry.opening->document, r->params,
                               r->on_text, r->ctx, err);
     }
@@ -322,7 +328,7 @@ static int64_t n_alike(const uint64_t *a, int64_t n_a, const uint64_t *b, int64_
 static void keep_own_start(mm1_engine *e, int64_t i)
 {
     slot *s = &e->slots[i];
-    s->n_keys = n_alike(s->key, s->n_keys, s->entry.opening->prompt.key, s->wanted_from);
+    s->n_keys = n_alike(s->key, s->n_keys, prompt_of(s)->key, s->wanted_from);
     s->n_shared = s->n_keys;
     mm1_context_cut(e->context, i, s->n_keys);
 }
@@ -352,20 +358,19 @@ static bool share(mm1_engine *e, int64_t i)
         if (j == i) {
             continue;
         }
-        const int64_t n = n_alike(s->entry.opening->prompt.key, s->wanted_from, o->key, o->n_keys);
+        const int64_t n = n_alike(prompt_of(s)->key, s->wanted_from, o->key, o->n_keys);
         if (n > n_best) {
             best = j;
             n_best = n;
         }
         if (o->state == READING && j < i && n == o->n_keys) {
-            waits = waits ||
-                    n_alike(s->entry.opening->prompt.key, s->wanted_from, o->entry.opening->prompt.key,
-                            o->entry.opening->prompt.sequence.len) >= (n > s->n_keys ? n : s->n_keys) + WORTH_WAITING;
+            waits = waits || n_alike(prompt_of(s)->key, s->wanted_from, prompt_of(o)->key,
+                                     prompt_of(o)->sequence.len) >= (n > s->n_keys ? n : s->n_keys) + WORTH_WAITING;
         }
     }
     if (best != i) {
         mm1_context_copy(e->context, i, best, n_best);
-        memcpy(s->key, s->entry.opening->prompt.key, (size_t)n_best * sizeof *s->key);
+        memcpy(s->key, prompt_of(s)->key, (size_t)n_best * sizeof *s->key);
         s->n_shared += n_best - s->n_keys;
         s->n_keys = n_best;
     }
@@ -403,7 +408,7 @@ static bool reading_waits(mm1_engine *e)
         slot *s = &e->slots[i];
         any_writes = any_writes || s->state == WRITING;
         if (s->state == READING) {
-            n_rows += s->entry.opening->prompt.sequence.len - s->n_keys;
+            n_rows += prompt_of(s)->sequence.len - s->n_keys;
             longest = s->n_waited > longest ? s->n_waited : longest;
             s->n_waited++;
         }
@@ -442,7 +447,7 @@ static int64_t see_all(mm1_engine *e, int64_t n)
         const mm1_reading r = e->readings[i];
         slot *s = &e->slots[r.slot];
         mm1_error error;
-        const mm1_status st = mm1_prompt_see(&s->entry.opening->prompt, s->n_keys, s->n_keys + r.n, &error);
+        const mm1_status st = mm1_prompt_see(prompt_of(s), s->n_keys, s->n_keys + r.n, &error);
         if (st == MM1_OK) {
             e->readings[n_left++] = r;
         } else {
@@ -464,17 +469,15 @@ static int64_t plan_reading(mm1_engine *e)
         if (s->state != READING || share(e, i)) {
             continue;
         }
-        const int64_t n_rows = min64(s->entry.opening->prompt.sequence.len - s->n_keys, room);
+        const int64_t n_rows = min64(prompt_of(s)->sequence.len - s->n_keys, room);
         mm1_error error;
-        const mm1_status st = mm1_prompt_want(&s->entry.opening->prompt, s->n_keys, s->n_keys + n_rows, &error);
+        const mm1_status st = mm1_prompt_want(prompt_of(s), s->n_keys, s->n_keys + n_rows, &error);
         if (st != MM1_OK) {
             finish(e, s, st, &error);
             continue;
         }
-        e->readings[n++] = (mm1_reading){.slot = i,
-                                         .n = n_rows,
-                                         .sequence = &s->entry.opening->prompt.sequence,
-                                         .tiles = s->entry.opening->prompt.tile};
+        e->readings[n++] =
+            (mm1_reading){.slot = i, .n = n_rows, .sequence = &prompt_of(s)->sequence, .tiles = prompt_of(s)->tile};
         room -= n_rows;
     }
     return see_all(e, n);
@@ -503,9 +506,9 @@ static bool have_read(mm1_engine *e, slot *s, const float *hidden, int64_t begin
     const bool is_text = s->entry.request.params != NULL;
     mm1_error error;
     mm1_status st = MM1_OK;
-    memcpy(s->key + begin, s->entry.opening->prompt.key + begin, (size_t)n * sizeof *s->key);
+    memcpy(s->key + begin, prompt_of(s)->key + begin, (size_t)n * sizeof *s->key);
     s->n_keys = begin + n;
-    const bool is_read = s->n_keys == s->entry.opening->prompt.sequence.len;
+    const bool is_read = s->n_keys == prompt_of(s)->sequence.len;
     if (!is_text) {
         st = mm1__scorer_rows(&s->scorer, &e->room, hidden, begin, n, &error);
     }

@@ -176,7 +176,7 @@ static bool is_ready(const mm1_image_features *f)
 
 mm1_status mm1_image_cache_encode(mm1_image_cache *c, mm1_context *ctx, mm1_error *err)
 {
-    enum { MOST = 512 };
+    enum { MOST = 512 }; /* in a pass: the lists of them are on the stack */
     const mm1_model *m = mm1_context_model(ctx);
     const int64_t n_visual = mm1_model_n_visual(m) * m->config.decoder.width;
     const int64_t n_pixels = 3 * m->images.tile_px * m->images.tile_px;
