@@ -14,7 +14,8 @@
  * multiple of Hkv: query head h reads key head h / (H / Hkv) (grouped-query attention).
  *
  * Threads: split over (b, key head) and, where those are few, over queries; results do not depend on the number of
- * threads. */
+ * threads.  The tasks of one region may each run a forward pass with one scratch, of which each thread uses its own
+ * part, if their S, D and rows are equal: where the parts lie depends on these alone. */
 #ifndef MM1_KERNELS_ATTENTION_H
 #define MM1_KERNELS_ATTENTION_H
 

@@ -144,7 +144,8 @@ static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern,
         kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
         return (mm1_gemm_strip){.x = s->a, .ld = mr, .k_rows = true};
     }
-    mm1_gemm_strip rows = {.x = a, .ld = lda, .k_rows = g->trans_a, .next = a + mr * lda, .ld_next = lda};
+    mm1_gemm_strip rows = {
+        .x = a, .ld = lda, .k_rows = g->trans_a, .next = mm1_address_after(a, mr * lda), .ld_next = lda};
     if (is_apart(g, kern)) {
         rows.x = s->a;
         rows.ld = kc + APART;
@@ -155,28 +156,26 @@ static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern,
     return rows;
 }
 
-static int64_t b_size(const mm1_gemm_args *g)
-{
-    return (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
-}
-
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
  * its first strip, which reads it, need not wait for memory: each for an eighth of its k, `left` strips before the end.
  */
-static void ask_for_later(const mm1_gemm_args *g, mm1_gemm_strip *rows, int64_t at, int64_t kc, int64_t left)
+static void ask_for_later(const mm1_gemm_args *g, mm1_gemm_strip *rows, int64_t at, int64_t kc, int64_t left,
+                          int64_t nr)
 {
+    const int64_t size = (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
     if (left > LATER_STRIPS) {
         return;
     }
     at += (LATER_STRIPS - left) * (kc / LATER_STRIPS) * g->ldb;
-    rows->later = g->b16 != NULL ? (const void *)(g->b16 + at) : (const void *)(g->b + at);
-    rows->later_step = g->ldb * b_size(g);
+    rows->later = (g->b16 != NULL ? (uintptr_t)g->b16 : (uintptr_t)g->b) + (uintptr_t)(at * size);
+    rows->later_step = g->ldb * size;
+    rows->later_panel = nr * size;
 }
 
 /* One row of tiles: c [m, nc] of a and the packed block b.  With y, where b [kc, nc] lies, the block is packed first,
- * each panel by the tile that needs it.  What a asks for later has elements of that size. */
+ * each panel by the tile that needs it. */
 static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, mm1_gemm_strip a, float *b, const float *y,
-                     int64_t ldy, int64_t m, int64_t nc, int64_t kc, bool acc, int64_t later_size)
+                     int64_t ldy, int64_t m, int64_t nc, int64_t kc, bool acc)
 {
     const int64_t nr = kern->gemm_nr;
     for (int64_t j = 0; j < nc; j += nr) {
@@ -192,7 +191,7 @@ static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, mm1_gemm_st
         } else {
             kern->gemm_tile_direct(c + j, ldc, &a, panel, from, ldy, kc, n, acc);
         }
-        a.later = a.later != NULL ? (const char *)a.later + nr * later_size : NULL;
+        a.later += (uintptr_t)a.later_panel;
     }
 }
 
@@ -224,9 +223,9 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 float *to = c + (i - m0) * ldc + j - n0;
                 mm1_gemm_strip rows = take_rows(g, kern, s, i, m, k, kc);
                 if (i > m0 && later >= 0) {
-                    ask_for_later(g, &rows, later, chunk, (m1 - i) / mr);
+                    ask_for_later(g, &rows, later, chunk, (m1 - i) / mr, nr);
                 }
-                tile_row(kern, to, ldc, rows, s->b, fresh, g->ldb, m, nc, kc, acc || k > 0, b_size(g));
+                tile_row(kern, to, ldc, rows, s->b, fresh, g->ldb, m, nc, kc, acc || k > 0);
                 if (last && finish && has_epilogue(g)) {
                     epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
                 }

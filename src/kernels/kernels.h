@@ -44,17 +44,24 @@ typedef struct mm1_adamw_args {
     float grad_scale;               /* every gradient is multiplied by this first: the clipping factor */
 } mm1_adamw_args;
 
+/* Where the float `offset` after x would be: to be asked for, not read. */
+static inline uintptr_t mm1_address_after(const float *x, int64_t offset)
+{
+    return (uintptr_t)x + (uintptr_t)offset * sizeof *x;
+}
+
 /* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows.  The rest is asked for while they are
- * multiplied, and need not exist: rows at `next`, which are mostly next, if not k_rows; and, for the block after this
- * one, 128 bytes at `later` and at each multiple of later_step bytes after it, two of them in 16 k. */
+ * multiplied, and need not exist, hence the addresses: if not k_rows, rows at `next`, which are mostly next; and, for
+ * the block after this one, 128 bytes at `later` and at each multiple of later_step bytes after it, two of them in 16
+ * k. */
 typedef struct mm1_gemm_strip {
     const float *x;
     int64_t ld;
     bool k_rows;
-    const float *next;
-    int64_t ld_next;
-    const void *later; /* NULL: nothing */
-    int64_t later_step;
+    uintptr_t next;
+    int64_t ld_next;                 /* floats */
+    uintptr_t later;                 /* 0: nothing */
+    int64_t later_step, later_panel; /* bytes; the latter to what the next tile of these rows is to ask for */
 } mm1_gemm_strip;
 
 typedef struct mm1_kernels {

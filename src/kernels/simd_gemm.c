@@ -30,7 +30,7 @@ typedef enum place { PACKED, ALONG, DOWN } place;
 /* What is next in memory comes into the caches meanwhile; it need not exist. */
 INLINE const char *next_at(const float *x, int64_t offset)
 {
-    return (const char *)((uintptr_t)x + (uintptr_t)offset * sizeof *x);
+    return (const char *)mm1_address_after(x, offset);
 }
 
 typedef struct operands {
@@ -152,9 +152,16 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
 static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
                              int64_t K, int64_t n, bool acc)
 {
-    const bool none = a->later == NULL; /* then what is here anyway */
-    const operands o = {
-        a->x, a->ld, b, y, ldy, a->next, a->ld_next, (uintptr_t)(none ? a->x : a->later), none ? 0 : a->later_step};
+    const bool none = a->later == 0; /* then what is here anyway */
+    const operands o = {a->x,
+                        a->ld,
+                        b,
+                        y,
+                        ldy,
+                        (const float *)a->next,
+                        a->ld_next,
+                        none ? (uintptr_t)a->x : a->later,
+                        none ? 0 : a->later_step};
     if (a->k_rows && y != NULL) {
         tile(MR, true, DOWN, true, c, ldc, o, K, n, acc);
     } else if (a->k_rows) {

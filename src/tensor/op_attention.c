@@ -266,8 +266,8 @@ typedef struct cached_job {
     float *scratch;
 } cached_job;
 
-/* The runs [begin, end), whose threads share the scratch of one shape: their keys and values go to the cache, their
- * queries meet those of their slot. */
+/* The runs [begin, end): their keys and values go to the cache, their queries meet those of their slot.  S is that of
+ * the pass, so that all threads may use one scratch (attention.h). */
 static void attend_range(void *ctx, int64_t begin, int64_t end)
 {
     const cached_job *j = ctx;

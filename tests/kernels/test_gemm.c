@@ -491,7 +491,13 @@ static void tiles_read_a_in_place(void **state)
                         want[i * LD + j] = (float)sum;
                     }
                 }
-                const mm1_gemm_strip rows = {a, LD, k_rows, a + mr * LD, LD, form == 3 ? y : NULL, sizeof *y * LD};
+                const mm1_gemm_strip rows = {.x = a,
+                                             .ld = LD,
+                                             .k_rows = k_rows,
+                                             .next = mm1_address_after(a, mr * LD),
+                                             .ld_next = LD,
+                                             .later = form == 3 ? (uintptr_t)y : 0,
+                                             .later_step = sizeof *y * LD};
                 k->gemm_tile_direct(c, LD, &rows, b, fill ? y : NULL, LD, K, n, acc);
                 check_close(c, want, mr * LD, 1e-5, 1e-5);
                 check_close(b, packed, MOST * nr, 0, 0);
