@@ -3,11 +3,12 @@
 # that are needed.  Nothing is installed and no root is needed: packages are downloaded with `apt-get download` and
 # unpacked into a folder of their own.  What is already there is not fetched again, so the script may be run at any time.
 #
-#   scripts/demo-data.sh [--smoke]
+#   scripts/demo-data.sh [--smoke | --more]
 #
 #   MM1_CACHE_DIR  where to keep them (default ~/.cache/mm1): debs/*.deb (removed once unpacked, unless MM1_KEEP_DEBS=1)
 #                  and root/usr/share/...; `mm1 data build` reads root.
 #   --smoke        only Tux Paint's stamps, which recipes/smoke.yaml needs (230 MB instead of 1.1 GB).
+#   --more         also what recipes/more-pictures.yaml needs (22 MB)
 #
 # Which package gives what, and under which licence: docs/data.md.
 set -eu
@@ -27,8 +28,9 @@ small="qabcs-data openclipart-svg rust-doc unicode-cldr-core python3.11-doc kgeo
 case ${1:-} in
 '') packages="$large $small" ;;
 --smoke) packages=tuxpaint-stamps-default ;;
+--more) packages="$large $small ruby-gemojione fonts-symbola pysiogame" ;;
 *)
-    echo "demo-data.sh: unknown argument '$1' (only --smoke)" >&2
+    echo "demo-data.sh: unknown argument '$1' (--smoke, --more)" >&2
     exit 2
     ;;
 esac

@@ -69,6 +69,9 @@ const mm1_field mm1__build_fields[] = {
               .help = "of the captions that are the same, so many stay"),
     MM1_FIELD(mm1_build_config, heldout_one_in, I64, .def.i = 20, .min.i = 0, .max.i = 1000000,
               .help = "one concept in so many is held out; 0 is none"),
+    MM1_FIELD(mm1_build_config, against, STR,
+              .help = "folder of an earlier build: what has a caption or the pixels of its held-out half is not "
+                      "trained on here"),
     MM1_FIELD(mm1_build_config, shard_bytes, I64, .def.i = 64 << 20, .min.i = 1, .max.i = (int64_t)1 << 40,
               .unit = "bytes", .help = "a new shard starts after so many"),
     MM1_FIELD(mm1_build_config, seed, I64, .help = "of the order in which items are written"),
@@ -107,8 +110,9 @@ static mm1_status recipe_hash(const mm1_build_config *config, char hex[MM1_SHA25
     mm1_buf_init(&text, MAX_TEXT_BYTES);
     copy.out = NULL; /* may be moved */
     for (const mm1_field *f = mm1__build_fields; f->key != NULL; f++) {
-        /* Folders from before there were questions stay what they are. */
-        if (config->n_questions > 0 || strcmp(f->key, "questions") != 0) {
+        /* Folders from before there were these keys stay what they are. */
+        if ((config->n_questions > 0 || strcmp(f->key, "questions") != 0) &&
+            (is_set(config->against) || strcmp(f->key, "against") != 0)) {
             fields[n++] = *f;
         }
     }

@@ -57,9 +57,10 @@ typedef struct mm1_build_config {
     int64_t max_images;       /* of one document; pages with more are dropped */
     int64_t max_repeats;      /* a figure or a paragraph that stands on more pages of a source is dropped */
     int64_t max_same_caption; /* of the captions that are the same, so many stay */
-    int64_t heldout_one_in;   /* concepts with sha256 mod this == 0 are held out; 0: none */
-    int64_t shard_bytes;      /* a new shard starts after so many bytes */
-    int64_t seed;             /* of the order in which items are written */
+    char *against;          /* folder of an earlier build; what it holds out is not trained on here; NULL or "": none */
+    int64_t heldout_one_in; /* concepts with sha256 mod this == 0 are held out; 0: none */
+    int64_t shard_bytes;    /* a new shard starts after so many bytes */
+    int64_t seed;           /* of the order in which items are written */
     mm1_build_source *sources;
     size_t n_sources;
     mm1_build_questions *questions; /* none: captions, documents and text are written; else conversations */

@@ -4,9 +4,12 @@
 #define MM1_DATA_BUILD_INTERNAL_H
 
 #include "base/fields.h"
+#include "base/hash.h"
 #include "data/build.h"
+#include "data/count_map.h"
 #include "data/questions.h"
 #include "data/source.h"
+#include <string.h>
 
 /* What is counted of one source in one split. */
 typedef struct mm1_build_row {
@@ -20,6 +23,16 @@ MM1_NODISCARD mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_c
 
 /* True for the concepts that are held out: sha256(concept), read as a number, mod one_in == 0. */
 bool mm1__build_is_heldout(const char *concept, int64_t one_in);
+
+/* How build_select.c and build_against.c hash a caption's key. */
+static inline uint64_t mm1__build_text_hash(const char *text)
+{
+    return mm1_hash64(text, strlen(text), 1);
+}
+
+/* Adds the held-out captions (keys of them) and pictures of the build in `dir`.  MM1_E_IO if there is none. */
+MM1_NODISCARD mm1_status mm1__build_read_heldout(const char *dir, mm1_count_map *captions, mm1_count_map *pixels,
+                                                 mm1_error *err);
 
 /* Writes shards and manifest below `dir`; rows [n_sources] get what was written. */
 MM1_NODISCARD mm1_status mm1__build_write(const mm1_corpus *corpus, const mm1_build_config *config,

@@ -3,7 +3,8 @@
  *   1. figures of pages: those that cannot be used, that occur too often in the source, that repeat on one page
  *   2. paragraphs that stand on many pages of a source (headings excepted), headings with nothing below them
  *   3. a piece left without a figure becomes text; neighbouring texts of one page are merged up to max_words
- *   4. captions and documents of train; then held-out ones, without what has pixels or a caption of train
+ *   4. captions and documents of train, without what another build holds out; then held-out ones, without what has
+ *      pixels or a caption of train
  *   5. keywords of training captions, without those that are a held-out caption
  *   6. texts, without paragraphs that stand in a document or an earlier text */
 #include "data/build_internal.h"
@@ -21,6 +22,7 @@ typedef struct select_job {
     mm1_count_map train_captions, heldout_captions;
     mm1_count_map paragraphs; /* kept ones of MIN_PARAGRAPH_WORDS or more */
     mm1_count_map documents;
+    mm1_count_map other_captions, other_pixels; /* held out by the build of config->against */
 } select_job;
 
 bool mm1__build_is_heldout(const char *concept, int64_t one_in)
@@ -72,11 +74,6 @@ static uint64_t mix(uint64_t a, uint64_t b)
     return mm1_hash64(pair, sizeof pair, 0);
 }
 
-static uint64_t text_hash(const char *text)
-{
-    return mm1_hash64(text, strlen(text), 1);
-}
-
 static bool same_file(const mm1_page *a, const mm1_page *b)
 {
     return a->source == b->source && strcmp(a->path, b->path) == 0;
@@ -89,13 +86,14 @@ static mm1_status count_parts(mm1_corpus *corpus, mm1_count_map *frequency, mm1_
     bool ok = true;
     for (size_t i = 0; ok && i < corpus->n_pages; i++) {
         const mm1_page *page = &corpus->pages[i];
-        const uint64_t file = mix(text_hash(page->path), (uint64_t)page->source);
+        const uint64_t file = mix(mm1__build_text_hash(page->path), (uint64_t)page->source);
         for (size_t k = 0; ok && k < page->n_parts; k++) {
             const mm1_page_part *part = &page->parts[k];
             if (!is_picture(part) && part->text == NULL) {
                 continue;
             }
-            const uint64_t thing = is_picture(part) ? corpus->pictures[part->picture].pixels : text_hash(part->text);
+            const uint64_t thing =
+                is_picture(part) ? corpus->pictures[part->picture].pixels : mm1__build_text_hash(part->text);
             const uint32_t before = mm1_count_map_add(&here, mix(file, thing));
             ok = before != UINT32_MAX;
             if (before == 0) {
@@ -127,7 +125,7 @@ static mm1_status clean_pages(mm1_corpus *corpus, const mm1_build_config *config
             mm1_drop drop = MM1_DROP_NONE;
             if (is_picture(part)) {
                 const uint64_t pixels = corpus->pictures[part->picture].pixels;
-                const uint32_t again = mm1_count_map_add(&on_page, mix(text_hash(page->path), pixels));
+                const uint32_t again = mm1_count_map_add(&on_page, mix(mm1__build_text_hash(page->path), pixels));
                 if (again == UINT32_MAX) {
                     st = mm1_error_set(err, MM1_E_NOMEM, "data build: no memory to count repeats");
                 }
@@ -137,7 +135,7 @@ static mm1_status clean_pages(mm1_corpus *corpus, const mm1_build_config *config
                     drop = MM1_DROP_PICTURE_AGAIN;
                 }
             } else if (part->text != NULL && part->level == 0 &&
-                       mm1_count_map_get(&frequency, mix((uint64_t)page->source, text_hash(part->text))) >
+                       mm1_count_map_get(&frequency, mix((uint64_t)page->source, mm1__build_text_hash(part->text))) >
                            config->max_repeats) {
                 drop = MM1_DROP_PARAGRAPH_FREQUENT;
             }
@@ -225,12 +223,15 @@ static mm1_status out_of_memory(mm1_error *err)
 static mm1_status select_caption(select_job *job, mm1_caption *c, mm1_error *err)
 {
     const mm1_picture *p = &job->corpus->pictures[c->picture];
-    const uint64_t key = text_hash(c->key);
+    const uint64_t key = mm1__build_text_hash(c->key);
     if (p->drop != MM1_DROP_NONE) {
         c->drop = p->drop; /* counted with the pictures */
         return MM1_OK;
     }
-    if (mm1_count_map_get(&job->caption_pixels, p->pixels) > 0) {
+    if (!c->heldout &&
+        (mm1_count_map_get(&job->other_captions, key) > 0 || mm1_count_map_get(&job->other_pixels, p->pixels) > 0)) {
+        c->drop = MM1_DROP_HELDOUT_ELSEWHERE;
+    } else if (mm1_count_map_get(&job->caption_pixels, p->pixels) > 0) {
         c->drop = MM1_DROP_SAME_PIXELS;
     } else if (c->heldout && mm1_count_map_get(&job->train_pixels, p->pixels) > 0) {
         c->drop = MM1_DROP_HELDOUT_PIXELS;
@@ -268,7 +269,9 @@ static mm1_status drop_heldout_keywords(select_job *job, mm1_caption *c, mm1_err
         end = end != NULL ? end : p + strlen(p);
         mm1_buf_clear(&key);
         mm1_prose_key(&key, p, (size_t)(end - p));
-        if (mm1_count_map_get(&job->heldout_captions, text_hash(mm1_buf_str(&key))) == 0) {
+        const uint64_t word = mm1__build_text_hash(mm1_buf_str(&key));
+        if (mm1_count_map_get(&job->heldout_captions, word) == 0 &&
+            mm1_count_map_get(&job->other_captions, word) == 0) {
             mm1_buf_printf(&kept, "%s%.*s", kept.len > 0 ? between : "", (int)(end - p), p);
         }
     }
@@ -291,7 +294,7 @@ static mm1_status drop_known_paragraphs(select_job *job, mm1_page *page, bool dr
             mm1_prose_words(part->text, strlen(part->text)) < MIN_PARAGRAPH_WORDS) {
             continue;
         }
-        const uint32_t before = mm1_count_map_add(&job->paragraphs, text_hash(part->text));
+        const uint32_t before = mm1_count_map_add(&job->paragraphs, mm1__build_text_hash(part->text));
         if (before == UINT32_MAX) {
             return out_of_memory(err);
         }
@@ -316,11 +319,14 @@ static mm1_status select_document(select_job *job, mm1_page *page, mm1_error *er
     for (size_t k = 0; k < page->n_parts; k++) {
         const mm1_page_part *part = &page->parts[k];
         if (part->text != NULL || is_picture(part)) {
-            hash = mix(hash, part->text != NULL ? text_hash(part->text) : corpus->pictures[part->picture].pixels);
+            hash = mix(hash,
+                       part->text != NULL ? mm1__build_text_hash(part->text) : corpus->pictures[part->picture].pixels);
         }
-        if (page->heldout && is_picture(part) &&
-            mm1_count_map_get(&job->train_pixels, corpus->pictures[part->picture].pixels) > 0) {
+        const uint64_t pixels = is_picture(part) ? corpus->pictures[part->picture].pixels : 0;
+        if (page->heldout && mm1_count_map_get(&job->train_pixels, pixels) > 0) {
             page->drop = MM1_DROP_HELDOUT_PIXELS;
+        } else if (!page->heldout && mm1_count_map_get(&job->other_pixels, pixels) > 0) {
+            page->drop = MM1_DROP_HELDOUT_ELSEWHERE;
         }
     }
     if (page_words(page) < MIN_DOCUMENT_WORDS) {
@@ -384,7 +390,12 @@ mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
             mm1_corpus_drop(corpus, corpus->pictures[i].source, corpus->pictures[i].drop, 1);
         }
     }
-    st = clean_pages(corpus, config, err);
+    if (config->against != NULL && config->against[0] != '\0') {
+        st = mm1__build_read_heldout(config->against, &job.other_captions, &job.other_pixels, err);
+    }
+    if (st == MM1_OK) {
+        st = clean_pages(corpus, config, err);
+    }
     for (size_t i = 0; i < corpus->n_pages; i++) {
         remove_bare_headings(&corpus->pages[i]);
         corpus->pages[i].heldout = mm1__build_is_heldout(corpus->pages[i].concept, config->heldout_one_in);
@@ -428,5 +439,7 @@ mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
     mm1_count_map_deinit(&job.heldout_captions);
     mm1_count_map_deinit(&job.paragraphs);
     mm1_count_map_deinit(&job.documents);
+    mm1_count_map_deinit(&job.other_captions);
+    mm1_count_map_deinit(&job.other_pixels);
     return st;
 }

@@ -53,7 +53,8 @@
     X(TEXT_SHORT, "text too short")                                                                                    \
     X(TEXT_LANGUAGE, "text mostly symbols or digits")                                                                  \
     X(HELDOUT_PIXELS, "held-out item whose pixels occur in train")                                                     \
-    X(HELDOUT_CAPTION, "held-out item whose caption occurs in train")
+    X(HELDOUT_CAPTION, "held-out item whose caption occurs in train")                                                  \
+    X(HELDOUT_ELSEWHERE, "pixels or caption held out by the build it is kept apart from")
 
 typedef enum mm1_drop {
 #define MM1_DROP_ENUM(name, text) MM1_DROP_##name,

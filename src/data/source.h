@@ -69,7 +69,7 @@ void mm1__flag_concept(mm1_buf *out, const char *name);
 mm1_status mm1__source_tuxpaint(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_openclipart(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_furniture(mm1_source *s, mm1_error *err);
-mm1_status mm1__source_qabcs(mm1_source *s, mm1_error *err);
+mm1_status mm1__source_words(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_games(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_emoji(mm1_source *s, mm1_error *err);
 mm1_status mm1__source_flags(mm1_source *s, mm1_error *err);

@@ -66,6 +66,7 @@ static void tear_down(place *p)
         mm1_free(p->sources[i].kind);
         mm1_free(p->sources[i].path);
         mm1_free(p->sources[i].name);
+        mm1_free(p->sources[i].caption_prefix);
     }
 }
 
@@ -429,6 +430,134 @@ static void a_manifest_gives_captions_and_groups(void **state)
     tear_down(&p);
 }
 
+/* The captions of a build's half, each between two "|", in the order of the shard. */
+static void read_captions(const char *out, const char *half, mm1_buf *text)
+{
+    mm1_error err = {0};
+    mm1_tar_index index = {0};
+    char *dir = path_in(out, half), *path = path_in(dir, "captions-0000.tar");
+    mm1_buf_puts(text, "|");
+    check_ok(mm1_tar_index_open(&index, path, &err), &err);
+    for (size_t i = 0; i < index.n; i++) {
+        if (strcmp(mm1_path_extension(index.members[i].name), ".txt") == 0) {
+            mm1_buf_printf(text, "%.*s|", (int)index.members[i].size, (const char *)index.members[i].data);
+        }
+    }
+    mm1_tar_index_close(&index);
+    mm1_free(path);
+    mm1_free(dir);
+}
+
+static void check_captions(const char *out, const char *half, const char *const *wanted, size_t n)
+{
+    mm1_buf text;
+    mm1_buf_init(&text, 1 << 16);
+    read_captions(out, half, &text);
+    size_t n_found = 0;
+    for (const char *p = mm1_buf_str(&text) + 1; *p != '\0'; p++) {
+        n_found += *p == '|';
+    }
+    for (size_t i = 0; i < n; i++) {
+        check_contains(mm1_buf_str(&text), wanted[i]);
+    }
+    assert_int_equal(n_found, n);
+    mm1_buf_deinit(&text);
+}
+
+static void emoji_of_a_folder_are_named_by_their_code_points(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {"|emoji: dog face|", "|emoji: waving hand: dark skin tone|",
+                                         "|emoji: family: man, boy|", "|emoji: flag of Kenya|"};
+    place p;
+    mm1_error err = {0};
+    mm1_build_summary summary;
+    set_up(&p, "emoji", "pics");
+    p.sources[0].caption_prefix = mm1_strdup("emoji: ");
+    put_png(&p, "pics/1F436.png", 1, 50, 50);
+    put_png(&p, "pics/emoji_u1f44b_1f3ff.png", 2, 50, 50);
+    put_png(&p, "pics/1F468-1F466.png", 3, 50, 50); /* without the joiner that the sequence has */
+    put_png(&p, "pics/KE.png", 4, 50, 50);
+    put_png(&p, "pics/1F4.png", 5, 50, 50);       /* too short for a code point */
+    put_png(&p, "pics/1F436-dog.png", 6, 50, 50); /* not only code points */
+    put_png(&p, "pics/1F431.png", 7, 50, 50);     /* no annotation names it */
+    put_text(
+        p.dir, "usr/share/unicode/cldr/common/annotations/en.xml",
+        "<ldml><annotations>"
+        "<annotation cp=\"\xf0\x9f\x90\xb6\">dog | pet</annotation>"
+        "<annotation cp=\"\xf0\x9f\x90\xb6\" type=\"tts\">dog face</annotation>"
+        "<annotation cp=\"\xf0\x9f\x91\x8b\xf0\x9f\x8f\xbf\" type=\"tts\">waving hand: dark skin tone</annotation>"
+        "<annotation cp=\"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa6\" type=\"tts\">family: man, boy</annotation>"
+        "<annotation cp=\"\xf0\x9f\x87\xb0\xf0\x9f\x87\xaa\" type=\"tts\">flag: Kenya</annotation>"
+        "<annotation cp=\"\xf0\x9f\x90\xae\" type=\"tts\">cow face</annotation>"
+        "</annotations></ldml>");
+    p.config.heldout_one_in = 0;
+    check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    check_captions(p.config.out, "train", wanted, 4);
+    mm1_build_summary_deinit(&summary);
+    tear_down(&p);
+}
+
+static void the_folder_of_a_word_says_what_it_is(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {"|ice skating, sport|", "|bee, animal|", "|riddle|"};
+    place p;
+    mm1_error err = {0};
+    mm1_build_summary summary;
+    set_up(&p, "art4apps", "words");
+    put_png(&p, "words/sport/ice_skating.png", 1, 50, 50);
+    put_png(&p, "words/animals/bee.png", 2, 50, 50);
+    put_png(&p, "words/others/riddle.png", 3, 50, 50);
+    p.config.heldout_one_in = 0;
+    check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    check_captions(p.config.out, "train", wanted, 3);
+    mm1_build_summary_deinit(&summary);
+    tear_down(&p);
+}
+
+static void what_another_build_holds_out_is_not_trained_on(void **state)
+{
+    (void)state;
+    static const char *const wanted[] = {"|a third thing|"};
+    place p;
+    mm1_error err = {0};
+    mm1_build_summary summary;
+    set_up(&p, "manifest", "first.tsv");
+    put_png(&p, "pics/one.png", 1, 50, 50);
+    put_png(&p, "pics/two.png", 2, 50, 50);
+    put_png(&p, "pics/three.png", 3, 50, 50);
+    put_text(p.dir, "first.tsv", "pics/one.png\tThe bee\tany\n");
+    put_text(p.dir, "second.tsv",
+             "pics/two.png\ta bee\tinsects\n"    /* its caption, under another concept and prefix */
+             "pics/one.png\ta flower\tflowers\n" /* its pixels */
+             "pics/three.png\ta third thing\tthings\n");
+    p.sources[0].caption_prefix = mm1_strdup("clip art: ");
+    p.config.heldout_one_in = 1; /* all of it */
+    char nowhere[] = "nowhere", *first = p.config.out, *second = path_in(p.dir, "second");
+    check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    assert_int_equal(summary.heldout.captions, 1);
+    mm1_build_summary_deinit(&summary);
+
+    mm1_free(p.sources[0].path);
+    p.sources[0].path = mm1_strdup("second.tsv");
+    mm1_free(p.sources[0].caption_prefix);
+    p.sources[0].caption_prefix = NULL;
+    p.config.out = second;
+    p.config.heldout_one_in = 0;
+    p.config.against = nowhere;
+    assert_int_equal(mm1_data_build(&p.config, &summary, &err), MM1_E_IO);
+    check_contains(err.message, "build 'nowhere' first");
+    assert_false(mm1_path_exists(second));
+    p.config.against = first;
+    check_ok(mm1_data_build(&p.config, &summary, &err), &err);
+    assert_int_equal(dropped(&p, 0, MM1_DROP_HELDOUT_ELSEWHERE), 2);
+    check_captions(second, "train", wanted, 1);
+    mm1_build_summary_deinit(&summary);
+    mm1_free(first);
+    tear_down(&p);
+}
+
 /* The text of a shard of lines. */
 static char *read_lines(const place *p, const char *name)
 {
@@ -510,6 +639,9 @@ int main(void)
         cmocka_unit_test(missing_sources_and_wrong_values_say_what_to_do),
         cmocka_unit_test(the_split_is_sha256_of_the_concept_modulo),
         cmocka_unit_test(a_manifest_gives_captions_and_groups),
+        cmocka_unit_test(emoji_of_a_folder_are_named_by_their_code_points),
+        cmocka_unit_test(the_folder_of_a_word_says_what_it_is),
+        cmocka_unit_test(what_another_build_holds_out_is_not_trained_on),
         cmocka_unit_test(text_is_cut_and_repeated_paragraphs_are_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
