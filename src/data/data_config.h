@@ -59,6 +59,7 @@ typedef struct mm1_data_source {
     char *images;       /* CONVERSATIONS: folder or tar files of their pictures; NULL: the folder of the first file */
     char *text_field;   /* CAPTIONS: member of a sample's JSON that is its text, if it has one; NULL: the caption */
     char *text_prefix;  /* put in front of that text; NULL: nothing */
+    int64_t together;   /* CAPTIONS: samples that make one document, as demonstrations stand; 0 is 1 */
     char *sampling_strategy; /* as mm1_data_sampling_parse() reads it; NULL: all */
 } mm1_data_source;
 

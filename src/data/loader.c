@@ -209,6 +209,7 @@ static mm1_status change_pictures(const mm1_loader *l, size_t source, int64_t or
     return st;
 }
 
+/* sample_index: under which the cache keeps its pictures; -1: it does not. */
 static mm1_status make_tiles(const mm1_loader *l, size_t source, int64_t sample_index, int64_t ordinal,
                              const mm1_document *d, sample *s, mm1_error *err)
 {
@@ -218,11 +219,12 @@ static mm1_status make_tiles(const mm1_loader *l, size_t source, int64_t sample_
     if (n == 0) {
         return MM1_OK;
     }
-    const mm1_image *pictures = l->cache != NULL ? mm1_pixel_cache_get(l->cache, source, sample_index, n) : NULL;
+    mm1_pixel_cache *cache = sample_index >= 0 ? l->cache : NULL;
+    const mm1_image *pictures = cache != NULL ? mm1_pixel_cache_get(cache, source, sample_index, n) : NULL;
     if (pictures == NULL) {
         st = load_pictures(l, source, d, &s->sequence, &own, err);
         pictures = own;
-        if (st == MM1_OK && l->cache != NULL && mm1_pixel_cache_put(l->cache, source, sample_index, own, n)) {
+        if (st == MM1_OK && cache != NULL && mm1_pixel_cache_put(cache, source, sample_index, own, n)) {
             own = NULL;
         }
     }
@@ -263,13 +265,40 @@ static mm1_status build_sequence(const mm1_loader *l, size_t source, const mm1_d
     return st;
 }
 
+/* How many samples of the reader make one of the source. */
+static int64_t together(const mm1_loader *l, size_t source)
+{
+    const int64_t n = l->options.config->sources[source].together;
+    return n > 1 ? n : 1;
+}
+
+/* One sample, the i-th, as a document; or several with a line break between, and then *i is -1. */
+static mm1_status read_document(const mm1_loader *l, size_t source, int64_t ordinal, mm1_document *d, int64_t *i,
+                                mm1_error *err)
+{
+    const mm1_reader *reader = l->queues[source].reader;
+    const int64_t n = together(l, source);
+    *i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n);
+    mm1_status st = mm1_reader_get(reader, *i, d, err);
+    for (int64_t k = 1; st == MM1_OK && k < n; k++) {
+        mm1_document next = {0};
+        *i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n + k);
+        st = mm1_reader_get(reader, *i, &next, err);
+        st = st != MM1_OK ? st : mm1_document_add_text(d, "\n", 1, true, err);
+        st = st != MM1_OK ? st : mm1_document_append(d, &next, err);
+        mm1_document_deinit(&next);
+    }
+    *i = n > 1 ? -1 : *i;
+    return st;
+}
+
 /* Runs without the lock.  What went wrong is in the sample. */
 static void sample_prepare(const mm1_loader *l, size_t source, int64_t ordinal, sample *s)
 {
     mm1_document d = {0};
     mm1_error err = {0};
-    const int64_t i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal);
-    mm1_status st = mm1_reader_get(l->queues[source].reader, i, &d, &err);
+    int64_t i;
+    mm1_status st = read_document(l, source, ordinal, &d, &i, &err);
     if (st == MM1_OK) {
         st = build_sequence(l, source, &d, &s->sequence, &err);
     }

@@ -261,6 +261,14 @@ mm1_status mm1_data_state_parse(mm1_data_state *state, const char *json, size_t 
     return st;
 }
 
+/* Of a source, so far. */
+static double epochs(const mm1_data_config *config, const mm1_data_state *state, size_t i, int64_t n_samples)
+{
+    const int64_t together = config->sources[i].together;
+    return n_samples > 0 ? (double)state->sources[i].sample * (double)(together > 1 ? together : 1) / (double)n_samples
+                         : 0;
+}
+
 static double share(int64_t part, int64_t whole)
 {
     return whole > 0 ? (double)part / (double)whole : 0;
@@ -276,7 +284,7 @@ void mm1_data_stats_write(const mm1_data_state *state, const mm1_data_config *co
         mm1_buf_puts(out, i > 0 ? ",\n    {\"name\":" : "\n    {\"name\":");
         mm1_buf_put_json(out, config->sources[i].name);
         mm1_buf_printf(out, ",\"weight\":%g,\"n_samples\":%" PRId64 ",\"epochs\":%.6g,\"filled\":%.6g,",
-                       config->sources[i].weight, n_samples[i], share(s->sample, n_samples[i]),
+                       config->sources[i].weight, n_samples[i], epochs(config, state, i, n_samples[i]),
                        share(s->stats.positions, s->stats.rows * config->seq_len));
         write_stats(&s->stats, out);
         mm1_buf_putc(out, '}');
@@ -290,7 +298,7 @@ void mm1_data_stats_describe(const mm1_data_state *state, const mm1_data_config 
     for (size_t i = 0; i < config->n_sources; i++) {
         const mm1_source_state *s = &state->sources[i];
         mm1_buf_printf(out, "%s: %.2f epochs of %" PRId64 " samples, rows %.1f %% full", config->sources[i].name,
-                       share(s->sample, n_samples[i]), n_samples[i],
+                       epochs(config, state, i, n_samples[i]), n_samples[i],
                        100 * share(s->stats.positions, s->stats.rows * config->seq_len));
         for (size_t k = 0; k < N_STATS; k++) {
             const int64_t v = stat_get(&s->stats, k);

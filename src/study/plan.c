@@ -326,8 +326,9 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, const mm1
     }
     mm1_reader_destroy(reader);
     const double views = r->train.objective == MM1_OBJECTIVE_TEXT ? 1 : fmax(1, (double)images_of_example(r, s));
-    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * views * tiles;
-    if (s->kind != MM1_DATA_TEXT) {
+    const double together = fmax(1, (double)s->together);
+    p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * together * views * tiles;
+    if (s->kind != MM1_DATA_TEXT && together == 1) {
         const double picture =
             KEPT_PICTURE_BYTES +
             (mm1_data_changes_pictures(&r->data, (size_t)(s - r->data.sources)) ? pics.decoded_bytes : tiles);

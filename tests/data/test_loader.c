@@ -200,6 +200,57 @@ static void tokens_are_hidden_from_the_decoder_but_still_predicted(void **state)
     fixture_deinit(&f);
 }
 
+/* Captions put together: every example has three pictures and two learned line breaks, whatever the cache keeps. */
+static void captions_put_together_are_one_example_in_lines(void **state)
+{
+    (void)state;
+    enum { N = 12, TOGETHER = 3 };
+    fixture f;
+    mm1_error err = {0};
+    mm1_loader *l = NULL;
+    uint64_t kept[N], plain[N];
+    static mm1_data_state states[N];
+    fixture_init(&f);
+    slope_captions(&f, "slopes.tar", 5);
+    fixture_sources(&f, "[{name: slopes, kind: captions, together: 3, path: '@slopes.tar'}]");
+    const mm1_loader_options options = fixture_options(&f, 5);
+    mm1_ids newline = {0};
+    check_ok(mm1_tokenizer_encode(f.tokenizer, "\n", 1, &newline, &err), &err);
+    assert_int_equal(newline.n, 1);
+    check_ok(mm1_loader_create(&options, &l, &err), &err);
+    int64_t n_examples = 0, n_images = 0, n_breaks = 0;
+    for (int i = 0; i < N; i++) {
+        const mm1_batch *b = NULL;
+        check_ok(mm1_loader_next(l, &b, NULL, NULL, &err), &err);
+        n_images += b->I;
+        for (int64_t t = 0; t < b->B * b->T; t++) {
+            n_examples += b->example[t] >= 0 && (t == 0 || b->example[t] != b->example[t - 1]);
+            n_breaks += b->target[t] == newline.items[0];
+        }
+    }
+    mm1_loader_destroy(l);
+    mm1_ids_free(&newline);
+    assert_true(n_examples >= N);
+    assert_int_equal(n_images, TOGETHER * n_examples);
+    assert_int_equal(n_breaks, (TOGETHER - 1) * n_examples);
+
+    run(&options, N, plain, states);
+    f.config.cache_mb = 8;
+    run(&options, N, kept, states);
+    assert_memory_equal(plain, kept, sizeof plain);
+    /* Epochs count pairs. */
+    const int64_t n_samples = 5;
+    mm1_buf json;
+    char wanted[64];
+    mm1_buf_init(&json, 1 << 16);
+    mm1_data_stats_write(&states[N - 1], &f.config, &n_samples, &json);
+    (void)snprintf(wanted, sizeof wanted, "\"epochs\":%.6g,",
+                   (double)(states[N - 1].sources[0].sample * TOGETHER) / (double)n_samples);
+    check_contains(mm1_buf_str(&json), wanted);
+    mm1_buf_deinit(&json);
+    fixture_deinit(&f);
+}
+
 enum { N_PHOTOS = 6 };
 
 /* Captions of JPEGs of 96 x 80 px, large enough to be decoded small for FIXTURE_PX. */
@@ -534,6 +585,8 @@ static void errors_of_the_configuration_name_the_key_and_the_path(void **state)
         {"[{name: a, kind: text, path: '@text.jsonl'}, {name: a, kind: text, path: '@text.jsonl'}]", MM1_E_CONFIG,
          "name a is given twice"},
         {"[{name: a, kind: text}]", MM1_E_CONFIG, "path"},
+        {"[{name: a, kind: text, path: '@text.jsonl', together: 4}]", MM1_E_CONFIG,
+         "data.sources.a.together: only captions"},
     };
     fixture f;
     fixture_init(&f);
@@ -756,6 +809,7 @@ int main(void)
         cmocka_unit_test(a_run_continues_as_if_it_had_not_stopped),
         cmocka_unit_test(random_cuts_are_named_by_the_seed_and_differ_from_whole_pictures),
         cmocka_unit_test(tokens_are_hidden_from_the_decoder_but_still_predicted),
+        cmocka_unit_test(captions_put_together_are_one_example_in_lines),
         cmocka_unit_test(kept_pictures_change_no_bit_of_a_batch),
         cmocka_unit_test(later_epochs_take_their_pictures_from_memory),
         cmocka_unit_test(ranks_together_get_the_rows_of_one),
