@@ -37,9 +37,8 @@ const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, text_field, STR,
               .help = "captions: member of a sample's JSON that is its text, where there is one; unset: its caption"),
     MM1_FIELD(mm1_data_source, text_prefix, STR, .help = "captions: put in front of the text of text_field"),
-    MM1_FIELD(mm1_data_source, together, I64, .def.i = 1, .min.i = 1, .max.i = 64,
-              .help =
-                  "captions: so many pairs make one example, a line each, as demonstrations stand before a question"),
+    MM1_FIELD(mm1_data_source, together, I64, .def.i = 1, .min.i = 1, .max.i = MM1_READER_MAX_TOGETHER,
+              .help = "captions, conversations: so many make one example, as demonstrations stand before a question"),
     MM1_FIELD(mm1_data_source, sampling_strategy, STR,
               .help = "which samples are used: all (unset), first:N, last:N, random:N; N may be a share, as in 25%"),
     {0},
@@ -195,9 +194,9 @@ mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err)
             return mm1_error_set(err, MM1_E_CONFIG,
                                  "data.sources.%s: text_field belongs to captions, text_prefix to it", s->name);
         }
-        if (s->together > 1 && s->kind != MM1_DATA_CAPTIONS) {
-            return mm1_error_set(err, MM1_E_CONFIG, "data.sources.%s.together: only captions are put together",
-                                 s->name);
+        if (s->together > 1 && s->kind != MM1_DATA_CAPTIONS && s->kind != MM1_DATA_CONVERSATIONS) {
+            return mm1_error_set(err, MM1_E_CONFIG,
+                                 "data.sources.%s.together: only captions and conversations are put together", s->name);
         }
         mm1_sampling_strategy strategy;
         st = mm1_data_sampling_parse(s->sampling_strategy, &strategy, err);

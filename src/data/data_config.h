@@ -44,7 +44,7 @@ typedef enum mm1_data_jpeg {
     MM1_DATA_JPEG_COUNT
 } mm1_data_jpeg;
 
-enum { MM1_DATA_MAX_SOURCES = 64 };
+enum { MM1_DATA_MAX_SOURCES = 64, MM1_READER_MAX_TOGETHER = 64 };
 
 typedef struct mm1_data_source {
     char *name;
@@ -59,7 +59,7 @@ typedef struct mm1_data_source {
     char *images;       /* CONVERSATIONS: folder or tar files of their pictures; NULL: the folder of the first file */
     char *text_field;   /* CAPTIONS: member of a sample's JSON that is its text, if it has one; NULL: the caption */
     char *text_prefix;  /* put in front of that text; NULL: nothing */
-    int64_t together;   /* CAPTIONS: samples that make one document, as demonstrations stand; 0 is 1 */
+    int64_t together;   /* CAPTIONS, CONVERSATIONS: so many samples make one document; 0 is 1 */
     char *sampling_strategy; /* as mm1_data_sampling_parse() reads it; NULL: all */
 } mm1_data_source;
 

@@ -265,31 +265,17 @@ static mm1_status build_sequence(const mm1_loader *l, size_t source, const mm1_d
     return st;
 }
 
-/* How many samples of the reader make one of the source. */
-static int64_t together(const mm1_loader *l, size_t source)
-{
-    const int64_t n = l->options.config->sources[source].together;
-    return n > 1 ? n : 1;
-}
-
-/* One sample, the i-th, as a document; or several with a line break between, and then *i is -1. */
+/* One sample, the i-th, as a document; or several together, and then *i is -1. */
 static mm1_status read_document(const mm1_loader *l, size_t source, int64_t ordinal, mm1_document *d, int64_t *i,
                                 mm1_error *err)
 {
-    const mm1_reader *reader = l->queues[source].reader;
-    const int64_t n = together(l, source);
-    *i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n);
-    mm1_status st = mm1_reader_get(reader, *i, d, err);
-    for (int64_t k = 1; st == MM1_OK && k < n; k++) {
-        mm1_document next = {0};
-        *i = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n + k);
-        st = mm1_reader_get(reader, *i, &next, err);
-        st = st != MM1_OK ? st : mm1_document_add_text(d, "\n", 1, true, err);
-        st = st != MM1_OK ? st : mm1_document_append(d, &next, err);
-        mm1_document_deinit(&next);
+    const int64_t together = l->options.config->sources[source].together, n = together > 1 ? together : 1;
+    int64_t which[MM1_READER_MAX_TOGETHER];
+    for (int64_t k = 0; k < n; k++) {
+        which[k] = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n + k);
     }
-    *i = n > 1 ? -1 : *i;
-    return st;
+    *i = n > 1 ? -1 : which[0];
+    return mm1_reader_get_together(l->queues[source].reader, which, (size_t)n, d, err);
 }
 
 /* Runs without the lock.  What went wrong is in the sample. */

@@ -203,20 +203,35 @@ static mm1_status name_sample(const mm1_reader *r, int64_t i, mm1_document *out,
     return st;
 }
 
-mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+/* The sample that failed, not the first, is the one to be named. */
+static mm1_status fail(const mm1_reader *r, int64_t i, mm1_status st, mm1_document *out, mm1_error *err)
 {
-    *out = (mm1_document){0};
-    if (i < 0 || i >= r->n_samples) {
-        return mm1_error_set(err, MM1_E_ARG, "sample %lld of %lld", (long long)i, (long long)r->n_samples);
+    mm1_document named = {0};
+    if (name_sample(r, i, &named, NULL) == MM1_OK) {
+        st = mm1_error_wrap(err, st, "%s", named.name);
     }
-    i = place_of(r, i);
-    mm1_status st = name_sample(r, i, out, err);
-    if (st != MM1_OK) {
-        return st;
-    }
+    mm1_document_deinit(&named);
+    mm1_document_deinit(out);
+    return st;
+}
+
+static bool is_conversation(const mm1_reader *r)
+{
+    return r->format == MM1_DATA_LLAVA || r->format == MM1_DATA_MESSAGES;
+}
+
+static mm1_status get_conversations(const mm1_reader *r, const int64_t *which, size_t n, mm1_document *out,
+                                    mm1_error *err)
+{
+    size_t bad = 0;
+    const mm1_status st = mm1__conversation_get(r, which, n, &bad, out, err);
+    return st == MM1_OK ? st : fail(r, which[bad], st, out, err);
+}
+
+static mm1_status get_one(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+{
+    mm1_status st;
     switch (r->format) {
-    case MM1_DATA_LLAVA:
-    case MM1_DATA_MESSAGES: st = mm1__conversation_get(r, i, out, err); break;
     case MM1_DATA_WEBDATASET: st = mm1__webdataset_get(r, i, out, err); break;
     case MM1_DATA_OBELICS: st = mm1__obelics_get(r, i, out, err); break;
     case MM1_DATA_MMC4: st = mm1__mmc4_get(r, i, out, err); break;
@@ -224,11 +239,54 @@ mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1
     case MM1_DATA_IDX: st = mm1__idx_get(r, i, out, err); break;
     default: st = mm1__plain_get(r, i, out, err); break;
     }
+    return st == MM1_OK ? st : fail(r, i, st, out, err);
+}
+
+/* Each behind a line break that is learned, as what follows a caption. */
+static mm1_status get_lines(const mm1_reader *r, const int64_t *which, size_t n, mm1_document *out, mm1_error *err)
+{
+    mm1_status st = get_one(r, which[0], out, err);
+    for (size_t k = 1; st == MM1_OK && k < n; k++) {
+        mm1_document next = {0};
+        st = get_one(r, which[k], &next, err);
+        st = st != MM1_OK ? st : mm1_document_add_text(out, "\n", 1, true, err);
+        st = st != MM1_OK ? st : mm1_document_append(out, &next, err);
+        mm1_document_deinit(&next);
+    }
     if (st != MM1_OK) {
-        st = mm1_error_wrap(err, st, "%s", out->name);
         mm1_document_deinit(out);
     }
     return st;
+}
+
+mm1_status mm1_reader_get_together(const mm1_reader *r, const int64_t *which, size_t n, mm1_document *out,
+                                   mm1_error *err)
+{
+    int64_t places[MM1_READER_MAX_TOGETHER];
+    *out = (mm1_document){0};
+    if (n == 0 || n > MM1_READER_MAX_TOGETHER) {
+        return mm1_error_set(err, MM1_E_ARG, "%zu samples together; 1 to %d are read", n, MM1_READER_MAX_TOGETHER);
+    }
+    if (n > 1 && !is_conversation(r) && r->format != MM1_DATA_WEBDATASET) {
+        return mm1_error_set(err, MM1_E_ARG, "samples of format %s are not put together",
+                             mm1__data_format_names[r->format]);
+    }
+    for (size_t k = 0; k < n; k++) {
+        if (which[k] < 0 || which[k] >= r->n_samples) {
+            return mm1_error_set(err, MM1_E_ARG, "sample %lld of %lld", (long long)which[k], (long long)r->n_samples);
+        }
+        places[k] = place_of(r, which[k]);
+    }
+    const mm1_status st = name_sample(r, places[0], out, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    return is_conversation(r) ? get_conversations(r, places, n, out, err) : get_lines(r, places, n, out, err);
+}
+
+mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+{
+    return mm1_reader_get_together(r, &i, 1, out, err);
 }
 
 mm1_status mm1__reader_json(const void *bytes, size_t len, json_t **out, mm1_error *err)

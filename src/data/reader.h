@@ -31,6 +31,11 @@ int64_t mm1_reader_len(const mm1_reader *r);
 /* Sample i of [0, mm1_reader_len()).  *out is overwritten; on failure it is the empty document. */
 MM1_NODISCARD mm1_status mm1_reader_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 
+/* Samples which[n], n > 0, as one document, named by the first: captions in lines; conversations as one, with the
+ * system's message of the first.  Other formats have no such form: MM1_E_ARG for n > 1. */
+MM1_NODISCARD mm1_status mm1_reader_get_together(const mm1_reader *r, const int64_t *which, size_t n, mm1_document *out,
+                                                 mm1_error *err);
+
 /* Whether a failure is the sample's own: malformed, unsupported or over a limit. */
 bool mm1_reader_is_bad_sample(mm1_status status);
 

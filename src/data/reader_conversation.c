@@ -249,17 +249,61 @@ static mm1_status read_turns(conversation *c, const json_t *root)
     return st;
 }
 
-mm1_status mm1__conversation_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err)
+static void conversation_deinit(conversation *c)
 {
-    conversation c = {.r = r, .err = err};
-    json_t *root = NULL;
-    mm1_status st = mm1__reader_load(r, i, &c.sample, &root, err);
-    st = st != MM1_OK ? st : read_turns(&c, root);
-    st = st != MM1_OK ? st : mm1_chat_render_turns(r->chat, c.turns, c.n_turns, out, err);
-    for (size_t k = 0; c.turns != NULL && k < c.n_turns; k++) {
-        mm1_document_deinit(&c.turns[k].message);
+    for (size_t k = 0; c->turns != NULL && k < c->n_turns; k++) {
+        mm1_document_deinit(&c->turns[k].message);
     }
-    mm1_free(c.turns);
+    mm1_free(c->turns);
+}
+
+static mm1_status read_conversation(conversation *c, int64_t i)
+{
+    json_t *root = NULL;
+    mm1_status st = mm1__reader_load(c->r, i, &c->sample, &root, c->err);
+    st = st != MM1_OK ? st : read_turns(c, root);
     json_decref(root);
+    return st;
+}
+
+/* All messages in one list, which borrows them; a system's only of the first conversation. */
+static mm1_status join(const conversation *all, size_t n, mm1_chat_turn **out, size_t *n_out, mm1_error *err)
+{
+    size_t n_turns = 0;
+    for (size_t i = 0; i < n; i++) {
+        n_turns += all[i].n_turns;
+    }
+    mm1_chat_turn *turns = mm1_calloc(n_turns, sizeof *turns);
+    *out = turns;
+    *n_out = 0;
+    if (turns == NULL) {
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for %zu messages", n_turns);
+    }
+    for (size_t i = 0; i < n; i++) {
+        for (size_t k = i > 0 && all[i].turns[0].role == MM1_CHAT_SYSTEM; k < all[i].n_turns; k++) {
+            turns[(*n_out)++] = all[i].turns[k];
+        }
+    }
+    return MM1_OK;
+}
+
+mm1_status mm1__conversation_get(const mm1_reader *r, const int64_t *which, size_t n, size_t *bad, mm1_document *out,
+                                 mm1_error *err)
+{
+    conversation all[MM1_READER_MAX_TOGETHER];
+    mm1_chat_turn *turns = NULL;
+    size_t n_turns = 0, n_read = 0;
+    mm1_status st = MM1_OK;
+    for (; st == MM1_OK && n_read < n; n_read++) {
+        *bad = n_read;
+        all[n_read] = (conversation){.r = r, .err = err};
+        st = read_conversation(&all[n_read], which[n_read]);
+    }
+    st = st != MM1_OK ? st : join(all, n, &turns, &n_turns, err);
+    st = st != MM1_OK ? st : mm1_chat_render_turns(r->chat, turns, n_turns, out, err);
+    mm1_free(turns);
+    for (size_t i = 0; i < n_read; i++) {
+        conversation_deinit(&all[i]);
+    }
     return st;
 }

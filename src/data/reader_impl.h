@@ -37,7 +37,9 @@ MM1_NODISCARD mm1_status mm1__obelics_get(const mm1_reader *r, int64_t i, mm1_do
 MM1_NODISCARD mm1_status mm1__mmc4_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__jsonl_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 MM1_NODISCARD mm1_status mm1__plain_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
-MM1_NODISCARD mm1_status mm1__conversation_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
+/* Samples which[n], one after the other; *bad is the one that failed. */
+MM1_NODISCARD mm1_status mm1__conversation_get(const mm1_reader *r, const int64_t *which, size_t n, size_t *bad,
+                                               mm1_document *out, mm1_error *err);
 
 MM1_NODISCARD mm1_status mm1__idx_get(const mm1_reader *r, int64_t i, mm1_document *out, mm1_error *err);
 

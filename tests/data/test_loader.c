@@ -586,7 +586,7 @@ static void errors_of_the_configuration_name_the_key_and_the_path(void **state)
          "name a is given twice"},
         {"[{name: a, kind: text}]", MM1_E_CONFIG, "path"},
         {"[{name: a, kind: text, path: '@text.jsonl', together: 4}]", MM1_E_CONFIG,
-         "data.sources.a.together: only captions"},
+         "data.sources.a.together: only captions and conversations"},
     };
     fixture f;
     fixture_init(&f);

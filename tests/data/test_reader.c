@@ -310,13 +310,13 @@ static void what_unpacks_to_more_than_its_limit_is_a_bad_sample(void **state)
 }
 
 /* A conversation as "[text][img name]{learned}": a token is <name>, and what ends a text is <>. */
-static void check_conversation(const mm1_reader *r, int64_t i, const char *want)
+static void check_together(const mm1_reader *r, const int64_t *which, size_t n, const char *want)
 {
     mm1_error err = {0};
     mm1_document d;
     mm1_buf got;
     mm1_buf_init(&got, 1 << 20);
-    check_ok(mm1_reader_get(r, i, &d, &err), &err);
+    check_ok(mm1_reader_get_together(r, which, n, &d, &err), &err);
     assert_true(d.is_closed);
     for (size_t k = 0; k < d.n_parts; k++) {
         const mm1_part *p = &d.parts[k];
@@ -332,6 +332,11 @@ static void check_conversation(const mm1_reader *r, int64_t i, const char *want)
     assert_string_equal(mm1_buf_str(&got), want);
     mm1_buf_deinit(&got);
     mm1_document_deinit(&d);
+}
+
+static void check_conversation(const mm1_reader *r, int64_t i, const char *want)
+{
+    check_together(r, &i, 1, want);
 }
 
 static mm1_reader *open_conversations(const fixture *f, mm1_data_format format, const char *name, const char *images,
@@ -402,6 +407,16 @@ static void conversations_of_llava_learn_their_answers(void **state)
             r, 0, "[User:][img a.png][What?\nAssistant:]{ A \"cat\" ]}.}{<>}[User: Sure?\nAssistant:]{ Yes.}{<>}");
         check_conversation(r, 1, "[User: Is ][img a.png][ or][img b.png][ red?\nAssistant:]{ b}{<>}");
         check_conversation(r, 2, "[System: Be kind.\nUser: Hi\nAssistant:]{ Hello}{<>}");
+        check_together(r, (const int64_t[]){2, 1, 2}, 3,
+                       "[System: Be kind.\nUser: Hi\nAssistant:]{ Hello}{<>}"
+                       "[User: Is ][img a.png][ or][img b.png][ red?\nAssistant:]{ b}{<>}"
+                       "[User: Hi\nAssistant:]{ Hello}{<>}");
+        mm1_document none;
+        mm1_error err = {0};
+        assert_int_equal(mm1_reader_get_together(r, (const int64_t[]){1, 6}, 2, &none, &err), MM1_E_FORMAT);
+        check_contains(err.message, "[6]");
+        check_contains(err.message, "\"c.png\" is not in");
+        assert_int_equal(none.n_parts, 0);
         check_get_fails(r, 3, zst ? "z.json.zst[3]" : "l.json[3]", "0 places for a picture (<image>), but 1 picture");
         check_get_fails(r, 4, "json", "1 place for a picture (<image>), but 0 pictures");
         check_get_fails(r, 5, "[5]", "\"../a.png\" is not below");
