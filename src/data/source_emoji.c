@@ -153,19 +153,20 @@ static void put_concept(mm1_buf *out, const char *text, size_t len)
     }
 }
 
-/* A picture of a folder, by the code points that its name gives. */
+/* A picture of a folder, by the code points that its name gives, without joiners and variation selectors, which names
+ * often leave out; the rest is 0. */
 typedef struct emoji_file {
-    utf8proc_int32_t
-        seq[MAX_SEQUENCE]; /* without joiners and variation selectors, which names often leave out; then 0 */
+    utf8proc_int32_t seq[MAX_SEQUENCE];
     const char *path;
 } emoji_file;
 
 static int by_sequence(const void *a, const void *b)
 {
-    return memcmp(((const emoji_file *)a)->seq, ((const emoji_file *)b)->seq, sizeof((const emoji_file *)a)->seq);
+    const emoji_file *x = a, *y = b;
+    return memcmp(x->seq, y->seq, sizeof x->seq);
 }
 
-static void keep(emoji_file *f, size_t *n, utf8proc_int32_t c)
+static void add_point(emoji_file *f, size_t *n, utf8proc_int32_t c)
 {
     if (c != 0x200d && c != 0xfe0f && *n < MAX_SEQUENCE) {
         f->seq[(*n)++] = c;
@@ -179,8 +180,8 @@ static bool name_sequence(const char *path, emoji_file *out)
     size_t n = 0;
     *out = (emoji_file){.path = path};
     if (end - p == 2 && p[0] >= 'A' && p[0] <= 'Z' && p[1] >= 'A' && p[1] <= 'Z') {
-        keep(out, &n, 0x1f1e6 + p[0] - 'A');
-        keep(out, &n, 0x1f1e6 + p[1] - 'A');
+        add_point(out, &n, 0x1f1e6 + p[0] - 'A');
+        add_point(out, &n, 0x1f1e6 + p[1] - 'A');
         return true;
     }
     p += strncmp(p, "emoji_u", 7) == 0 ? 7 : 0;
@@ -189,7 +190,7 @@ static bool name_sequence(const char *path, emoji_file *out)
         if (next - p < 4 || next - p > 6 || (*next != '-' && *next != '_' && next != end)) {
             return false;
         }
-        keep(out, &n, (utf8proc_int32_t)c);
+        add_point(out, &n, (utf8proc_int32_t)c);
     }
     return n > 0;
 }
@@ -236,7 +237,7 @@ static bool find_picture(emoji_reader *r, mm1_picture *out)
         const size_t n_all = code_points(sequence, r->sequence.len, all);
         emoji_file wanted = {0};
         for (size_t i = 0, n = 0; i < n_all; i++) {
-            keep(&wanted, &n, all[i]);
+            add_point(&wanted, &n, all[i]);
         }
         const emoji_file *found =
             r->n_files > 0 ? bsearch(&wanted, r->files, r->n_files, sizeof *r->files, by_sequence) : NULL;
