@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
-"""Writes the training log of a released model: means of every N steps of a run's metrics.jsonl.
+"""Writes the training log of a released model: means of every N steps of the metrics.jsonl of its runs, one after the other.
 
-    python3 tools/train_log.py out/nano/metrics.jsonl 50 >models/mm1-nano/train_log.jsonl
+    python3 tools/train_log.py 50 out/nano/metrics.jsonl out/nano-more/metrics.jsonl >models/mm1-nano/train_log.jsonl
+
+Each line says its run, the name of the folder.
 """
 import json
+import os
 import sys
 
-MEANS = ("loss", "loss_captions", "loss_keywords", "loss_documents", "loss_text", "grad_norm")
+MEANS = ("loss", "loss_captions", "loss_keywords", "loss_more", "loss_series", "loss_documents", "loss_text", "grad_norm")
 
 
 def main(path, every):
     rows = []
+    run = os.path.basename(os.path.dirname(os.path.abspath(path)))
     with open(path, encoding="utf-8") as f:
         for line in f:
             row = json.loads(line)
@@ -18,7 +22,7 @@ def main(path, every):
                 continue
             rows.append(row)
             if row["step"] % every == 0:
-                out = {"step": row["step"], "tokens": row["tokens"], "images": row["images"], "lr": row["lr"]}
+                out = {"run": run, "step": row["step"], "tokens": row["tokens"], "images": row["images"], "lr": row["lr"]}
                 for key in MEANS:
                     values = [r[key] for r in rows if r.get(key) is not None]
                     if values:
@@ -28,4 +32,5 @@ def main(path, every):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    for metrics in sys.argv[2:]:
+        main(metrics, int(sys.argv[1]))
