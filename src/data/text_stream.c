@@ -3,10 +3,12 @@
 
 #include "base/alloc.h"
 #include "data/reader.h"
+#include <string.h>
 
 enum { MAX_PASSES = 8 };
 
 typedef struct stream_source {
+    const mm1_data_source *config;
     mm1_reader *reader;
     double weight;
     int64_t next;  /* sample */
@@ -24,6 +26,25 @@ struct mm1_text_stream {
     mm1_error err;
 };
 
+static bool same(const char *a, const char *b)
+{
+    return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* The source that gives the same texts already; NULL if there is none. */
+static stream_source *find_same(const mm1_text_stream *s, const mm1_data_source *c)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        const mm1_data_source *o = s->sources[i].config;
+        if (same(o->path, c->path) && mm1_data_source_format(o) == mm1_data_source_format(c) &&
+            same(o->text_field, c->text_field) && same(o->text_prefix, c->text_prefix) &&
+            same(o->sampling_strategy, c->sampling_strategy)) {
+            return &s->sources[i];
+        }
+    }
+    return NULL;
+}
+
 mm1_status mm1_text_stream_open(const mm1_data_config *config, int64_t max_bytes, mm1_text_stream **out, mm1_error *err)
 {
     *out = NULL;
@@ -36,8 +57,12 @@ mm1_status mm1_text_stream_open(const mm1_data_config *config, int64_t max_bytes
     s->max_bytes = max_bytes;
     for (size_t i = 0; st == MM1_OK && i < config->n_sources; i++) {
         const mm1_data_source *c = &config->sources[i];
-        if (c->weight > 0) {
+        stream_source *known = find_same(s, c);
+        if (known != NULL) {
+            known->weight += c->weight;
+        } else if (c->weight > 0) {
             stream_source *to = &s->sources[s->n++];
+            to->config = c;
             to->weight = c->weight;
             st = mm1_reader_open_source(c, config->chat, 0, &to->reader, err);
             to->passes = st == MM1_OK && mm1_reader_len(to->reader) == 0 ? MAX_PASSES : 0;

@@ -3,6 +3,7 @@
  * Sources take turns in proportion to their weights, counted in bytes, until each that has a weight has been read to
  * its end at least once or max_bytes are given; a small source is read up to MAX_PASSES times, so that captions count
  * beside prose. Pictures are skipped.  Samples that cannot be read are skipped and counted.
+ * Files that two sources name, one by one and together (data_config.h), count as one with the weights of both.
  *
  * Threads: one at a time. */
 #ifndef MM1_DATA_TEXT_STREAM_H
