@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the training log of a released model: means of every N steps of the metrics.jsonl of its runs, one after the other.
+"""Writes the training log of a released model: means of every N steps of its runs, one after the other.
 
     python3 tools/train_log.py 50 out/nano/metrics.jsonl out/nano-more/metrics.jsonl >models/mm1-nano/train_log.jsonl
 
@@ -9,7 +9,8 @@ import json
 import os
 import sys
 
-MEANS = ("loss", "loss_captions", "loss_keywords", "loss_more", "loss_series", "loss_documents", "loss_text", "grad_norm")
+SOURCES = ("captions", "keywords", "more", "series", "questions", "documents", "text")
+MEANS = ("loss", *("loss_" + s for s in SOURCES), "grad_norm")
 
 
 def main(path, every):
@@ -22,7 +23,7 @@ def main(path, every):
                 continue
             rows.append(row)
             if row["step"] % every == 0:
-                out = {"run": run, "step": row["step"], "tokens": row["tokens"], "images": row["images"], "lr": row["lr"]}
+                out = {"run": run, **{key: row[key] for key in ("step", "tokens", "images", "lr")}}
                 for key in MEANS:
                     values = [r[key] for r in rows if r.get(key) is not None]
                     if values:

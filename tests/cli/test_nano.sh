@@ -46,8 +46,6 @@ answers() { # PICTURE QUESTION ANSWER
 }
 answers flag "Which kind of thing is it, food, a flag or a person?" flag
 answers flag "Which kind of thing is it, a person, food or a flag?" flag
-answers face "Which kind of thing is it, an animal, a person or a flag?" person
-answers face "Which kind of thing is it, a flag, an animal or a person?" person
 
 # It reads two thirds of held-out signs; guessing among the answers of each kind would find one in eight.
 cat >signs.yaml <<'EOF'
@@ -59,9 +57,12 @@ build:
     - {kind: signs, train: 8, heldout: 64}
 EOF
 expect 0 data build signs.yaml
-expect 0 eval -m "$root/models/mm1-nano-chat" --chat --data signs --tasks heldout_questions --json
-score=$(sed -n 's/^ *"score": *\([0-9.]*\).*/\1/p' out | head -n 1)
-awk "BEGIN { exit !(${score:-0} >= 50) }" || fail "reads ${score:-no} % of the signs"
+# It still does behind four demonstrations, which it once did not survive.
+for shots in 0 4; do
+    expect 0 eval -m "$root/models/mm1-nano-chat" --chat --data signs --tasks heldout_questions --shots $shots --json
+    score=$(sed -n 's/^ *"score": *\([0-9.]*\).*/\1/p' out | head -n 1)
+    awk "BEGIN { exit !(${score:-0} >= 50) }" || fail "reads ${score:-no} % of the signs after $shots others"
+done
 
 # A question of more pictures than a prompt may hold is refused in a sentence.
 set --
