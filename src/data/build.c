@@ -288,6 +288,7 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
                             mm1_build_summary *summary, mm1_error *err)
 {
     mm1_buf json, questions, table;
+    mm1_build_heldout other = {0};
     char *spill = mm1_path_join(tmp, "pictures.spill"), *path = mm1_path_join(tmp, "summary.json");
     mm1_status st = MM1_OK;
     mm1_buf_init(&json, MAX_TEXT_BYTES);
@@ -297,6 +298,13 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
         st = mm1_error_set(err, MM1_E_NOMEM, "data build: no memory");
         goto out;
     }
+    /* First: what is missing there is said before hours of decoding. */
+    if (is_set(config->against)) {
+        st = mm1__build_read_heldout(config->against, &other, err);
+        if (st != MM1_OK) {
+            goto out;
+        }
+    }
     const double t0 = mm1_time_now();
     st = mm1_pictures_load(corpus, config, spill, err);
     if (st != MM1_OK) {
@@ -304,7 +312,7 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
     }
     const double t1 = mm1_time_now();
     mm1_log(MM1_LOG_INFO, "decoded %zu pictures (%.1f s)", corpus->n_pictures, t1 - t0);
-    st = mm1__build_select(corpus, config, err);
+    st = mm1__build_select(corpus, config, &other, err);
     if (st == MM1_OK && config->n_questions > 0) {
         st = write_questions(corpus, config, sources, rows, tmp, spill, &questions, &table, err);
     } else if (st == MM1_OK) {
@@ -335,6 +343,7 @@ static mm1_status write_all(mm1_corpus *corpus, const mm1_build_config *config, 
     st = mm1_file_write_atomic(path, mm1_buf_str(&json), json.len, err);
     summary->table = mm1_buf_take(&table);
 out:
+    mm1__build_heldout_deinit(&other);
     mm1_buf_deinit(&json);
     mm1_buf_deinit(&questions);
     mm1_buf_deinit(&table);

@@ -25,14 +25,14 @@ static bool add_key(mm1_buf *key, const char *text, size_t len, mm1_count_map *c
 }
 
 /* A caption counts as it is and without what a caption_prefix may have put before it ("clip art: "). */
-static mm1_status read_member(const mm1_tar_member *m, mm1_buf *key, mm1_count_map *captions, mm1_count_map *pixels,
-                              mm1_error *err)
+static mm1_status read_member(const mm1_tar_member *m, mm1_buf *key, mm1_build_heldout *out, mm1_error *err)
 {
     const char *ext = mm1_path_extension(m->name), *text = (const char *)m->data;
     if (strcmp(ext, ".txt") == 0) {
         const char *colon = memchr(text, ':', m->size);
         const size_t skip = colon != NULL ? (size_t)(colon + 1 - text) : m->size;
-        const bool ok = add_key(key, text, m->size, captions) && add_key(key, text + skip, m->size - skip, captions);
+        const bool ok =
+            add_key(key, text, m->size, &out->captions) && add_key(key, text + skip, m->size - skip, &out->captions);
         return ok ? MM1_OK : out_of_memory(err);
     }
     if (strcmp(ext, ".png") != 0 && strcmp(ext, ".jpg") != 0) {
@@ -45,15 +45,14 @@ static mm1_status read_member(const mm1_tar_member *m, mm1_buf *key, mm1_count_m
     if (st == MM1_OK) {
         st = mm1_picture_pixel_hash(&image, &hash, &one_colour, err);
     }
-    if (st == MM1_OK && mm1_count_map_add(pixels, hash) == UINT32_MAX) {
+    if (st == MM1_OK && mm1_count_map_add(&out->pixels, hash) == UINT32_MAX) {
         st = out_of_memory(err);
     }
     mm1_image_deinit(&image);
     return st;
 }
 
-static mm1_status read_shard(const char *path, mm1_buf *key, mm1_count_map *captions, mm1_count_map *pixels,
-                             mm1_error *err)
+static mm1_status read_shard(const char *path, mm1_buf *key, mm1_build_heldout *out, mm1_error *err)
 {
     mm1_tar *tar = NULL;
     mm1_tar_member m = {.name = ""};
@@ -61,14 +60,15 @@ static mm1_status read_shard(const char *path, mm1_buf *key, mm1_count_map *capt
     while (st == MM1_OK && m.name != NULL) {
         st = mm1_tar_next(tar, &m, err);
         if (st == MM1_OK && m.name != NULL) {
-            st = read_member(&m, key, captions, pixels, err);
+            st = read_member(&m, key, out, err);
+            st = st == MM1_OK ? MM1_OK : mm1_error_wrap(err, st, "build.against: %s", path);
         }
     }
     mm1_tar_close(tar);
     return st;
 }
 
-mm1_status mm1__build_read_heldout(const char *dir, mm1_count_map *captions, mm1_count_map *pixels, mm1_error *err)
+mm1_status mm1__build_read_heldout(const char *dir, mm1_build_heldout *out, mm1_error *err)
 {
     mm1_names files = {0};
     mm1_buf key;
@@ -81,7 +81,7 @@ mm1_status mm1__build_read_heldout(const char *dir, mm1_count_map *captions, mm1
     for (size_t i = 0; st == MM1_OK && i < files.n; i++) {
         if (strcmp(mm1_path_extension(files.items[i]), ".tar") == 0) {
             char *path = mm1_path_join(heldout, files.items[i]);
-            st = path != NULL ? read_shard(path, &key, captions, pixels, err) : out_of_memory(err);
+            st = path != NULL ? read_shard(path, &key, out, err) : out_of_memory(err);
             mm1_free(path);
         }
     }
@@ -89,4 +89,10 @@ mm1_status mm1__build_read_heldout(const char *dir, mm1_count_map *captions, mm1
     mm1_buf_deinit(&key);
     mm1_free(heldout);
     return st;
+}
+
+void mm1__build_heldout_deinit(mm1_build_heldout *heldout)
+{
+    mm1_count_map_deinit(&heldout->captions);
+    mm1_count_map_deinit(&heldout->pixels);
 }

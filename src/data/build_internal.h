@@ -17,9 +17,20 @@ typedef struct mm1_build_row {
     mm1_build_counts train, heldout;
 } mm1_build_row;
 
+/* What another build holds out; zeroed: nothing. */
+typedef struct mm1_build_heldout {
+    mm1_count_map captions, pixels; /* hashes of captions' keys, and of pictures as they are stored */
+} mm1_build_heldout;
+
+/* Adds what the build in `dir` holds out.  MM1_E_IO if there is none. */
+MM1_NODISCARD mm1_status mm1__build_read_heldout(const char *dir, mm1_build_heldout *out, mm1_error *err);
+void mm1__build_heldout_deinit(mm1_build_heldout *heldout);
+
 /* Decides of every caption and page whether it is held out and whether it stays, merges left-over pieces into texts,
- * and counts what goes.  Order decides ties (the first stays), train before held-out. */
-MM1_NODISCARD mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config, mm1_error *err);
+ * and counts what goes.  Order decides ties (the first stays), train before held-out.  Nothing of `other` is trained
+ * on. */
+MM1_NODISCARD mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
+                                           const mm1_build_heldout *other, mm1_error *err);
 
 /* True for the concepts that are held out: sha256(concept), read as a number, mod one_in == 0. */
 bool mm1__build_is_heldout(const char *concept, int64_t one_in);
@@ -29,10 +40,6 @@ static inline uint64_t mm1__build_text_hash(const char *text)
 {
     return mm1_hash64(text, strlen(text), 1);
 }
-
-/* Adds the held-out captions (keys of them) and pictures of the build in `dir`.  MM1_E_IO if there is none. */
-MM1_NODISCARD mm1_status mm1__build_read_heldout(const char *dir, mm1_count_map *captions, mm1_count_map *pixels,
-                                                 mm1_error *err);
 
 /* Writes shards and manifest below `dir`; rows [n_sources] get what was written. */
 MM1_NODISCARD mm1_status mm1__build_write(const mm1_corpus *corpus, const mm1_build_config *config,

@@ -22,7 +22,7 @@ typedef struct select_job {
     mm1_count_map train_captions, heldout_captions;
     mm1_count_map paragraphs; /* kept ones of MIN_PARAGRAPH_WORDS or more */
     mm1_count_map documents;
-    mm1_count_map other_captions, other_pixels; /* held out by the build of config->against */
+    const mm1_build_heldout *other;
 } select_job;
 
 bool mm1__build_is_heldout(const char *concept, int64_t one_in)
@@ -229,7 +229,7 @@ static mm1_status select_caption(select_job *job, mm1_caption *c, mm1_error *err
         return MM1_OK;
     }
     if (!c->heldout &&
-        (mm1_count_map_get(&job->other_captions, key) > 0 || mm1_count_map_get(&job->other_pixels, p->pixels) > 0)) {
+        (mm1_count_map_get(&job->other->captions, key) > 0 || mm1_count_map_get(&job->other->pixels, p->pixels) > 0)) {
         c->drop = MM1_DROP_HELDOUT_ELSEWHERE;
     } else if (mm1_count_map_get(&job->caption_pixels, p->pixels) > 0) {
         c->drop = MM1_DROP_SAME_PIXELS;
@@ -271,7 +271,7 @@ static mm1_status drop_heldout_keywords(select_job *job, mm1_caption *c, mm1_err
         mm1_prose_key(&key, p, (size_t)(end - p));
         const uint64_t word = mm1__build_text_hash(mm1_buf_str(&key));
         if (mm1_count_map_get(&job->heldout_captions, word) == 0 &&
-            mm1_count_map_get(&job->other_captions, word) == 0) {
+            mm1_count_map_get(&job->other->captions, word) == 0) {
             mm1_buf_printf(&kept, "%s%.*s", kept.len > 0 ? between : "", (int)(end - p), p);
         }
     }
@@ -325,7 +325,7 @@ static mm1_status select_document(select_job *job, mm1_page *page, mm1_error *er
         const uint64_t pixels = is_picture(part) ? corpus->pictures[part->picture].pixels : 0;
         if (page->heldout && mm1_count_map_get(&job->train_pixels, pixels) > 0) {
             page->drop = MM1_DROP_HELDOUT_PIXELS;
-        } else if (!page->heldout && mm1_count_map_get(&job->other_pixels, pixels) > 0) {
+        } else if (!page->heldout && mm1_count_map_get(&job->other->pixels, pixels) > 0) {
             page->drop = MM1_DROP_HELDOUT_ELSEWHERE;
         }
     }
@@ -380,9 +380,10 @@ static mm1_status select_text(select_job *job, mm1_page *page, mm1_error *err)
     return MM1_OK;
 }
 
-mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config, mm1_error *err)
+mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config, const mm1_build_heldout *other,
+                             mm1_error *err)
 {
-    select_job job = {.corpus = corpus, .config = config};
+    select_job job = {.corpus = corpus, .config = config, .other = other};
     mm1_status st = MM1_OK;
 
     for (size_t i = 0; i < corpus->n_pictures; i++) {
@@ -390,12 +391,7 @@ mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
             mm1_corpus_drop(corpus, corpus->pictures[i].source, corpus->pictures[i].drop, 1);
         }
     }
-    if (config->against != NULL && config->against[0] != '\0') {
-        st = mm1__build_read_heldout(config->against, &job.other_captions, &job.other_pixels, err);
-    }
-    if (st == MM1_OK) {
-        st = clean_pages(corpus, config, err);
-    }
+    st = clean_pages(corpus, config, err);
     for (size_t i = 0; i < corpus->n_pages; i++) {
         remove_bare_headings(&corpus->pages[i]);
         corpus->pages[i].heldout = mm1__build_is_heldout(corpus->pages[i].concept, config->heldout_one_in);
@@ -439,7 +435,5 @@ mm1_status mm1__build_select(mm1_corpus *corpus, const mm1_build_config *config,
     mm1_count_map_deinit(&job.heldout_captions);
     mm1_count_map_deinit(&job.paragraphs);
     mm1_count_map_deinit(&job.documents);
-    mm1_count_map_deinit(&job.other_captions);
-    mm1_count_map_deinit(&job.other_pixels);
     return st;
 }

@@ -37,7 +37,7 @@ const mm1_field mm1__data_source_fields[] = {
     MM1_FIELD(mm1_data_source, text_field, STR,
               .help = "captions: member of a sample's JSON that is its text, where there is one; unset: its caption"),
     MM1_FIELD(mm1_data_source, text_prefix, STR, .help = "captions: put in front of the text of text_field"),
-    MM1_FIELD(mm1_data_source, together, I64, .def.i = 1, .max.i = MM1_READER_MAX_TOGETHER,
+    MM1_FIELD(mm1_data_source, together, I64, .def.i = 1, .max.i = MM1_DATA_MAX_TOGETHER,
               .help = "captions, conversations: so many make one example, as demonstrations stand before a question"),
     MM1_FIELD(mm1_data_source, sampling_strategy, STR,
               .help = "which samples are used: all (unset), first:N, last:N, random:N; N may be a share, as in 25%"),
@@ -95,6 +95,11 @@ mm1_data_format mm1_data_source_format(const mm1_data_source *source)
     case MM1_DATA_CONVERSATIONS: return is_json(source->path) ? MM1_DATA_LLAVA : MM1_DATA_MESSAGES;
     default: return source->path != NULL && strstr(source->path, ".jsonl") != NULL ? MM1_DATA_JSONL : MM1_DATA_PLAIN;
     }
+}
+
+int64_t mm1_data_together(const mm1_data_source *source)
+{
+    return source->together > 1 ? source->together : 1;
 }
 
 double mm1_data_crop_min(const mm1_data_config *config, size_t i)

@@ -44,7 +44,7 @@ typedef enum mm1_data_jpeg {
     MM1_DATA_JPEG_COUNT
 } mm1_data_jpeg;
 
-enum { MM1_DATA_MAX_SOURCES = 64, MM1_READER_MAX_TOGETHER = 64 };
+enum { MM1_DATA_MAX_SOURCES = 64, MM1_DATA_MAX_TOGETHER = 64 };
 
 typedef struct mm1_data_source {
     char *name;
@@ -90,6 +90,8 @@ extern const char *const mm1__data_jpeg_names[];   /* ends with NULL */
 MM1_NODISCARD mm1_status mm1_data_config_check(const mm1_data_config *config, mm1_error *err);
 
 /* data.crop_min as it holds for source i. */
+/* How many samples of a source make one document, 1 or more. */
+int64_t mm1_data_together(const mm1_data_source *source);
 double mm1_data_crop_min(const mm1_data_config *config, size_t i);
 /* Whether each epoch sees other pixels of the pictures of source i. */
 bool mm1_data_changes_pictures(const mm1_data_config *config, size_t i);

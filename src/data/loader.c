@@ -269,8 +269,8 @@ static mm1_status build_sequence(const mm1_loader *l, size_t source, const mm1_d
 static mm1_status read_document(const mm1_loader *l, size_t source, int64_t ordinal, mm1_document *d, int64_t *i,
                                 mm1_error *err)
 {
-    const int64_t together = l->options.config->sources[source].together, n = together > 1 ? together : 1;
-    int64_t which[MM1_READER_MAX_TOGETHER];
+    const int64_t n = mm1_data_together(&l->options.config->sources[source]);
+    int64_t which[MM1_DATA_MAX_TOGETHER];
     for (int64_t k = 0; k < n; k++) {
         which[k] = mm1_mixture_sample(l->options.seed, source, l->n_samples[source], ordinal * n + k);
     }

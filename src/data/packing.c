@@ -261,17 +261,15 @@ mm1_status mm1_data_state_parse(mm1_data_state *state, const char *json, size_t 
     return st;
 }
 
-/* Of a source, so far. */
-static double epochs(const mm1_data_config *config, const mm1_data_state *state, size_t i, int64_t n_samples)
-{
-    const int64_t together = config->sources[i].together;
-    return n_samples > 0 ? (double)state->sources[i].sample * (double)(together > 1 ? together : 1) / (double)n_samples
-                         : 0;
-}
-
 static double share(int64_t part, int64_t whole)
 {
     return whole > 0 ? (double)part / (double)whole : 0;
+}
+
+/* Of a source, so far. */
+static double epochs(const mm1_data_config *config, const mm1_data_state *state, size_t i, int64_t n_samples)
+{
+    return share(state->sources[i].sample * mm1_data_together(&config->sources[i]), n_samples);
 }
 
 void mm1_data_stats_write(const mm1_data_state *state, const mm1_data_config *config, const int64_t *n_samples,

@@ -262,10 +262,10 @@ static mm1_status get_lines(const mm1_reader *r, const int64_t *which, size_t n,
 mm1_status mm1_reader_get_together(const mm1_reader *r, const int64_t *which, size_t n, mm1_document *out,
                                    mm1_error *err)
 {
-    int64_t places[MM1_READER_MAX_TOGETHER];
+    int64_t places[MM1_DATA_MAX_TOGETHER];
     *out = (mm1_document){0};
-    if (n == 0 || n > MM1_READER_MAX_TOGETHER) {
-        return mm1_error_set(err, MM1_E_ARG, "%zu samples together; 1 to %d are read", n, MM1_READER_MAX_TOGETHER);
+    if (n == 0 || n > MM1_DATA_MAX_TOGETHER) {
+        return mm1_error_set(err, MM1_E_ARG, "%zu samples together; 1 to %d are read", n, MM1_DATA_MAX_TOGETHER);
     }
     if (n > 1 && !is_conversation(r) && r->format != MM1_DATA_WEBDATASET) {
         return mm1_error_set(err, MM1_E_ARG, "samples of format %s are not put together",

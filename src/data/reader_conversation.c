@@ -290,7 +290,7 @@ static mm1_status join(const conversation *all, size_t n, mm1_chat_turn **out, s
 mm1_status mm1__conversation_get(const mm1_reader *r, const int64_t *which, size_t n, size_t *bad, mm1_document *out,
                                  mm1_error *err)
 {
-    conversation all[MM1_READER_MAX_TOGETHER];
+    conversation all[MM1_DATA_MAX_TOGETHER];
     mm1_chat_turn *turns = NULL;
     size_t n_turns = 0, n_read = 0;
     mm1_status st = MM1_OK;

@@ -289,7 +289,7 @@ static bool is_one_of(const char *s, const char *const *list)
 static void put_title(mm1_buf *out, const char *kind, const char *caption)
 {
     static const char *const articles[] = {"A ", "An ", "The ", "a ", "an ", "the ", NULL};
-    static const char *const joined[] = {"furniture", "qabcs", "openclipart", "nebulae", NULL}; /* by ", " */
+    static const char *const joined[] = {"furniture", "qabcs", "art4apps", "openclipart", "nebulae", NULL}; /* ", " */
     size_t len = strlen(caption);
     const char *cut = strcmp(kind, "emoji") == 0 ? strchr(caption, ':')
                       : is_one_of(kind, joined)  ? strstr(caption, ", ")
@@ -341,7 +341,7 @@ static bool is_asked_about(const char *kind, const char *caption)
 static bool describe(mm1_corpus *corpus, const mm1_count_map *labels, const char *kind, const mm1_caption *c,
                      mm1_thing *thing, mm1_buf *scratch)
 {
-    static const char *const named[] = {"tuxpaint", "emoji", "furniture", "qabcs", NULL};
+    static const char *const named[] = {"tuxpaint", "emoji", "furniture", "qabcs", "art4apps", NULL};
     if (!is_asked_about(kind, c->text)) {
         return true;
     }

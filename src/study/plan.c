@@ -326,7 +326,7 @@ static void plan_source(const mm1_recipe *r, const mm1_data_source *s, const mm1
     }
     mm1_reader_destroy(reader);
     const double views = r->train.objective == MM1_OBJECTIVE_TEXT ? 1 : fmax(1, (double)images_of_example(r, s));
-    const double together = fmax(1, (double)s->together);
+    const double together = (double)mm1_data_together(s);
     p->memory.samples += (QUEUE_BASE + QUEUE_PER_WORKER * workers) * pics.per_sample * together * views * tiles;
     if (s->kind != MM1_DATA_TEXT && together == 1) {
         const double picture =

@@ -257,7 +257,7 @@ static void plan(planned *pl, const place *p)
     }
     char *spill = path_in(p->dir, "spill");
     check_ok(mm1_pictures_load(&pl->corpus, &p->config, spill, &err), &err);
-    check_ok(mm1__build_select(&pl->corpus, &p->config, &err), &err);
+    check_ok(mm1__build_select(&pl->corpus, &p->config, &(mm1_build_heldout){0}, &err), &err);
     check_ok(mm1_map_open(&pl->spill, spill, &err), &err);
     mm1_free(spill);
     pl->q = (mm1_questions){.corpus = &pl->corpus, .config = &p->config, .sources = pl->sources, .spill = &pl->spill};
