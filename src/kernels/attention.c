@@ -273,8 +273,7 @@ static void panel_product(float *c, int64_t ldc, float *p, const float *a, int64
                           int64_t ldb, int64_t K, int64_t m, int64_t N, bool acc, const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const mm1_gemm_strip rows = {
-        .x = a, .ld = lda, .k_rows = k_rows, .next = mm1_address_after(a, mr * lda), .ld_next = lda};
+    const mm1_gemm_strip rows = {.x = a, .ld = lda, .k_rows = k_rows};
     if (m < mr) {
         kern->gemm_pack(p, (int)mr, a, lda, K, m, k_rows, 1.0f);
     }

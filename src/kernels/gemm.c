@@ -1,12 +1,14 @@
 /* gemm.c - see gemm.h.  Blocking after Goto and van de Geijn (2008) around the table's gemm_tile, with a read where it
- * lies: its elements are broadcast one by one, so that packing would only cost.
+ * lies: its elements are broadcast one by one, so that packing would only cost; but where what a tile needs of it would
+ * fall into the same sets of the caches, it is moved.
  *
  * The threads form a grid over c; each computes its rectangle alone, with packing buffers of its own and no barrier:
  * packing a block of b twice costs a percent, a barrier on a shared machine costs more.  Only the cut of K into chunks
  * decides the order in which an element is summed, and it depends on K alone.
  *
  * Inside a rectangle: columns by NC, k by chunks of about KC, rows by the height of a tile.  The packed block of b (KC
- * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1. */
+ * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1.  Where a [K, M] is packed, MC of its rows
+ * (of op(a)) stay in L2 and the panels of a wider block of b stream by. */
 #include "kernels/gemm.h"
 
 #include "base/alloc.h"
@@ -18,7 +20,8 @@ enum {
     KC = 512,           /* most k in a chunk */
     NC = 256,           /* columns of b in a block; a multiple of every tile width */
     NC_APART = 512,     /* the same where rows of a must be moved apart, which is done once for each block */
-    MC = 168,           /* rows that are computed to the side at once */
+    NC_PACKED = 1024,   /* and where they are packed */
+    MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
     FEW_ROWS_NN = 4,    /* and b [K, N] */
     FEW_K = 8192,       /* and a, if it must be copied, fits its buffer */
@@ -29,15 +32,16 @@ enum {
     L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,
     APART = 16,       /* floats between rows of a that are moved apart */
-    LATER_STRIPS = 8, /* ask for the next block of b: a tile asks for the eighth part of its own k, see kernels.h */
+    ASK_K = 16,       /* how many k a tile takes from one time of asking to the next, see kernels.h */
+    LATER_STRIPS = 8, /* ask for the next block of b, each for an eighth of its k */
 };
 
 /* Below this many multiplications waking the threads costs more than they bring. */
 static const int64_t SERIAL_BELOW = 48 * 48 * 48;
 
 typedef struct scratch {
-    float *a; /* A_FLOATS: the rows of a tile where they cannot be read in place */
-    float *b; /* KC x NC_APART */
+    float *a; /* A_FLOATS: rows of a where they cannot be read in place */
+    float *b; /* KC x NC_PACKED */
     float *c; /* MC x NC, for a product whose old c is needed after the activation */
 } scratch;
 
@@ -47,7 +51,8 @@ static struct {
     int n;
 } pool;
 
-enum { A_FLOATS = FEW_ROWS_NT * FEW_K, B_FLOATS = KC * NC_APART, C_FLOATS = MC * NC };
+enum { A_FLOATS = KC * MC, B_FLOATS = KC * NC_PACKED, C_FLOATS = MC * NC };
+_Static_assert(FEW_ROWS_NT *FEW_K <= A_FLOATS, "a of few rows has room");
 
 mm1_status mm1__gemm_scratch_init(mm1_error *err)
 {
@@ -127,71 +132,107 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* Whether the rows of a tile fall into the same lines of L1, which then holds fewer than there are. */
+/* Whether the rows of a tile, or in a [K, M] those of a chunk, fall into the same sets of a cache, which then holds
+ * fewer than there are. */
 static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
 {
     return !g->trans_a && kern->gemm_mr > L1_WAYS && g->lda % PAGE_FLOATS == 0;
 }
 
-/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, packed if the tile is not whole or scaled, or
- * moved apart. */
-static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
-                                int64_t k, int64_t kc)
+static bool is_packed(const mm1_gemm_args *g)
 {
-    const int64_t mr = kern->gemm_mr, lda = g->lda;
-    const float *a = g->trans_a ? g->a + k * lda + i : g->a + i * lda + k;
-    if (m < mr || g->alpha != 1.0f) {
-        kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
-        return (mm1_gemm_strip){.x = s->a, .ld = mr, .k_rows = true};
+    return g->trans_a && g->lda % PAGE_FLOATS == 0;
+}
+
+/* A strip's tiles share the asking for the rows of a from `i` on that come next, at [k, k + kc): line by line along the
+ * rows, or k by k down the columns, where of two lines the first was needed by the rows before.  *panel: how much
+ * further each tile is than the one before. */
+static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, int64_t mr, int64_t i, int64_t k, int64_t kc, int64_t tiles,
+                                 int64_t *panel)
+{
+    const int64_t row = g->lda * (int64_t)sizeof *g->a, n = ceil_div(g->trans_a ? ASK_K : mr, tiles);
+    if (g->trans_a) {
+        *panel = kc / ASK_K * n * row;
+        return (mm1_gemm_ask){
+            .at = mm1_address_after(g->a, k * g->lda + i + mr - 1), .n = n, .step = row, .advance = n * row};
     }
-    mm1_gemm_strip rows = {
-        .x = a, .ld = lda, .k_rows = g->trans_a, .next = mm1_address_after(a, mr * lda), .ld_next = lda};
-    if (is_apart(g, kern)) {
-        rows.x = s->a;
-        rows.ld = kc + APART;
-        for (int64_t r = 0; r < mr; r++) {
-            memcpy(s->a + r * rows.ld, a + r * lda, (size_t)kc * sizeof *a);
-        }
-    }
-    return rows;
+    *panel = n * row;
+    return (mm1_gemm_ask){
+        .at = mm1_address_after(g->a, i * g->lda + k), .n = n, .step = row, .advance = ASK_K * (int64_t)sizeof *g->a};
 }
 
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
  * its first strip, which reads it, need not wait for memory: each for an eighth of its k, `left` strips before the end.
  */
-static void ask_for_later(const mm1_gemm_args *g, mm1_gemm_strip *rows, int64_t at, int64_t kc, int64_t left,
-                          int64_t nr)
+static mm1_gemm_ask ask_for_later(const mm1_gemm_args *g, int64_t at, int64_t kc, int64_t left)
 {
-    const int64_t size = (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
+    const int64_t size = (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b), n = ASK_K / LATER_STRIPS;
     if (left > LATER_STRIPS) {
-        return;
+        return (mm1_gemm_ask){0};
     }
     at += (LATER_STRIPS - left) * (kc / LATER_STRIPS) * g->ldb;
-    rows->later = (g->b16 != NULL ? (uintptr_t)g->b16 : (uintptr_t)g->b) + (uintptr_t)(at * size);
-    rows->later_step = g->ldb * size;
-    rows->later_panel = nr * size;
+    return (mm1_gemm_ask){.at = (g->b16 != NULL ? (uintptr_t)g->b16 : (uintptr_t)g->b) + (uintptr_t)(at * size),
+                          .n = n,
+                          .step = g->ldb * size,
+                          .advance = n * g->ldb * size};
 }
 
-/* One row of tiles: c [m, nc] of a and the packed block b.  With y, where b [kc, nc] lies, the block is packed first,
- * each panel by the tile that needs it. */
-static void tile_row(const mm1_kernels *kern, float *c, int64_t ldc, mm1_gemm_strip a, float *b, const float *y,
-                     int64_t ldy, int64_t m, int64_t nc, int64_t kc, bool acc)
+/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart, or packed: if they are many, not a
+ * whole tile, or scaled. */
+static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
+                                int64_t k, int64_t kc)
 {
-    const int64_t nr = kern->gemm_nr;
-    for (int64_t j = 0; j < nc; j += nr) {
-        const int64_t n = min64(nr, nc - j);
-        float *panel = b + j * kc;
-        const float *from = y != NULL ? y + j : NULL;
-        if (from != NULL && (m < kern->gemm_mr || n < nr)) {
-            kern->gemm_pack(panel, (int)nr, from, ldy, kc, n, true, 1.0f);
-            from = NULL;
+    const int64_t mr = kern->gemm_mr, lda = g->lda;
+    const float *a = g->trans_a ? g->a + k * lda + i : g->a + i * lda + k;
+    if (m != mr || g->alpha != 1.0f || is_packed(g)) {
+        kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
+        return (mm1_gemm_strip){.x = s->a, .ld = mr, .k_rows = true};
+    }
+    if (!is_apart(g, kern)) {
+        return (mm1_gemm_strip){.x = a, .ld = lda, .k_rows = g->trans_a};
+    }
+    for (int64_t r = 0; r < mr; r++) {
+        memcpy(s->a + r * (kc + APART), a + r * lda, (size_t)kc * sizeof *a);
+    }
+    return (mm1_gemm_strip){.x = s->a, .ld = kc + APART};
+}
+
+/* A block of tiles: c [m, nc] of the strips of a (more than one: packed) and the packed block b, panel by panel.  With
+ * y, where b [kc, nc] lies, each panel is packed first, by the first tile that needs it.  next_panel, later_panel: how
+ * much further a panel asks than the one before, in bytes. */
+typedef struct block {
+    mm1_gemm_strip a;
+    float *b;
+    const float *y;
+    int64_t ldy, m, nc, kc, next_panel, later_panel;
+    bool acc;
+} block;
+
+static void block_product(const block *t, float *c, int64_t ldc, const mm1_kernels *kern)
+{
+    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    mm1_gemm_strip a = t->a;
+    for (int64_t j = 0; j < t->nc; j += nr) {
+        const int64_t n = min64(nr, t->nc - j);
+        float *panel = t->b + j * t->kc;
+        const float *y = t->y != NULL ? t->y + j : NULL;
+        if (y != NULL && (t->m < mr || n < nr)) {
+            kern->gemm_pack(panel, (int)nr, y, t->ldy, t->kc, n, true, 1.0f);
+            y = NULL;
         }
-        if (m < kern->gemm_mr) {
-            kern->gemm_tile(c + j, ldc, a.x, panel, kc, m, n, acc);
-        } else {
-            kern->gemm_tile_direct(c + j, ldc, &a, panel, from, ldy, kc, n, acc);
+        for (int64_t i = 0; i < t->m; i += mr) {
+            mm1_gemm_strip strip = a;
+            strip.x += i * t->kc;
+            strip.next.at += (uintptr_t)i * sizeof *a.x;
+            if (t->m - i < mr) {
+                kern->gemm_tile(c + i * ldc + j, ldc, strip.x, panel, t->kc, t->m - i, n, t->acc);
+            } else {
+                kern->gemm_tile_direct(c + i * ldc + j, ldc, &strip, panel, y, t->ldy, t->kc, n, t->acc);
+            }
+            y = NULL;
         }
-        a.later += (uintptr_t)a.later_panel;
+        a.next.at += (uintptr_t)t->next_panel;
+        a.later.at += (uintptr_t)t->later_panel;
     }
 }
 
@@ -202,32 +243,44 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
     const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
     const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, KC)), 8) * 8;
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const int64_t widest = is_apart(g, kern) ? NC_APART : NC;
-    const int64_t block = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
-    for (int64_t j = n0; j < n1; j += block) {
-        const int64_t nc = min64(block, n1 - j);
+    const int64_t widest = is_packed(g) ? NC_PACKED : is_apart(g, kern) ? NC_APART : NC;
+    const int64_t width = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
+    const int64_t height = is_packed(g) ? ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, MC)), mr) * mr : mr;
+    for (int64_t j = n0; j < n1; j += width) {
+        const int64_t nc = min64(width, n1 - j);
         for (int64_t k = 0; k < g->K || k == 0; k += chunk) {
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
             const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
-            const int64_t later = g->trans_b ? -1 : !last ? at + chunk * g->ldb : j + block < n1 ? j + block : -1;
-            const bool is_packed = g->trans_b || g->b16 != NULL;
+            const int64_t later = g->trans_b ? -1 : !last ? at + chunk * g->ldb : j + width < n1 ? j + width : -1;
+            const bool whole = g->trans_b || g->b16 != NULL; /* b is packed at once, not in passing */
             if (g->b16 != NULL) {
                 kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
-            } else if (is_packed) {
+            } else if (whole) {
                 kern->gemm_pack(s->b, (int)nr, g->b + at, g->ldb, kc, nc, false, 1.0f);
             }
-            for (int64_t i = m0; i < m1; i += mr) {
-                const int64_t m = min64(mr, m1 - i);
-                const float *fresh = is_packed || i > m0 ? NULL : g->b + at;
+            for (int64_t i = m0; i < m1; i += height) {
+                block t = {.b = s->b,
+                           .y = whole || i > m0 ? NULL : g->b + at,
+                           .ldy = g->ldb,
+                           .m = min64(height, m1 - i),
+                           .nc = nc,
+                           .kc = kc,
+                           .acc = acc || k > 0};
                 float *to = c + (i - m0) * ldc + j - n0;
-                mm1_gemm_strip rows = take_rows(g, kern, s, i, m, k, kc);
-                if (i > m0 && later >= 0) {
-                    ask_for_later(g, &rows, later, chunk, (m1 - i) / mr, nr);
+                t.a = take_rows(g, kern, s, i, t.m, k, kc);
+                if (i + height < m1) {
+                    t.a.next = ask_for_next(g, mr, i + height, k, kc, ceil_div(nc, nr), &t.next_panel);
+                } else if (!last) {
+                    t.a.next = ask_for_next(g, mr, m0, k + chunk, kc, ceil_div(nc, nr), &t.next_panel);
                 }
-                tile_row(kern, to, ldc, rows, s->b, fresh, g->ldb, m, nc, kc, acc || k > 0);
+                if (i > m0 && later >= 0 && !is_packed(g)) {
+                    t.a.later = ask_for_later(g, later, chunk, (m1 - i) / mr);
+                    t.later_panel = nr * (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
+                }
+                block_product(&t, to, ldc, kern);
                 if (last && finish && has_epilogue(g)) {
-                    epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
+                    epilogue(g, kern, to, ldc, i, i + t.m, j, j + nc);
                 }
             }
         }

@@ -8,7 +8,7 @@
  *   weight gradient  dW = dY^T X    trans_a, acc
  * and the operand that training stores, weights or activations, is b: it may be in bf16.  It is widened while it is
  * packed, a block at a time; the bits of c are those of the product with the same numbers in f32 (where few rows meet a
- * K above 2^18 they may not be).  Row strides lda, ldb, ldc are in elements.  c may alias neither a nor b.  Any size
+ * K above 2^19 they may not be).  Row strides lda, ldb, ldc are in elements.  c may alias neither a nor b.  Any size
  * may be 0 (K = 0 gives zeros, or leaves c alone if acc).
  *
  * The epilogue works on each block of c while it is in cache, after the last k: c += bias [N] (row vector), then, if

@@ -50,18 +50,21 @@ static inline uintptr_t mm1_address_after(const float *x, int64_t offset)
     return (uintptr_t)x + (uintptr_t)offset * sizeof *x;
 }
 
-/* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows.  The rest is asked for while they are
- * multiplied, and need not exist, hence the addresses: if not k_rows, rows at `next`, which are mostly next; and, for
- * the block after this one, 128 bytes at `later` and at each multiple of later_step bytes after it, two of them in 16
- * k. */
+/* Lines that a tile asks for while it multiplies, so that they are in L2 when they are needed; they need not exist,
+ * hence an address.  Once in 16 k: n of them, `step` bytes apart, from `at` on, which then moves on by `advance` bytes.
+ */
+typedef struct mm1_gemm_ask {
+    uintptr_t at;
+    int64_t n, step, advance;
+} mm1_gemm_ask;
+
+/* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows. */
 typedef struct mm1_gemm_strip {
     const float *x;
     int64_t ld;
     bool k_rows;
-    uintptr_t next;
-    int64_t ld_next;                 /* floats */
-    uintptr_t later;                 /* 0: nothing */
-    int64_t later_step, later_panel; /* bytes; the latter to what the next tile of these rows is to ask for */
+    mm1_gemm_ask next;  /* of the rows that come next */
+    mm1_gemm_ask later; /* of the block of b after this one; the line after each as well */
 } mm1_gemm_strip;
 
 typedef struct mm1_kernels {

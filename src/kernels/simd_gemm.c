@@ -13,6 +13,9 @@ enum {
     NV = 2,
     NR = NV * VW,
     LINE = 64 / sizeof(float),
+    ROWS_AHEAD = 8, /* of a, down its columns */
+    C_ROWS = 2,     /* of c are asked for at once */
+    LOW = 9,        /* along: rows of a from here on have a pointer of their own */
 #if defined(__AVX512F__)
     MR = 14,
 #else
@@ -33,17 +36,41 @@ INLINE const char *next_at(const float *x, int64_t offset)
     return (const char *)mm1_address_after(x, offset);
 }
 
+/* See mm1_gemm_ask.  Not into L1: it is full. */
+INLINE void ask(mm1_gemm_ask *a, const int lines)
+{
+    for (int64_t i = 0; i < a->n; i++) {
+#pragma GCC unroll 2
+        for (int l = 0; l < lines; l++) {
+            _mm_prefetch((const char *)(a->at + (uintptr_t)(i * a->step + l * 64)), _MM_HINT_T1);
+        }
+    }
+    a->at += (uintptr_t)a->advance;
+}
+
 typedef struct operands {
-    const float *a;
-    int64_t lda;
+    const float *a, *a_low;        /* ALONG: and its row LOW */
+    int64_t lda, lda3, lda5, lda7; /* ALONG: the others are multiples of it that addresses cannot scale by themselves */
     float *b;
     const float *y; /* fill: b is packed out of it */
     int64_t ldy;
-    const float *next; /* ALONG: rows that come next */
-    int64_t ld_next;
-    uintptr_t later; /* of the next block */
-    int64_t later_step;
+    mm1_gemm_ask next, later;
 } operands;
+
+/* x, of which the compiler knows nothing: it would keep an offset for each row, for which there are no registers. */
+INLINE int64_t opaque(int64_t x)
+{
+    __asm__("" : "+r"(x));
+    return x;
+}
+
+/* a at row i, a constant, and the k at hand. */
+INLINE float along(const operands *o, int i)
+{
+    const float *a = i < LOW ? o->a : o->a_low;
+    i -= i < LOW ? 0 : LOW;
+    return a[i % 3 == 0 ? i / 3 * o->lda3 : i == 5 ? o->lda5 : i == 7 ? o->lda7 : i * o->lda];
+}
 
 /* One k.  m, wide, from and fill are constants wherever this and tile() are inlined: accumulators live in registers.
  * Not wide: only the first vector of b. */
@@ -58,16 +85,18 @@ INLINE void step(const int m, const bool wide, const place from, const bool fill
         _mm_prefetch(next_at(o->y, NR + VW), _MM_HINT_T0);
         o->y += o->ldy;
     }
-    if (from == DOWN) {
-        _mm_prefetch(next_at(o->a, 2 * m - 1), _MM_HINT_T0);
+    if (from == DOWN) { /* each k is a line or two elsewhere, where processors do not expect it */
+        _mm_prefetch(next_at(o->a, ROWS_AHEAD * o->lda), _MM_HINT_T0);
+        _mm_prefetch(next_at(o->a, ROWS_AHEAD * o->lda + m - 1), _MM_HINT_T0);
     }
 #pragma GCC unroll 14
     for (int i = 0; i < m; i++) {
-        const vf x = v_set(from == ALONG ? o->a[i * o->lda] : o->a[i]);
+        const vf x = v_set(from == ALONG ? along(o, i) : o->a[i]);
         s[i][0] = v_fma(x, b0, s[i][0]);
         s[i][1] = wide ? v_fma(x, b1, s[i][1]) : s[i][1];
     }
     o->a += from == ALONG ? 1 : from == DOWN ? o->lda : MR;
+    o->a_low += 1;
     o->b += NR;
 }
 
@@ -79,23 +108,19 @@ INLINE void tile(const int m, const bool wide, const place from, const bool fill
     for (int i = 0; i < m; i++) {
         s[i][0] = s[i][1] = v_zero();
     }
-    /* c is read or not, a line must come before it is written. */
-#pragma GCC unroll 14
-    for (int i = 0; i < m; i++) {
-        _mm_prefetch((const char *)(c + i * ldc), _MM_HINT_T0);
-        _mm_prefetch((const char *)(c + i * ldc + n - 1), _MM_HINT_T0);
-    }
-    int64_t k = 0;
+    int64_t k = 0, asked = 0;
     for (; k + LINE <= K; k += LINE) {
-#pragma GCC unroll 14
-        for (int i = 0; from == ALONG && i < m; i++) {
-            _mm_prefetch(next_at(o.next, i * o.ld_next + k), _MM_HINT_T1); /* not into L1: it is full */
+        /* c is read or not, a line must come before it is written: not too soon, for b drives it out of L1, and not all
+         * at once, for then b would have to wait. */
+        for (const int64_t until = m - C_ROWS * ((K - k) / LINE - 1); asked < until; asked++) {
+            const float *row = c + asked * ldc;
+            _mm_prefetch((const char *)row, _MM_HINT_T0);
+            _mm_prefetch(next_at(row, n / 2), _MM_HINT_T0);
+            _mm_prefetch(next_at(row, n - 1), _MM_HINT_T0);
         }
-#pragma GCC unroll 2
-        for (int l = 0; from != PACKED && l < 2; l++) {
-            _mm_prefetch((const char *)o.later, _MM_HINT_T1);
-            _mm_prefetch((const char *)(o.later + 64), _MM_HINT_T1);
-            o.later += (uintptr_t)o.later_step;
+        if (from != PACKED) {
+            ask(&o.next, 1);
+            ask(&o.later, 2);
         }
 #pragma GCC unroll 4
         for (int l = 0; l < LINE; l++) {
@@ -152,16 +177,18 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
 static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
                              int64_t K, int64_t n, bool acc)
 {
-    const bool none = a->later == 0; /* then what is here anyway */
-    const operands o = {a->x,
-                        a->ld,
-                        b,
-                        y,
-                        ldy,
-                        (const float *)a->next,
-                        a->ld_next,
-                        none ? (uintptr_t)a->x : a->later,
-                        none ? 0 : a->later_step};
+    const int64_t ld = opaque(a->ld);
+    const operands o = {.a = a->x,
+                        .a_low = a->x + LOW * a->ld,
+                        .lda = ld,
+                        .lda3 = opaque(3 * ld),
+                        .lda5 = opaque(5 * ld),
+                        .lda7 = opaque(7 * ld),
+                        .b = b,
+                        .y = y,
+                        .ldy = ldy,
+                        .next = a->next,
+                        .later = a->later};
     if (a->k_rows && y != NULL) {
         tile(MR, true, DOWN, true, c, ldc, o, K, n, acc);
     } else if (a->k_rows) {
@@ -306,6 +333,16 @@ INLINE void pack_panel_copy(const int width, float *p, const float *x, int64_t l
     }
 }
 
+/* Panels of MR, of which the next one exists, but for the last k of all: each k is a whole vector, whose end the next k
+ * writes over. */
+INLINE void pack_panel_over(float *p, const float *x, int64_t ld, int64_t K, vf alpha)
+{
+    for (int64_t k = 0; k < K; k++, p += MR, x += ld) {
+        _mm_prefetch(next_at(x, 8 * ld), _MM_HINT_T0);
+        v_store(p, v_mul(alpha, v_load(x)));
+    }
+}
+
 INLINE void widen_panel(float *p, const uint16_t *x, int64_t ld, int64_t K)
 {
     for (int64_t k = 0; k < K; k++, p += NR, x += ld) {
@@ -360,6 +397,8 @@ INLINE void pack(float *p, int width, const void *x, const format f, int64_t ld,
                 widen_panel(out, in, ld, n_k);
             } else if (n - i0 >= width && width == NR) {
                 pack_panel_copy(NR, out, in, ld, n_k, scale);
+            } else if (n - i0 >= VW && width == MR && f == F32 && k + n_k < K) {
+                pack_panel_over(out, in, ld, n_k, v_set(alpha));
             } else if (n - i0 >= width && width == MR && f == F32) {
                 pack_panel_copy(MR, out, in, ld, n_k, scale);
             } else {

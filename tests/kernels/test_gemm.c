@@ -206,6 +206,26 @@ static void blocks_in_every_direction_give_the_definition(void **state)
     }
 }
 
+/* Rows of a that lie whole pages apart are moved or packed, in blocks. */
+static void rows_that_are_pages_apart_give_the_definition(void **state)
+{
+    (void)state;
+    enum { APART = 1024 };
+    static const shape shapes[] = {{APART, 70, 530}, {APART - 9, 40, 90}, {30, 1100, 520}, {350, 33, 8}};
+    mm1_threads_set(2);
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use_isa(isa)) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            const shape s = shapes[i];
+            check_product(s, true, false, (int)(APART - s.M), ACC, MM1_ACT_NONE);
+            check_product(s, true, true, (int)(APART - s.M), BIAS | ALPHA | SERIAL, MM1_ACT_GELU);
+            check_product((shape){s.K, s.N, s.M}, false, true, (int)(APART - s.M), BIAS, MM1_ACT_NONE);
+        }
+    }
+}
+
 static void gradients_pass_through_activations(void **state)
 {
     (void)state;
@@ -494,10 +514,8 @@ static void tiles_read_a_in_place(void **state)
                 const mm1_gemm_strip rows = {.x = a,
                                              .ld = LD,
                                              .k_rows = k_rows,
-                                             .next = mm1_address_after(a, mr * LD),
-                                             .ld_next = LD,
-                                             .later = form == 3 ? (uintptr_t)y : 0,
-                                             .later_step = sizeof *y * LD};
+                                             .next = {.at = (uintptr_t)a, .n = 2, .step = LD, .advance = 64},
+                                             .later = {.at = (uintptr_t)y, .n = form == 3, .advance = LD}};
                 k->gemm_tile_direct(c, LD, &rows, b, fill ? y : NULL, LD, K, n, acc);
                 check_close(c, want, mr * LD, 1e-5, 1e-5);
                 check_close(b, packed, MOST * nr, 0, 0);
@@ -619,6 +637,7 @@ int main(void)
         cmocka_unit_test(every_form_and_size_gives_the_definition),
         cmocka_unit_test(every_small_shape_gives_the_definition),
         cmocka_unit_test(blocks_in_every_direction_give_the_definition),
+        cmocka_unit_test(rows_that_are_pages_apart_give_the_definition),
         cmocka_unit_test(the_epilogue_adds_bias_saves_activates_and_adds_the_residual),
         cmocka_unit_test(gradients_pass_through_activations),
         cmocka_unit_test(k_of_zero_clears_or_leaves_alone),
