@@ -18,7 +18,7 @@
 
 enum {
     KC = 512,           /* most k in a chunk */
-    NC = 256,           /* columns of b in a block; a multiple of every tile width */
+    NC = 384,           /* columns of b in a block; a multiple of every tile width */
     NC_APART = 512,     /* the same where rows of a must be moved apart, which is done once for each block */
     NC_PACKED = 1024,   /* and where they are packed */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */

@@ -107,6 +107,32 @@ static inline vf v_ldexp(vf a, vf k)
 {
     return _mm512_scalef_ps(a, k);
 }
+/* Lane by lane of 128 bits, a0 b0 a1 b1, or a2 b2 a3 b3; and the same of pairs. */
+static inline vf v_zip_low(vf a, vf b)
+{
+    return _mm512_unpacklo_ps(a, b);
+}
+static inline vf v_zip_high(vf a, vf b)
+{
+    return _mm512_unpackhi_ps(a, b);
+}
+static inline vf v_pairs_low(vf a, vf b)
+{
+    return _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+static inline vf v_pairs_high(vf a, vf b)
+{
+    return _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)));
+}
+/* Four from p, four from `step` bytes after it and so on. */
+static inline vf v_quads(const void *p, int64_t step)
+{
+    const uintptr_t at = (uintptr_t)p, by = (uintptr_t)step;
+    vf v = _mm512_castps128_ps512(_mm_loadu_ps((const float *)at));
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(at + by)), 1);
+    v = _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(at + 2 * by)), 2);
+    return _mm512_insertf32x4(v, _mm_loadu_ps((const float *)(at + 3 * by)), 3);
+}
 static inline float v_sum(vf a)
 {
     return _mm512_reduce_add_ps(a);
@@ -243,6 +269,27 @@ static inline vf v_ldexp(vf a, vf k)
 {
     return _mm256_mul_ps(
         a, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127)), 23)));
+}
+static inline vf v_zip_low(vf a, vf b)
+{
+    return _mm256_unpacklo_ps(a, b);
+}
+static inline vf v_zip_high(vf a, vf b)
+{
+    return _mm256_unpackhi_ps(a, b);
+}
+static inline vf v_pairs_low(vf a, vf b)
+{
+    return _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+}
+static inline vf v_pairs_high(vf a, vf b)
+{
+    return _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)));
+}
+static inline vf v_quads(const void *p, int64_t step)
+{
+    const vf v = _mm256_castps128_ps256(_mm_loadu_ps(p));
+    return _mm256_insertf128_ps(v, _mm_loadu_ps((const float *)((uintptr_t)p + (uintptr_t)step)), 1);
 }
 static inline float v_sum(vf a)
 {

@@ -55,6 +55,15 @@ static inline vi vi_of(vf a)
 {
     return _mm512_castps_si512(a);
 }
+/* The numbers in the lower halves of the lanes, or in the upper ones. */
+static inline vf bf16_widen_low(vf a)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 16));
+}
+static inline vf bf16_widen_high(vf a)
+{
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)0xffff0000u)));
+}
 /* a > b ? x : y, signed */
 static inline vi vi_select_gt(vi a, vi b, vi x, vi y)
 {
@@ -114,6 +123,14 @@ static inline vi vi_from(int32_t first)
 static inline vi vi_of(vf a)
 {
     return _mm256_castps_si256(a);
+}
+static inline vf bf16_widen_low(vf a)
+{
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 16));
+}
+static inline vf bf16_widen_high(vf a)
+{
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32((int)0xffff0000u)));
 }
 static inline vi vi_select_gt(vi a, vi b, vi x, vi y)
 {

@@ -13,7 +13,7 @@ enum {
     NV = 2,
     NR = NV * VW,
     LINE = 64 / sizeof(float),
-    ROWS_AHEAD = 8, /* of a, down its columns */
+    ROWS_AHEAD = 8, /* down columns of a and b */
     C_ROWS = 2,     /* of c are asked for at once */
     LOW = 9,        /* along: rows of a from here on have a pointer of their own */
 #if defined(__AVX512F__)
@@ -81,8 +81,10 @@ INLINE void step(const int m, const bool wide, const place from, const bool fill
     if (fill) {
         v_store(o->b, b0);
         v_store(o->b + VW, b1);
-        _mm_prefetch(next_at(o->y, NR), _MM_HINT_T0);
-        _mm_prefetch(next_at(o->y, NR + VW), _MM_HINT_T0);
+        _mm_prefetch(next_at(o->y, ROWS_AHEAD * o->ldy), _MM_HINT_T0);
+        _mm_prefetch(next_at(o->y, ROWS_AHEAD * o->ldy + NR - 1), _MM_HINT_T0);
+        _mm_prefetch(next_at(o->y, NR), _MM_HINT_T1); /* of the next panel */
+        _mm_prefetch(next_at(o->y, NR + VW), _MM_HINT_T1);
         o->y += o->ldy;
     }
     if (from == DOWN) { /* each k is a line or two elsewhere, where processors do not expect it */
@@ -311,6 +313,43 @@ INLINE void pack_turn(float *p, int width, int64_t w, const void *x, const forma
     }
 }
 
+/* VW rows, as many k as fill whole vectors; returns how many.  A vector takes four units of 32 bits, an element of f32
+ * or two of bf16, from every fourth row, so that turning 4 x 4 of them in each lane is enough. */
+INLINE int64_t pack_turn_rows(float *p, int width, const void *x, const format f, int64_t ld, int64_t K, float alpha)
+{
+    enum { QUAD = 4, N_QUADS = VW / QUAD };
+    const int64_t size = f == BF16 ? sizeof(uint16_t) : sizeof(float), each = f == BF16 ? 2 : 1, step = VW * each;
+    const vf scale = v_set(alpha);
+    int64_t k = 0;
+    for (; k + step <= K; k += step) {
+        vf r[N_QUADS][QUAD];
+#pragma GCC unroll 4
+        for (int i = 0; i < QUAD; i++) {
+#pragma GCC unroll 4
+            for (int q = 0; q < N_QUADS; q++) {
+                r[q][i] = v_quads(element(x, i * ld + k + q * QUAD * each, f), QUAD * ld * size);
+            }
+        }
+#pragma GCC unroll 4
+        for (int q = 0; q < N_QUADS; q++) {
+            const vf a = v_zip_low(r[q][0], r[q][1]), b = v_zip_high(r[q][0], r[q][1]);
+            const vf c = v_zip_low(r[q][2], r[q][3]), d = v_zip_high(r[q][2], r[q][3]);
+            const vf turned[QUAD] = {v_pairs_low(a, c), v_pairs_high(a, c), v_pairs_low(b, d), v_pairs_high(b, d)};
+#pragma GCC unroll 4
+            for (int i = 0; i < QUAD; i++) {
+                float *to = p + (k + (q * QUAD + i) * each) * width;
+                if (f == BF16) {
+                    v_store(to, bf16_widen_low(turned[i]));
+                    v_store(to + width, bf16_widen_high(turned[i]));
+                } else {
+                    v_store(to, v_mul(scale, turned[i]));
+                }
+            }
+        }
+    }
+    return k;
+}
+
 INLINE void pack_panel_copy(const int width, float *p, const float *x, int64_t ld, int64_t K, __m256 alpha)
 {
     for (int64_t k = 0; k < K; k++, p += width, x += ld) {
@@ -372,15 +411,20 @@ INLINE void pack(float *p, int width, const void *x, const format f, int64_t ld,
     const __m256 scale = _mm256_set1_ps(alpha);
     if (!k_rows) {
         for (int64_t i0 = 0; i0 < n; i0 += width, p += K * width) {
-            for (int g = 0; g < width; g += 8) {
+            int64_t done = 0;
+            for (int g = 0; width == NR && n - i0 >= NR && g < NR; g += VW) {
+                done = pack_turn_rows(p + g, NR, element(x, (i0 + g) * ld, f), f, ld, K, alpha);
+            }
+            for (int g = 0; done < K && g < width; g += 8) {
                 const int64_t have = n - i0 - g, w = width - g < 8 ? width - g : 8;
-                const void *from = element(x, (i0 + g) * ld, f);
+                const void *from = element(x, (i0 + g) * ld + done, f);
+                float *to = p + done * width + g;
                 if (have >= w && w == 8) {
-                    pack_turn(p + g, width, 8, from, f, ld, K, 8, scale);
+                    pack_turn(to, width, 8, from, f, ld, K - done, 8, scale);
                 } else if (have >= w && w == 6) {
-                    pack_turn(p + g, width, 6, from, f, ld, K, 6, scale);
+                    pack_turn(to, width, 6, from, f, ld, K - done, 6, scale);
                 } else {
-                    pack_turn(p + g, width, w, from, f, ld, K, have < w ? have : w, scale);
+                    pack_turn(to, width, w, from, f, ld, K - done, have < w ? have : w, scale);
                 }
             }
         }
