@@ -422,18 +422,19 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
 }
 
 /* Rows x columns of the grid of threads: the one whose slowest thread has least to do, in multiplications for each k.
- * Turning an element of b takes as long as about 24 of them, packing it in passing four; an element of a costs four in
- * each block of columns, since all threads of a row of the grid fetch the same ones. */
+ * A strip of fewer rows takes as much less; a panel of fewer columns does not.  Turning an element of b takes as long
+ * as about 24 of them, packing it in passing four; an element of a costs four in each block of columns, since all
+ * threads of a row of the grid fetch the same ones. */
 static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *kern)
 {
-    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const int64_t nr = kern->gemm_nr;
     double best = 0;
     int rows = 1;
     for (int r = 1; r <= n_threads; r++) {
         if (n_threads % r != 0) {
             continue;
         }
-        const double m = (double)(ceil_div(ceil_div(g->M, mr), r) * mr);
+        const double m = (double)ceil_div(g->M, r);
         const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
         const double cost = m * n + (g->trans_b ? 24 : 4) * n + 4 * m * (double)ceil_div((int64_t)n, NC);
         if (r == 1 || cost < best) {
@@ -499,11 +500,11 @@ static void compute_cells(void *ctx, int64_t begin, int64_t end)
 {
     const job *j = ctx;
     const mm1_gemm_args *g = j->g;
-    const int64_t mr = j->kern->gemm_mr, nr = j->kern->gemm_nr, mp = ceil_div(g->M, mr), np = ceil_div(g->N, nr);
+    const int64_t nr = j->kern->gemm_nr, np = ceil_div(g->N, nr);
     for (int64_t i = begin; i < end; i++) {
         const int64_t r = i / j->cols, q = i % j->cols;
-        work(g, j->kern, &pool.parts[mm1_thread_index()], mp * r / j->rows * mr,
-             min64(mp * (r + 1) / j->rows * mr, g->M), np * q / j->cols * nr, min64(np * (q + 1) / j->cols * nr, g->N));
+        work(g, j->kern, &pool.parts[mm1_thread_index()], g->M * r / j->rows, g->M * (r + 1) / j->rows,
+             np * q / j->cols * nr, min64(np * (q + 1) / j->cols * nr, g->N));
     }
 }
 
