@@ -31,9 +31,11 @@ enum {
     FEW_WIDE = FEW_NN_STEP * FEW_COLUMNS, /* elements of b that are widened at once, or one row */
     L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,
-    APART = 16,       /* floats between rows of a that are moved apart */
-    ASK_K = 16,       /* how many k a tile takes from one time of asking to the next, see kernels.h */
-    LATER_STRIPS = 8, /* ask for the next block of b, each for an eighth of its k */
+    FAR_FLOATS = 2048, /* k of a [K, M] that are further apart are packed, */
+    NC_FAR = 256,      /* for so many columns */
+    APART = 16,        /* floats between rows of a that are moved apart */
+    ASK_K = 16,        /* how many k a tile takes from one time of asking to the next, see kernels.h */
+    LATER_STRIPS = 8,  /* ask for the next block of b, each for an eighth of its k */
 };
 
 /* Below this many multiplications waking the threads costs more than they bring. */
@@ -139,9 +141,10 @@ static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
     return !g->trans_a && kern->gemm_mr > L1_WAYS && g->lda % PAGE_FLOATS == 0;
 }
 
+/* So they do, or are more than processors foresee: then fetching them once for many columns is worth packing them. */
 static bool is_packed(const mm1_gemm_args *g)
 {
-    return g->trans_a && g->lda % PAGE_FLOATS == 0;
+    return g->trans_a && (g->lda % PAGE_FLOATS == 0 || (g->lda > FAR_FLOATS && g->N >= NC_FAR));
 }
 
 /* A strip's tiles share the asking for the rows of a from `i` on that come next, at [k, k + kc): line by line along the
@@ -260,17 +263,18 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 kern->gemm_pack(s->b, (int)nr, g->b + at, g->ldb, kc, nc, false, 1.0f);
             }
             for (int64_t i = m0; i < m1; i += height) {
+                const int64_t m = min64(height, m1 - i);
                 block t = {.b = s->b,
                            .y = whole || i > m0 ? NULL : g->b + at,
                            .ldy = g->ldb,
-                           .m = min64(height, m1 - i),
+                           .m = m,
                            .nc = nc,
                            .kc = kc,
                            .acc = acc || k > 0};
                 float *to = c + (i - m0) * ldc + j - n0;
-                t.a = take_rows(g, kern, s, i, t.m, k, kc);
-                if (i + height < m1) {
-                    t.a.next = ask_for_next(g, mr, i + height, k, kc, ceil_div(nc, nr), &t.next_panel);
+                t.a = take_rows(g, kern, s, i, m, k, kc);
+                if (i + m < m1) {
+                    t.a.next = ask_for_next(g, mr, i + m, k, kc, ceil_div(nc, nr), &t.next_panel);
                 } else if (!last) {
                     t.a.next = ask_for_next(g, mr, m0, k + chunk, kc, ceil_div(nc, nr), &t.next_panel);
                 }
@@ -280,7 +284,7 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 }
                 block_product(&t, to, ldc, kern);
                 if (last && finish && has_epilogue(g)) {
-                    epilogue(g, kern, to, ldc, i, i + t.m, j, j + nc);
+                    epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
                 }
             }
         }
