@@ -274,15 +274,13 @@ static void panel_product(float *c, int64_t ldc, float *p, const float *a, int64
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
     const mm1_gemm_strip rows = {.x = a, .ld = lda, .k_rows = k_rows};
-    if (m < mr) {
-        kern->gemm_pack(p, (int)mr, a, lda, K, m, k_rows, 1.0f);
+    if (m == mr) {
+        kern->gemm_tiles(c, ldc, &rows, b, nr * ldb, NULL, 0, K, N, acc);
+        return;
     }
+    kern->gemm_pack(p, (int)mr, a, lda, K, m, k_rows, 1.0f);
     for (int64_t n = 0; n < N; n += nr) {
-        if (m < mr) {
-            kern->gemm_tile(c + n, ldc, p, b + n * ldb, K, m, min64(nr, N - n), acc);
-        } else {
-            kern->gemm_tile_direct(c + n, ldc, &rows, b + n * ldb, NULL, 0, K, min64(nr, N - n), acc);
-        }
+        kern->gemm_tile(c + n, ldc, p, b + n * ldb, K, m, min64(nr, N - n), acc);
     }
 }
 

@@ -147,27 +147,10 @@ static bool is_packed(const mm1_gemm_args *g)
     return g->trans_a && (g->lda % PAGE_FLOATS == 0 || (g->lda > FAR_FLOATS && g->N >= NC_FAR));
 }
 
-/* A strip's tiles share the asking for the rows of a from `i` on that come next, at [k, k + kc): line by line along the
- * rows, or k by k down the columns, where of two lines the first was needed by the rows before.  *panel: how much
- * further each tile is than the one before. */
-static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, int64_t mr, int64_t i, int64_t k, int64_t kc, int64_t tiles,
-                                 int64_t *panel)
-{
-    const int64_t row = g->lda * (int64_t)sizeof *g->a, n = ceil_div(g->trans_a ? ASK_K : mr, tiles);
-    if (g->trans_a) {
-        *panel = kc / ASK_K * n * row;
-        return (mm1_gemm_ask){
-            .at = mm1_address_after(g->a, k * g->lda + i + mr - 1), .n = n, .step = row, .advance = n * row};
-    }
-    *panel = n * row;
-    return (mm1_gemm_ask){
-        .at = mm1_address_after(g->a, i * g->lda + k), .n = n, .step = row, .advance = ASK_K * (int64_t)sizeof *g->a};
-}
-
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
  * its first strip, which reads it, need not wait for memory: each for an eighth of its k, `left` strips before the end.
  */
-static mm1_gemm_ask ask_for_later(const mm1_gemm_args *g, int64_t at, int64_t kc, int64_t left)
+static mm1_gemm_ask ask_for_later(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t at, int64_t kc, int64_t left)
 {
     const int64_t size = (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b), n = ASK_K / LATER_STRIPS;
     if (left > LATER_STRIPS) {
@@ -177,7 +160,29 @@ static mm1_gemm_ask ask_for_later(const mm1_gemm_args *g, int64_t at, int64_t kc
     return (mm1_gemm_ask){.at = (g->b16 != NULL ? (uintptr_t)g->b16 : (uintptr_t)g->b) + (uintptr_t)(at * size),
                           .n = n,
                           .step = g->ldb * size,
-                          .advance = n * g->ldb * size};
+                          .advance = n * g->ldb * size,
+                          .panel = kern->gemm_nr * size};
+}
+
+/* The tiles of strips with nc columns and kc k share the asking for the rows of a from `i` on, at [k, k + kc), that
+ * come next: line by line along the rows, or k by k down the columns, where of two lines the first was needed by the
+ * rows before. */
+static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t nc, int64_t kc, int64_t i,
+                                 int64_t k)
+{
+    const int64_t mr = kern->gemm_mr, row = g->lda * (int64_t)sizeof *g->a;
+    const int64_t all = g->trans_a ? ASK_K : mr, n = ceil_div(all, ceil_div(nc, kern->gemm_nr));
+    mm1_gemm_ask ask = {.n = n, .step = row, .panels = ceil_div(all, n)};
+    if (g->trans_a) {
+        ask.at = mm1_address_after(g->a, k * g->lda + i + mr - 1);
+        ask.advance = n * row;
+        ask.panel = kc / ASK_K * n * row;
+    } else {
+        ask.at = mm1_address_after(g->a, i * g->lda + k);
+        ask.advance = ASK_K * (int64_t)sizeof *g->a;
+        ask.panel = n * row;
+    }
+    return ask;
 }
 
 /* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart, or packed: if they are many, not a
@@ -200,42 +205,47 @@ static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern,
     return (mm1_gemm_strip){.x = s->a, .ld = kc + APART};
 }
 
-/* A block of tiles: c [m, nc] of the strips of a (more than one: packed) and the packed block b, panel by panel.  With
- * y, where b [kc, nc] lies, each panel is packed first, by the first tile that needs it.  next_panel, later_panel: how
- * much further a panel asks than the one before, in bytes. */
+/* A block of b [kc, nc], packed in `packed`; or in y, with row stride ldy, to be packed by the first tiles that need
+ * it. */
 typedef struct block {
-    mm1_gemm_strip a;
-    float *b;
+    float *packed;
     const float *y;
-    int64_t ldy, m, nc, kc, next_panel, later_panel;
-    bool acc;
+    int64_t ldy, nc, kc;
 } block;
 
-static void block_product(const block *t, float *c, int64_t ldc, const mm1_kernels *kern)
+/* c [m, nc] of one strip of a and a block of b. */
+static void strip_product(const block *b, float *c, int64_t ldc, const mm1_gemm_strip *a, int64_t m, bool acc,
+                          const mm1_kernels *kern)
+{
+    const int64_t nr = kern->gemm_nr, whole = m < kern->gemm_mr ? 0 : b->nc / nr * nr;
+    if (b->y != NULL && whole < b->nc) {
+        kern->gemm_pack(b->packed + whole * b->kc, (int)nr, b->y + whole, b->ldy, b->kc, b->nc - whole, true, 1.0f);
+    }
+    if (m == kern->gemm_mr) {
+        kern->gemm_tiles(c, ldc, a, b->packed, nr * b->kc, b->y, b->ldy, b->kc, b->nc, acc);
+        return;
+    }
+    for (int64_t j = 0; j < b->nc; j += nr) {
+        kern->gemm_tile(c + j, ldc, a->x, b->packed + j * b->kc, b->kc, m, min64(nr, b->nc - j), acc);
+    }
+}
+
+/* c [m, nc] of many packed strips, panel by panel of the block. */
+static void strips_product(const block *b, float *c, int64_t ldc, const mm1_gemm_strip *a, int64_t m, bool acc,
+                           const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    mm1_gemm_strip a = t->a;
-    for (int64_t j = 0; j < t->nc; j += nr) {
-        const int64_t n = min64(nr, t->nc - j);
-        float *panel = t->b + j * t->kc;
-        const float *y = t->y != NULL ? t->y + j : NULL;
-        if (y != NULL && (t->m < mr || n < nr)) {
-            kern->gemm_pack(panel, (int)nr, y, t->ldy, t->kc, n, true, 1.0f);
-            y = NULL;
+    mm1_gemm_strip at = *a;
+    for (int64_t j = 0; j < b->nc; j += nr) {
+        block panel = {b->packed + j * b->kc, b->y != NULL ? b->y + j : NULL, b->ldy, min64(nr, b->nc - j), b->kc};
+        for (int64_t i = 0; i < m; i += mr) {
+            mm1_gemm_strip strip = at;
+            strip.x += i * b->kc;
+            strip.next.at += (uintptr_t)i * sizeof *a->x;
+            strip_product(&panel, c + i * ldc + j, ldc, &strip, min64(mr, m - i), acc, kern);
+            panel.y = NULL;
         }
-        for (int64_t i = 0; i < t->m; i += mr) {
-            mm1_gemm_strip strip = a;
-            strip.x += i * t->kc;
-            strip.next.at += (uintptr_t)i * sizeof *a.x;
-            if (t->m - i < mr) {
-                kern->gemm_tile(c + i * ldc + j, ldc, strip.x, panel, t->kc, t->m - i, n, t->acc);
-            } else {
-                kern->gemm_tile_direct(c + i * ldc + j, ldc, &strip, panel, y, t->ldy, t->kc, n, t->acc);
-            }
-            y = NULL;
-        }
-        a.next.at += (uintptr_t)t->next_panel;
-        a.later.at += (uintptr_t)t->later_panel;
+        mm1_gemm_ask_on(&at.next);
     }
 }
 
@@ -255,34 +265,35 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
             const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
-            const int64_t later = g->trans_b ? -1 : !last ? at + chunk * g->ldb : j + width < n1 ? j + width : -1;
+            const int64_t later = g->trans_b || is_packed(g) ? -1
+                                  : !last                    ? at + chunk * g->ldb
+                                  : j + width < n1           ? j + width
+                                                             : -1;
             const bool whole = g->trans_b || g->b16 != NULL; /* b is packed at once, not in passing */
             if (g->b16 != NULL) {
                 kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
             } else if (whole) {
                 kern->gemm_pack(s->b, (int)nr, g->b + at, g->ldb, kc, nc, false, 1.0f);
             }
+            block b = {s->b, whole ? NULL : g->b + at, g->ldb, nc, kc};
             for (int64_t i = m0; i < m1; i += height) {
                 const int64_t m = min64(height, m1 - i);
-                block t = {.b = s->b,
-                           .y = whole || i > m0 ? NULL : g->b + at,
-                           .ldy = g->ldb,
-                           .m = m,
-                           .nc = nc,
-                           .kc = kc,
-                           .acc = acc || k > 0};
+                mm1_gemm_strip rows = take_rows(g, kern, s, i, m, k, kc);
                 float *to = c + (i - m0) * ldc + j - n0;
-                t.a = take_rows(g, kern, s, i, m, k, kc);
                 if (i + m < m1) {
-                    t.a.next = ask_for_next(g, mr, i + m, k, kc, ceil_div(nc, nr), &t.next_panel);
+                    rows.next = ask_for_next(g, kern, nc, kc, i + m, k);
                 } else if (!last) {
-                    t.a.next = ask_for_next(g, mr, m0, k + chunk, kc, ceil_div(nc, nr), &t.next_panel);
+                    rows.next = ask_for_next(g, kern, nc, kc, m0, k + chunk);
                 }
-                if (i > m0 && later >= 0 && !is_packed(g)) {
-                    t.a.later = ask_for_later(g, later, chunk, (m1 - i) / mr);
-                    t.later_panel = nr * (int64_t)(g->b16 != NULL ? sizeof *g->b16 : sizeof *g->b);
+                if (i > m0 && later >= 0) {
+                    rows.later = ask_for_later(g, kern, later, chunk, (m1 - i) / mr);
                 }
-                block_product(&t, to, ldc, kern);
+                if (is_packed(g)) {
+                    strips_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
+                } else {
+                    strip_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
+                }
+                b.y = NULL;
                 if (last && finish && has_epilogue(g)) {
                     epilogue(g, kern, to, ldc, i, i + m, j, j + nc);
                 }

@@ -50,13 +50,20 @@ static inline uintptr_t mm1_address_after(const float *x, int64_t offset)
     return (uintptr_t)x + (uintptr_t)offset * sizeof *x;
 }
 
-/* Lines that a tile asks for while it multiplies, so that they are in L2 when they are needed; they need not exist,
- * hence an address.  Once in 16 k: n of them, `step` bytes apart, from `at` on, which then moves on by `advance` bytes.
- */
+/* Lines that tiles ask for while they multiply, so that they are in L2 when they are needed; they need not exist, hence
+ * an address.  Once in 16 k: n of them, `step` bytes apart, from `at` on, which then moves on by `advance` bytes.  A
+ * tile begins `panel` bytes after the one before, and so many `panels` ask (0: all). */
 typedef struct mm1_gemm_ask {
     uintptr_t at;
-    int64_t n, step, advance;
+    int64_t n, step, advance, panel, panels;
 } mm1_gemm_ask;
+
+/* What the tile of the next panel asks for. */
+static inline void mm1_gemm_ask_on(mm1_gemm_ask *a)
+{
+    a->at += (uintptr_t)a->panel;
+    a->n = --a->panels == 0 ? 0 : a->n;
+}
 
 /* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows. */
 typedef struct mm1_gemm_strip {
@@ -74,10 +81,10 @@ typedef struct mm1_kernels {
      * a [K, gemm_mr], b [K, gemm_nr], zero-padded; m <= gemm_mr, n <= gemm_nr. */
     int gemm_mr, gemm_nr;
     void (*gemm_tile)(float *c, int64_t ldc, const float *a, const float *b, int64_t K, int64_t m, int64_t n, bool acc);
-    /* The same with a where it lies, gemm_mr rows of it.  With y, the panel b is packed first: b[k * gemm_nr + j] = y[k
-     * * ldy + j], and n is gemm_nr. */
-    void (*gemm_tile_direct)(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
-                             int64_t K, int64_t n, bool acc);
+    /* A row of tiles, with a where it lies, gemm_mr rows of it: c [gemm_mr, n], panel j of b at b + j * ldb.  With y,
+     * each panel that is whole is packed first: b[j * ldb + k * gemm_nr + i] = y[k * ldy + j * gemm_nr + i]. */
+    void (*gemm_tiles)(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, int64_t ldb, const float *y,
+                       int64_t ldy, int64_t K, int64_t n, bool acc);
     /* Panels for gemm_tile out of X [n, K]: panel j holds rows j * width ..., p[(j * K + k) * width + i] = alpha * X(j
      * * width + i, k), zero-padded to whole panels.  X(i, k) = x[i * ld + k], or x[k * ld + i] if k_rows (X is stored
      * transposed). */

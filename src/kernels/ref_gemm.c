@@ -24,19 +24,18 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     }
 }
 
-static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
-                             int64_t K, int64_t n, bool acc)
+static void gemm_tiles(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, int64_t ldb, const float *y,
+                       int64_t ldy, int64_t K, int64_t n, bool acc)
 {
-    for (int64_t k = 0; k < K && y != NULL; k++) {
-        for (int j = 0; j < NR; j++) {
-            b[k * NR + j] = y[k * ldy + j];
+    for (int64_t j = 0; j < n; j++) {
+        float *panel = b + j / NR * ldb;
+        for (int64_t k = 0; k < K && y != NULL && j / NR < n / NR; k++) {
+            panel[k * NR + j % NR] = y[k * ldy + j];
         }
-    }
-    for (int64_t i = 0; i < MR; i++) {
-        for (int64_t j = 0; j < n; j++) {
+        for (int64_t i = 0; i < MR; i++) {
             float sum = 0.0f;
             for (int64_t k = 0; k < K; k++) {
-                sum += (a->k_rows ? a->x[k * a->ld + i] : a->x[i * a->ld + k]) * b[k * NR + j];
+                sum += (a->k_rows ? a->x[k * a->ld + i] : a->x[i * a->ld + k]) * panel[k * NR + j % NR];
             }
             c[i * ldc + j] = acc ? c[i * ldc + j] + sum : sum;
         }
@@ -98,7 +97,7 @@ void mm1__kernels_gemm_ref(mm1_kernels *k)
     k->gemm_mr = MR;
     k->gemm_nr = NR;
     k->gemm_tile = gemm_tile;
-    k->gemm_tile_direct = gemm_tile_direct;
+    k->gemm_tiles = gemm_tiles;
     k->gemm_pack = gemm_pack;
     k->gemm_pack_bf16 = gemm_pack_bf16;
     k->gemm_few_nt = gemm_few_nt;

@@ -176,31 +176,50 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     }
 }
 
-static void gemm_tile_direct(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, const float *y, int64_t ldy,
-                             int64_t K, int64_t n, bool acc)
+/* The whole tiles of a row, which *o and *c are beyond afterwards. */
+INLINE void whole_tiles(const place from, const bool fill, float **c, int64_t ldc, operands *o, int64_t ldb, int64_t K,
+                        int64_t n, bool acc)
 {
-    const int64_t ld = opaque(a->ld);
-    const operands o = {.a = a->x,
-                        .a_low = a->x + LOW * a->ld,
-                        .lda = ld,
-                        .lda3 = opaque(3 * ld),
-                        .lda5 = opaque(5 * ld),
-                        .lda7 = opaque(7 * ld),
-                        .b = b,
-                        .y = y,
-                        .ldy = ldy,
-                        .next = a->next,
-                        .later = a->later};
+    for (; n >= NR; n -= NR) {
+        tile(MR, true, from, fill, *c, ldc, *o, K, NR, acc);
+        *c += NR;
+        o->b += ldb;
+        o->y += fill ? NR : 0;
+        mm1_gemm_ask_on(&o->next);
+        mm1_gemm_ask_on(&o->later);
+    }
+}
+
+static void gemm_tiles(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, int64_t ldb, const float *y,
+                       int64_t ldy, int64_t K, int64_t n, bool acc)
+{
+    const int64_t ld = opaque(a->ld), left = n % NR;
+    operands o = {.a = a->x,
+                  .a_low = a->x + LOW * a->ld,
+                  .lda = ld,
+                  .lda3 = opaque(3 * ld),
+                  .lda5 = opaque(5 * ld),
+                  .lda7 = opaque(7 * ld),
+                  .b = b,
+                  .y = y,
+                  .ldy = ldy,
+                  .next = a->next,
+                  .later = a->later};
     if (a->k_rows && y != NULL) {
-        tile(MR, true, DOWN, true, c, ldc, o, K, n, acc);
+        whole_tiles(DOWN, true, &c, ldc, &o, ldb, K, n, acc);
     } else if (a->k_rows) {
-        tile(MR, true, DOWN, false, c, ldc, o, K, n, acc);
+        whole_tiles(DOWN, false, &c, ldc, &o, ldb, K, n, acc);
     } else if (y != NULL) {
-        tile(MR, true, ALONG, true, c, ldc, o, K, n, acc);
-    } else if (n > VW) {
-        tile(MR, true, ALONG, false, c, ldc, o, K, n, acc);
+        whole_tiles(ALONG, true, &c, ldc, &o, ldb, K, n, acc);
     } else {
-        tile(MR, false, ALONG, false, c, ldc, o, K, n, acc);
+        whole_tiles(ALONG, false, &c, ldc, &o, ldb, K, n, acc);
+    }
+    if (a->k_rows && left > 0) {
+        tile(MR, true, DOWN, false, c, ldc, o, K, left, acc);
+    } else if (left > VW) {
+        tile(MR, true, ALONG, false, c, ldc, o, K, left, acc);
+    } else if (left > 0) {
+        tile(MR, false, ALONG, false, c, ldc, o, K, left, acc);
     }
 }
 
@@ -675,7 +694,7 @@ void SIMD_NAME(mm1__kernels_gemm)(mm1_kernels *k)
     k->gemm_mr = MR;
     k->gemm_nr = NR;
     k->gemm_tile = gemm_tile;
-    k->gemm_tile_direct = gemm_tile_direct;
+    k->gemm_tiles = gemm_tiles;
     k->gemm_pack = gemm_pack;
     k->gemm_pack_bf16 = gemm_pack_bf16;
     k->gemm_few_nt = gemm_few_nt;

@@ -480,7 +480,7 @@ static void panels_and_few_rows_agree_with_the_reference(void **state)
     free(want);
 }
 
-/* Whole tiles with a in place and b packed in passing, against the definition; the panel is compared too. */
+/* Two panels of tiles with a in place and b packed in passing, against the definition; the panels are compared too. */
 static void tiles_read_a_in_place(void **state)
 {
     (void)state;
@@ -495,13 +495,11 @@ static void tiles_read_a_in_place(void **state)
         for (int64_t K = 0; K <= MOST; K += 1 + K / 20) {
             for (int form = 0; form < 8; form++) {
                 const bool k_rows = form & 1, fill = form & 2, acc = form & 4;
-                const int64_t n = fill ? nr : nr - K % nr;
-                float *b = filled(MOST * nr, 3), *packed = filled(MOST * nr, 3);
+                const int64_t n = 2 * nr - K % nr, filled_here = fill ? n / nr * nr * K : 0;
+                float *b = filled(2 * MOST * nr, 3), *packed = filled(2 * MOST * nr, 3);
                 float *c = filled(mr * LD, 4), *want = filled(mr * LD, 4);
-                k->gemm_pack(packed, (int)nr, y, LD, K, nr, true, 1.0f);
-                if (!fill) {
-                    memcpy(b, packed, (size_t)(MOST * nr) * sizeof *b);
-                }
+                k->gemm_pack(packed, (int)nr, y, LD, K, 2 * nr, true, 1.0f);
+                memcpy(b + filled_here, packed + filled_here, (size_t)(2 * MOST * nr - filled_here) * sizeof *b);
                 for (int64_t i = 0; i < mr; i++) {
                     for (int64_t j = 0; j < n; j++) {
                         double sum = acc ? (double)want[i * LD + j] : 0;
@@ -516,9 +514,9 @@ static void tiles_read_a_in_place(void **state)
                                              .k_rows = k_rows,
                                              .next = {.at = (uintptr_t)a, .n = 2, .step = LD, .advance = 64},
                                              .later = {.at = (uintptr_t)y, .n = form == 3, .advance = LD}};
-                k->gemm_tile_direct(c, LD, &rows, b, fill ? y : NULL, LD, K, n, acc);
+                k->gemm_tiles(c, LD, &rows, b, K * nr, fill ? y : NULL, LD, K, n, acc);
                 check_close(c, want, mr * LD, 1e-5, 1e-5);
-                check_close(b, packed, MOST * nr, 0, 0);
+                check_close(b, packed, 2 * MOST * nr, 0, 0);
                 free(b);
                 free(packed);
                 free(c);
