@@ -22,6 +22,7 @@ enum {
     NC_APART = 512,     /* the same where rows of a must be moved apart, which is done once for each block */
     NC_PACKED = 1024,   /* and where they are packed */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
+    TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
     FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
     FEW_ROWS_NN = 4,    /* and b [K, N] */
     FEW_K = 8192,       /* and a, if it must be copied, fits its buffer */
@@ -53,8 +54,8 @@ static struct {
     int n;
 } pool;
 
-enum { A_FLOATS = KC * MC, B_FLOATS = KC * NC_PACKED, C_FLOATS = MC * NC };
-_Static_assert(FEW_ROWS_NT *FEW_K <= A_FLOATS, "a of few rows has room");
+enum { A_FLOATS = KC * MC, B_FLOATS = KC * NC_PACKED, C_FLOATS = MC * NC, FEW_A_FLOATS = FEW_ROWS_NT * FEW_K };
+_Static_assert((int)FEW_A_FLOATS <= A_FLOATS && (int)C_FLOATS <= A_FLOATS, "few rows, and what is turned, have room");
 
 mm1_status mm1__gemm_scratch_init(mm1_error *err)
 {
@@ -315,6 +316,56 @@ static void rectangle_aside(const mm1_gemm_args *g, const mm1_kernels *kern, con
     }
 }
 
+/* to [columns, rows] = from [rows, columns], turned; through `room`, for as many floats. */
+static void turn(float *to, int64_t ld_to, const float *from, int64_t ld_from, int64_t rows, int64_t columns,
+                 float *room, const mm1_kernels *kern)
+{
+    const int64_t nr = kern->gemm_nr;
+    kern->gemm_pack(room, (int)nr, from, ld_from, columns, rows, false, 1.0f);
+    for (int64_t i = 0; i < rows; i += nr) {
+        for (int64_t j = 0; j < columns; j++) {
+            memcpy(to + j * ld_to + i, room + i * columns + j * nr, (size_t)min64(nr, rows - i) * sizeof *to);
+        }
+    }
+}
+
+/* Whether a is so small beside b [N, K] that it is packed in the place of b: c^T = b a^T, which is turned.  As
+ * measured, in multiplications for each element of b: packing it takes 18, a strip of few rows 4, fetching strips of it
+ * 6, turning an element of c 48; the last panel of a is half or whole. */
+static bool is_turned(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t m, int64_t n)
+{
+    const int64_t half = kern->gemm_nr / 2, wide = ceil_div(m, half) * half;
+    return g->trans_b && !g->trans_a && g->b16 == NULL && g->alpha == 1.0f && m <= TURNED_ROWS && n > 2 * m &&
+           (wide - m + 6 - 4 - 18) * g->K + 48 * m < 0;
+}
+
+static void rectangle_turned(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t m0, int64_t m1,
+                             int64_t n0, int64_t n1)
+{
+    const mm1_gemm_args other = {.M = g->N,
+                                 .N = g->M,
+                                 .K = g->K,
+                                 .a = g->b,
+                                 .b = g->a,
+                                 .lda = g->ldb,
+                                 .ldb = g->lda,
+                                 .trans_b = true,
+                                 .alpha = 1};
+    const int64_t m = m1 - m0, nr = kern->gemm_nr, ld = ceil_div(m, nr) * nr, most = C_FLOATS / ld / nr * nr;
+    for (int64_t n = n0; n < n1; n += most) {
+        const int64_t n_end = min64(n + most, n1);
+        float *to = g->c + m0 * g->ldc + n;
+        if (g->acc) {
+            turn(s->c, ld, to, g->ldc, m, n_end - n, s->a, kern);
+        }
+        rectangle(&other, kern, s, s->c, ld, g->acc, false, n, n_end, m0, m1);
+        turn(to, g->ldc, s->c, ld, n_end - n, m, s->a, kern);
+        if (has_epilogue(g)) {
+            epilogue(g, kern, to, g->ldc, m0, m1, n, n_end);
+        }
+    }
+}
+
 static bool needs_aside(const mm1_gemm_args *g)
 {
     return g->residual == g->c && (g->act != MM1_ACT_NONE || g->pre != NULL);
@@ -328,6 +379,10 @@ static void work(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch 
     }
     if (needs_aside(g)) {
         rectangle_aside(g, kern, s, m0, m1, n0, n1);
+        return;
+    }
+    if (is_turned(g, kern, m1 - m0, n1 - n0)) {
+        rectangle_turned(g, kern, s, m0, m1, n0, n1);
         return;
     }
     rectangle(g, kern, s, g->c + m0 * g->ldc + n0, g->ldc, g->acc, true, m0, m1, n0, n1);

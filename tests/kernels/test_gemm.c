@@ -259,7 +259,8 @@ static void the_epilogue_adds_bias_saves_activates_and_adds_the_residual(void **
                                 SELF | PRE | ALPHA,
                                 BIAS | PRE | RESIDUAL | ACC | ALPHA};
     static const mm1_act kinds[] = {MM1_ACT_NONE, MM1_ACT_RELU, MM1_ACT_GELU, MM1_ACT_SILU};
-    static const shape shapes[] = {{1, 40, 24}, {4, 65, 33}, {33, 45, 17}, {200, 150, 300}, {7, 9, 0}, {40, 30, 0}};
+    static const shape shapes[] = {{1, 40, 24},     {4, 65, 33}, {33, 45, 17}, {32, 90, 300},
+                                   {200, 150, 300}, {7, 9, 0},   {40, 30, 0}};
     mm1_threads_set(2);
     for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
         if (!use_isa(isa)) {
