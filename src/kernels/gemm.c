@@ -17,9 +17,11 @@
 #include <string.h>
 
 enum {
-    KC = 512,           /* most k in a chunk */
+    KC = 512,           /* most k in a chunk, */
+    KC_LONG = 768,      /* where two chunks are enough and a is read along its rows */
     NC = 384,           /* columns of b in a block; a multiple of every tile width */
-    NC_APART = 512,     /* the same where rows of a must be moved apart, which is done once for each block */
+    NC_LONG = 256,      /* the same of long chunks, */
+    NC_APART = 512,     /* where rows of a must be moved apart, which is done once for each block */
     NC_PACKED = 1024,   /* and where they are packed */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
@@ -255,9 +257,10 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                       bool acc, bool finish, int64_t m0, int64_t m1, int64_t n0, int64_t n1)
 {
     const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
-    const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, KC)), 8) * 8;
+    const int64_t k_most = g->trans_a || g->K > 2 * KC_LONG ? KC : KC_LONG;
+    const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, k_most)), 8) * 8;
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const int64_t widest = is_packed(g) ? NC_PACKED : is_apart(g, kern) ? NC_APART : NC;
+    const int64_t widest = is_packed(g) ? NC_PACKED : is_apart(g, kern) ? NC_APART : chunk > KC ? NC_LONG : NC;
     const int64_t width = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
     const int64_t height = is_packed(g) ? ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, MC)), mr) * mr : mr;
     for (int64_t j = n0; j < n1; j += width) {
