@@ -4,7 +4,7 @@
  *
  * The threads form a grid over c; each computes its rectangle alone, with packing buffers of its own and no barrier:
  * packing a block of b twice costs a percent, a barrier on a shared machine costs more.  Only the cut of K into chunks
- * decides the order in which an element is summed, and it depends on K alone.
+ * decides the order in which an element is summed, and it depends on K and the form alone.
  *
  * Inside a rectangle: columns by NC, k by chunks of about KC, rows by the height of a tile.  The packed block of b (KC
  * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1.  Where a [K, M] is packed, MC of its rows
@@ -137,14 +137,14 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* Whether the rows of a tile, or in a [K, M] those of a chunk, fall into the same sets of a cache, which then holds
- * fewer than there are. */
+/* Whether the rows of a tile fall into the same lines of L1, which then holds fewer than there are. */
 static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
 {
     return !g->trans_a && kern->gemm_mr > L1_WAYS && g->lda % PAGE_FLOATS == 0;
 }
 
-/* So they do, or are more than processors foresee: then fetching them once for many columns is worth packing them. */
+/* Whether the k of a [K, M] fall into the same sets of L2, or lie further apart than processors foresee, so that
+ * fetching them once for many columns is worth packing them. */
 static bool is_packed(const mm1_gemm_args *g)
 {
     return g->trans_a && (g->lda % PAGE_FLOATS == 0 || (g->lda > FAR_FLOATS && g->N >= NC_FAR));

@@ -19,10 +19,10 @@
  * ldc): c = c * act'(through).  Gated, c and `through` are the second halves of rows gate | up, N columns each: the
  * gradient of gate goes to the N columns before c, that of up to c.
  *
- * Determinism: the order in which each element of c is summed depends on M, N, K and the instruction set alone, never
- * on the number of threads; with rows FEW or MANY it does not depend on M either.  Threads: the product uses the pool
- * of base/thread.h; two threads must not call it at the same time (one scratch), but calls from inside a parallel
- * region run serially on scratch of that thread. */
+ * Determinism: the order in which each element of c is summed depends on M, N, K, the form and the instruction set
+ * alone, never on the number of threads; with rows FEW or MANY it does not depend on M either.  Threads: the product
+ * uses the pool of base/thread.h; two threads must not call it at the same time (one scratch), but calls from inside a
+ * parallel region run serially on scratch of that thread. */
 #ifndef MM1_KERNELS_GEMM_H
 #define MM1_KERNELS_GEMM_H
 

@@ -195,7 +195,7 @@ static void gemm_tiles(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b,
 {
     const int64_t ld = opaque(a->ld), left = n % NR;
     operands o = {.a = a->x,
-                  .a_low = a->x + LOW * a->ld,
+                  .a_low = a->k_rows || LOW >= MR ? a->x : a->x + LOW * ld,
                   .lda = ld,
                   .lda3 = opaque(3 * ld),
                   .lda5 = opaque(5 * ld),
