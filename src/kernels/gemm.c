@@ -25,6 +25,8 @@ enum {
     NC_PACKED = 1024,   /* and where they are packed */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
+    TURN = 18,          /* multiplications that turning an element of b on its way into a panel takes as long as, */
+    TURN_C = 48,        /* and turning one of c */
     FEW_ROWS_NT = 8,    /* up to here b [N, K] is not packed */
     FEW_ROWS_NN = 4,    /* and b [K, N] */
     FEW_K = 8192,       /* and a, if it must be copied, fits its buffer */
@@ -47,7 +49,7 @@ static const int64_t SERIAL_BELOW = 48 * 48 * 48;
 typedef struct scratch {
     float *a; /* A_FLOATS: rows of a where they cannot be read in place */
     float *b; /* KC x NC_PACKED */
-    float *c; /* MC x NC, for a product whose old c is needed after the activation */
+    float *c; /* MC x NC, for a product that is turned, or whose old c is needed after the activation */
 } scratch;
 
 static struct {
@@ -332,14 +334,14 @@ static void turn(float *to, int64_t ld_to, const float *from, int64_t ld_from, i
     }
 }
 
-/* Whether a is so small beside b [N, K] that it is packed in the place of b: c^T = b a^T, which is turned.  As
- * measured, in multiplications for each element of b: packing it takes 18, a strip of few rows 4, fetching strips of it
- * 6, turning an element of c 48; the last panel of a is half or whole. */
+/* Whether a is so small beside b [N, K] that it is packed in the place of b: c^T = b a^T, which is turned.  By time in
+ * multiplications for each element of b, as measured: a last strip of few rows takes 4 more than its rows, fetching
+ * strips of b 6; the last panel of a is half or whole. */
 static bool is_turned(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t m, int64_t n)
 {
     const int64_t half = kern->gemm_nr / 2, wide = ceil_div(m, half) * half;
     return g->trans_b && !g->trans_a && g->b16 == NULL && g->alpha == 1.0f && m <= TURNED_ROWS && n > 2 * m &&
-           (wide - m + 6 - 4 - 18) * g->K + 48 * m < 0;
+           (wide + 6) * g->K + TURN_C * m < (m + 4 + TURN) * g->K;
 }
 
 static void rectangle_turned(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t m0, int64_t m1,
@@ -495,9 +497,9 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
 }
 
 /* Rows x columns of the grid of threads: the one whose slowest thread has least to do, in multiplications for each k.
- * A strip of fewer rows takes as much less; a panel of fewer columns does not.  Turning an element of b takes as long
- * as about 24 of them, packing it in passing four; an element of a costs four in each block of columns, since all
- * threads of a row of the grid fetch the same ones. */
+ * A strip of fewer rows takes as much less; a panel of fewer columns does not.  Packing an element of b in passing
+ * takes as long as four of them; an element of a costs four in each block of columns, since all threads of a row of the
+ * grid fetch the same ones. */
 static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *kern)
 {
     const int64_t nr = kern->gemm_nr;
@@ -509,7 +511,7 @@ static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *k
         }
         const double m = (double)ceil_div(g->M, r);
         const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
-        const double cost = m * n + (g->trans_b ? 24 : 4) * n + 4 * m * (double)ceil_div((int64_t)n, NC);
+        const double cost = m * n + (g->trans_b ? TURN : 4) * n + 4 * m * (double)ceil_div((int64_t)n, NC);
         if (r == 1 || cost < best) {
             best = cost;
             rows = r;

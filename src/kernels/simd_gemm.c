@@ -98,7 +98,7 @@ INLINE void step(const int m, const bool wide, const place from, const bool fill
         s[i][1] = wide ? v_fma(x, b1, s[i][1]) : s[i][1];
     }
     o->a += from == ALONG ? 1 : from == DOWN ? o->lda : MR;
-    o->a_low += 1;
+    o->a_low += from == ALONG;
     o->b += NR;
 }
 
@@ -176,50 +176,48 @@ static void gemm_tile(float *c, int64_t ldc, const float *a, const float *b, int
     }
 }
 
-/* The whole tiles of a row, which *o and *c are beyond afterwards. */
-INLINE void whole_tiles(const place from, const bool fill, float **c, int64_t ldc, operands *o, int64_t ldb, int64_t K,
-                        int64_t n, bool acc)
+/* A row of tiles; from and fill are constants. */
+INLINE void tiles(const place from, const bool fill, float *c, int64_t ldc, operands o, int64_t ldb, int64_t K,
+                  int64_t n, bool acc)
 {
     for (; n >= NR; n -= NR) {
-        tile(MR, true, from, fill, *c, ldc, *o, K, NR, acc);
-        *c += NR;
-        o->b += ldb;
-        o->y += fill ? NR : 0;
-        mm1_gemm_ask_on(&o->next);
-        mm1_gemm_ask_on(&o->later);
+        tile(MR, true, from, fill, c, ldc, o, K, NR, acc);
+        c += NR;
+        o.b += ldb;
+        o.y += fill ? NR : 0;
+        mm1_gemm_ask_on(&o.next);
+        mm1_gemm_ask_on(&o.later);
+    }
+    if (from == ALONG && n > 0 && n <= VW) {
+        tile(MR, false, from, false, c, ldc, o, K, n, acc);
+    } else if (n > 0) {
+        tile(MR, true, from, false, c, ldc, o, K, n, acc);
     }
 }
 
 static void gemm_tiles(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b, int64_t ldb, const float *y,
                        int64_t ldy, int64_t K, int64_t n, bool acc)
 {
-    const int64_t ld = opaque(a->ld), left = n % NR;
-    operands o = {.a = a->x,
-                  .a_low = a->k_rows || LOW >= MR ? a->x : a->x + LOW * ld,
-                  .lda = ld,
-                  .lda3 = opaque(3 * ld),
-                  .lda5 = opaque(5 * ld),
-                  .lda7 = opaque(7 * ld),
-                  .b = b,
-                  .y = y,
-                  .ldy = ldy,
-                  .next = a->next,
-                  .later = a->later};
+    const int64_t ld = opaque(a->ld);
+    const operands o = {.a = a->x,
+                        .a_low = a->k_rows || LOW >= MR ? a->x : a->x + LOW * ld,
+                        .lda = ld,
+                        .lda3 = opaque(3 * ld),
+                        .lda5 = opaque(5 * ld),
+                        .lda7 = opaque(7 * ld),
+                        .b = b,
+                        .y = y,
+                        .ldy = ldy,
+                        .next = a->next,
+                        .later = a->later};
     if (a->k_rows && y != NULL) {
-        whole_tiles(DOWN, true, &c, ldc, &o, ldb, K, n, acc);
+        tiles(DOWN, true, c, ldc, o, ldb, K, n, acc);
     } else if (a->k_rows) {
-        whole_tiles(DOWN, false, &c, ldc, &o, ldb, K, n, acc);
+        tiles(DOWN, false, c, ldc, o, ldb, K, n, acc);
     } else if (y != NULL) {
-        whole_tiles(ALONG, true, &c, ldc, &o, ldb, K, n, acc);
+        tiles(ALONG, true, c, ldc, o, ldb, K, n, acc);
     } else {
-        whole_tiles(ALONG, false, &c, ldc, &o, ldb, K, n, acc);
-    }
-    if (a->k_rows && left > 0) {
-        tile(MR, true, DOWN, false, c, ldc, o, K, left, acc);
-    } else if (left > VW) {
-        tile(MR, true, ALONG, false, c, ldc, o, K, left, acc);
-    } else if (left > 0) {
-        tile(MR, false, ALONG, false, c, ldc, o, K, left, acc);
+        tiles(ALONG, false, c, ldc, o, ldb, K, n, acc);
     }
 }
 
@@ -333,7 +331,7 @@ INLINE void pack_turn(float *p, int width, int64_t w, const void *x, const forma
 }
 
 /* VW rows, as many k as fill whole vectors; returns how many.  A vector takes four units of 32 bits, an element of f32
- * or two of bf16, from every fourth row, so that turning 4 x 4 of them in each lane is enough. */
+ * or two of bf16 (then alpha is 1), from every fourth row, so that turning 4 x 4 of them in each lane is enough. */
 INLINE int64_t pack_turn_rows(float *p, int width, const void *x, const format f, int64_t ld, int64_t K, float alpha)
 {
     enum { QUAD = 4, N_QUADS = VW / QUAD };

@@ -211,7 +211,7 @@ static void rows_that_are_pages_apart_give_the_definition(void **state)
 {
     (void)state;
     enum { APART = 1024 };
-    static const shape shapes[] = {{APART, 70, 530}, {APART - 9, 40, 90}, {30, 1100, 520}, {350, 33, 8}};
+    static const shape shapes[] = {{APART, 70, 530}, {APART - 9, 40, 90}, {30, 2200, 520}, {350, 33, 8}};
     mm1_threads_set(2);
     for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
         if (!use_isa(isa)) {
