@@ -7,8 +7,8 @@
  * decides the order in which an element is summed, and it depends on K and the form alone.
  *
  * Inside a rectangle: columns by NC, k by chunks of about KC, rows by the height of a tile.  The packed block of b (KC
- * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1.  Where a [K, M] is packed, MC of its rows
- * (of op(a)) stay in L2 and the panels of a wider block of b stream by. */
+ * x NC) stays in L2 while a and c stream by; a's rows of one tile stay in L1.  Where a is packed, MC of its rows (of
+ * op(a)) stay in L2 and the panels of a wider block of b stream by. */
 #include "kernels/gemm.h"
 
 #include "base/alloc.h"
@@ -21,8 +21,7 @@ enum {
     KC_LONG = 768,      /* where two chunks are enough and a is read along its rows */
     NC = 384,           /* columns of b in a block; a multiple of every tile width */
     NC_LONG = 256,      /* the same of long chunks, */
-    NC_APART = 512,     /* where rows of a must be moved apart, which is done once for each block */
-    NC_PACKED = 1024,   /* and where they are packed */
+    NC_PACKED = 1024,   /* and where rows of a are packed, which is done once for each block */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
     TURN = 18,          /* multiplications that turning an element of b on its way into a panel takes as long as, */
@@ -36,11 +35,15 @@ enum {
     FEW_WIDE = FEW_NN_STEP * FEW_COLUMNS, /* elements of b that are widened at once, or one row */
     L1_WAYS = 8, /* lines at the same place of different pages that L1 holds, on most processors */
     PAGE_FLOATS = 1024,
-    FAR_FLOATS = 2048, /* k of a [K, M] that are further apart are packed, */
-    NC_FAR = 256,      /* for so many columns */
-    APART = 16,        /* floats between rows of a that are moved apart */
-    ASK_K = 16,        /* how many k a tile takes from one time of asking to the next, see kernels.h */
-    LATER_STRIPS = 8,  /* ask for the next block of b, each for an eighth of its k */
+    FAR_FLOATS = 2048,    /* k of a [K, M] that are further apart are packed */
+    FAR_COLUMNS = 256,    /* for so many columns of b; */
+    PAGE_COLUMNS = 512,   /* rows of a [M, K] that are whole pages apart, for so many; */
+    PARTS = 4,            /* k of a [K, M] that are such parts of a page apart, */
+    PARTS_COLUMNS = 1024, /* for so many */
+    FEW_PANELS = 2,       /* for which a is read in place */
+    APART = 16,           /* floats between rows of a that are moved apart */
+    ASK_K = 16,           /* how many k a tile takes from one time of asking to the next, see kernels.h */
+    LATER_STRIPS = 8,     /* ask for the next block of b, each for an eighth of its k */
 };
 
 /* Below this many multiplications waking the threads costs more than they bring. */
@@ -139,17 +142,22 @@ static void epilogue(const mm1_gemm_args *g, const mm1_kernels *kern, float *t, 
 
 /* ------------------------------------------------------------------------------------------------ blocks */
 
-/* Whether the rows of a tile fall into the same lines of L1, which then holds fewer than there are. */
-static bool is_apart(const mm1_gemm_args *g, const mm1_kernels *kern)
-{
-    return !g->trans_a && kern->gemm_mr > L1_WAYS && g->lda % PAGE_FLOATS == 0;
-}
+/* How tiles find the rows of op(a). */
+typedef enum reading { IN_PLACE, APART_ROWS, PACKED } reading;
 
-/* Whether the k of a [K, M] fall into the same sets of L2, or lie further apart than processors foresee, so that
- * fetching them once for many columns is worth packing them. */
-static bool is_packed(const mm1_gemm_args *g)
+/* n columns of b.  Where the rows of a tile fall into the same lines of L1, which then holds fewer than there are, they
+ * are moved apart, strip by strip, or packed.  So are the k of a [K, M] if they fall into the same sets of L2, or lie
+ * further apart than processors foresee.  A copy costs as much for a panel as for many. */
+static reading read_rows(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t n)
 {
-    return g->trans_a && (g->lda % PAGE_FLOATS == 0 || (g->lda > FAR_FLOATS && g->N >= NC_FAR));
+    const bool pages = g->lda % PAGE_FLOATS == 0, parts = g->lda % (PAGE_FLOATS / PARTS) == 0;
+    if (n <= FEW_PANELS * kern->gemm_nr) {
+        return IN_PLACE;
+    }
+    if (g->trans_a) {
+        return pages || (parts && n >= PARTS_COLUMNS) || (g->lda > FAR_FLOATS && n >= FAR_COLUMNS) ? PACKED : IN_PLACE;
+    }
+    return !pages || kern->gemm_mr <= L1_WAYS ? IN_PLACE : n < PAGE_COLUMNS ? APART_ROWS : PACKED;
 }
 
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
@@ -190,18 +198,18 @@ static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, const mm1_kernels *kern
     return ask;
 }
 
-/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart, or packed: if they are many, not a
- * whole tile, or scaled. */
-static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, int64_t i, int64_t m,
-                                int64_t k, int64_t kc)
+/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart, or packed, as they are if they are
+ * not a whole tile, or scaled. */
+static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, reading how,
+                                int64_t i, int64_t m, int64_t k, int64_t kc)
 {
     const int64_t mr = kern->gemm_mr, lda = g->lda;
     const float *a = g->trans_a ? g->a + k * lda + i : g->a + i * lda + k;
-    if (m != mr || g->alpha != 1.0f || is_packed(g)) {
+    if (how == PACKED || m != mr || g->alpha != 1.0f) {
         kern->gemm_pack(s->a, (int)mr, a, lda, kc, m, g->trans_a, g->alpha);
         return (mm1_gemm_strip){.x = s->a, .ld = mr, .k_rows = true};
     }
-    if (!is_apart(g, kern)) {
+    if (how == IN_PLACE) {
         return (mm1_gemm_strip){.x = a, .ld = lda, .k_rows = g->trans_a};
     }
     for (int64_t r = 0; r < mr; r++) {
@@ -235,22 +243,20 @@ static void strip_product(const block *b, float *c, int64_t ldc, const mm1_gemm_
     }
 }
 
-/* c [m, nc] of many packed strips, panel by panel of the block. */
-static void strips_product(const block *b, float *c, int64_t ldc, const mm1_gemm_strip *a, int64_t m, bool acc,
+/* c [m, nc] of packed strips: panel by panel of the block, which the first strip packs.  Packing the next ones asks for
+ * what it reads. */
+static void strips_product(const block *b, float *c, int64_t ldc, const float *a, int64_t m, bool acc,
                            const mm1_kernels *kern)
 {
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    mm1_gemm_strip at = *a;
+    const mm1_gemm_strip first = {.x = a, .ld = mr, .k_rows = true};
     for (int64_t j = 0; j < b->nc; j += nr) {
-        block panel = {b->packed + j * b->kc, b->y != NULL ? b->y + j : NULL, b->ldy, min64(nr, b->nc - j), b->kc};
-        for (int64_t i = 0; i < m; i += mr) {
-            mm1_gemm_strip strip = at;
-            strip.x += i * b->kc;
-            strip.next.at += (uintptr_t)i * sizeof *a->x;
-            strip_product(&panel, c + i * ldc + j, ldc, &strip, min64(mr, m - i), acc, kern);
-            panel.y = NULL;
+        const int64_t n = min64(nr, b->nc - j);
+        const block panel = {b->packed + j * b->kc, b->y != NULL ? b->y + j : NULL, b->ldy, n, b->kc};
+        strip_product(&panel, c + j, ldc, &first, min64(mr, m), acc, kern);
+        for (int64_t i = mr; i < m; i += mr) {
+            kern->gemm_tile(c + i * ldc + j, ldc, a + i * b->kc, panel.packed, b->kc, min64(mr, m - i), n, acc);
         }
-        mm1_gemm_ask_on(&at.next);
     }
 }
 
@@ -262,19 +268,21 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
     const int64_t k_most = g->trans_a || g->K > 2 * KC_LONG ? KC : KC_LONG;
     const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, k_most)), 8) * 8;
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
-    const int64_t widest = is_packed(g) ? NC_PACKED : is_apart(g, kern) ? NC_APART : chunk > KC ? NC_LONG : NC;
+    const reading how = read_rows(g, kern, n1 - n0);
+    const int64_t widest = how == PACKED ? min64(NC_PACKED, B_FLOATS / chunk / nr * nr) : chunk > KC ? NC_LONG : NC;
     const int64_t width = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
-    const int64_t height = is_packed(g) ? ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, MC)), mr) * mr : mr;
+    const int64_t highest = how == PACKED ? min64(MC, A_FLOATS / chunk / mr * mr) : mr;
+    const int64_t height = ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, highest)), mr) * mr;
     for (int64_t j = n0; j < n1; j += width) {
         const int64_t nc = min64(width, n1 - j);
         for (int64_t k = 0; k < g->K || k == 0; k += chunk) {
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
             const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
-            const int64_t later = g->trans_b || is_packed(g) ? -1
-                                  : !last                    ? at + chunk * g->ldb
-                                  : j + width < n1           ? j + width
-                                                             : -1;
+            const int64_t later = g->trans_b || how == PACKED ? -1
+                                  : !last                     ? at + chunk * g->ldb
+                                  : j + width < n1            ? j + width
+                                                              : -1;
             const bool whole = g->trans_b || g->b16 != NULL; /* b is packed at once, not in passing */
             if (g->b16 != NULL) {
                 kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
@@ -284,7 +292,7 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
             block b = {s->b, whole ? NULL : g->b + at, g->ldb, nc, kc};
             for (int64_t i = m0; i < m1; i += height) {
                 const int64_t m = min64(height, m1 - i);
-                mm1_gemm_strip rows = take_rows(g, kern, s, i, m, k, kc);
+                mm1_gemm_strip rows = take_rows(g, kern, s, how, i, m, k, kc);
                 float *to = c + (i - m0) * ldc + j - n0;
                 if (i + m < m1) {
                     rows.next = ask_for_next(g, kern, nc, kc, i + m, k);
@@ -294,8 +302,8 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 if (i > m0 && later >= 0) {
                     rows.later = ask_for_later(g, kern, later, chunk, (m1 - i) / mr);
                 }
-                if (is_packed(g)) {
-                    strips_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
+                if (how == PACKED) {
+                    strips_product(&b, to, ldc, rows.x, m, acc || k > 0, kern);
                 } else {
                     strip_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
                 }

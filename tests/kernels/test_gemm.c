@@ -206,13 +206,14 @@ static void blocks_in_every_direction_give_the_definition(void **state)
     }
 }
 
-/* Rows of a that lie whole pages apart are moved or packed, in blocks. */
+/* Rows of a that lie whole pages apart are moved, or packed in blocks, and some that lie quarters of a page apart. */
 static void rows_that_are_pages_apart_give_the_definition(void **state)
 {
     (void)state;
     enum { APART = 1024 };
-    static const shape shapes[] = {{APART, 70, 530}, {APART - 9, 40, 90}, {30, 2200, 520}, {350, 33, 8}};
-    mm1_threads_set(2);
+    static const shape shapes[] = {
+        {APART, 70, 530}, {APART - 9, 40, 90}, {30, 2200, 520}, {350, 33, 8}, {700, 1000, 260}}; /* a long chunk of k */
+    mm1_threads_set(1); /* one thread: what writes behind its buffers writes behind all of them */
     for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
         if (!use_isa(isa)) {
             continue;
@@ -222,7 +223,9 @@ static void rows_that_are_pages_apart_give_the_definition(void **state)
             check_product(s, true, false, (int)(APART - s.M), ACC, MM1_ACT_NONE);
             check_product(s, true, true, (int)(APART - s.M), BIAS | ALPHA | SERIAL, MM1_ACT_GELU);
             check_product((shape){s.K, s.N, s.M}, false, true, (int)(APART - s.M), BIAS, MM1_ACT_NONE);
+            check_product((shape){s.K, s.N, s.M}, false, false, (int)(APART - s.M), ACC | SERIAL, MM1_ACT_NONE);
         }
+        check_product((shape){253, 1100, 70}, true, false, 3, ACC, MM1_ACT_NONE);
     }
 }
 
