@@ -18,9 +18,10 @@
 
 enum {
     KC = 512,           /* most k in a chunk, */
-    KC_LONG = 768,      /* where two chunks are enough and a is read along its rows */
+    KC_LONG = 768,      /* where two chunks are enough, */
+    KC_DOWN = 384,      /* and of a [K, M], each k of which is a line or two elsewhere */
     NC = 384,           /* columns of b in a block; a multiple of every tile width */
-    NC_LONG = 256,      /* the same of long chunks, */
+    NC_LONG = 256,      /* the same of long chunks and for a [K, M], */
     NC_PACKED = 1024,   /* and where rows of a are packed, which is done once for each block */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
@@ -265,11 +266,13 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                       bool acc, bool finish, int64_t m0, int64_t m1, int64_t n0, int64_t n1)
 {
     const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
-    const int64_t k_most = g->trans_a || g->K > 2 * KC_LONG ? KC : KC_LONG;
+    const int64_t k_most = g->trans_a ? KC_DOWN : g->K > 2 * KC_LONG ? KC : KC_LONG;
     const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, k_most)), 8) * 8;
     const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
     const reading how = read_rows(g, kern, n1 - n0);
-    const int64_t widest = how == PACKED ? min64(NC_PACKED, B_FLOATS / chunk / nr * nr) : chunk > KC ? NC_LONG : NC;
+    const int64_t widest = how == PACKED              ? min64(NC_PACKED, B_FLOATS / chunk / nr * nr)
+                           : g->trans_a || chunk > KC ? NC_LONG
+                                                      : NC;
     const int64_t width = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
     const int64_t highest = how == PACKED ? min64(MC, A_FLOATS / chunk / mr * mr) : mr;
     const int64_t height = ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, highest)), mr) * mr;
