@@ -7,11 +7,11 @@
 #include "kernels/gemm.h"
 #include "kernels/probe.h"
 #include "study/median.h"
+#include "study/own_threads.h"
 #include <dlfcn.h>
 #include <math.h>
 #include <sched.h>
 #include <string.h>
-#include <time.h>
 
 enum { MAX_TURNS = 11, MIN_TURNS = 5 };
 /* Seconds: least of a slice; from here on fewer turns do; least of what comes before a slice. */
@@ -135,27 +135,14 @@ static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 
 /* ---- one race ---- */
 
-static double cpu_seconds(clockid_t of)
-{
-    struct timespec t;
-    (void)clock_gettime(of, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Waits until no other thread of this process runs, or for a fifth of a second: those of the library before, which spin
+/* Waits until no other thread of this process runs, or for 30 ms: those of the library before, which spin
  * for a while, would hold up the next one's.  It does not sleep: a thread that does may wake up on another core, the
  * one that its workers ran on last and are woken on. */
 static void settle(void)
 {
-    static const double LOOK = 1e-4, MOST = 0.2;
-    const double begin = mm1_time_now();
-    for (double now = begin, others = LOOK; others > LOOK / 10 && now < begin + MOST;) {
-        const double look = now, own = cpu_seconds(CLOCK_THREAD_CPUTIME_ID),
-                     all = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
-        while (now < look + LOOK) {
-            now = mm1_time_now();
-        }
-        others = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - all - (cpu_seconds(CLOCK_THREAD_CPUTIME_ID) - own);
+    static const double MOST = 0.03;
+    const double until = mm1_time_now() + MOST;
+    while (mm1_other_threads_run() && mm1_time_now() < until) {
     }
 }
 
@@ -180,24 +167,29 @@ static void move(void)
 }
 
 /* Seconds of one.  Some come first, where one is short or has threads to wake: it finds the caches as it left them.
- * A thread that was woken on the core of another may stay there for seconds, and both run at half the speed: then the
- * caller goes elsewhere, and tries again; as often as `tries` says, which counts down over a race: other programs may
- * take the cores all the time. */
+ * A thread that was woken on the core of another may stay there for a while, and both run at half the speed; so may a
+ * thread of another program.  What had to wait for a core is measured again, the caller elsewhere, as often as `tries`
+ * says, which counts down over a race: other programs may take the cores all the time. */
 static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads, int repeat, int *tries)
 {
+    static const double MOST_DELAY = 0.05;   /* of the time of one thread */
+    static const double MOST_SECONDS = 0.03; /* threads that spin for each other on one core take 1000 times as long */
     for (;;) {
         settle();
         const double warm = mm1_time_now() + WARM;
         while ((repeat > 1 || threads > 1) && mm1_time_now() < warm) {
             product(l, p, g);
         }
-        const double start = mm1_time_now(), cpu = cpu_seconds(CLOCK_PROCESS_CPUTIME_ID);
-        for (int k = 0; k < repeat; k++) {
+        const double delay = mm1_threads_delay(), start = mm1_time_now();
+        double seconds = 0;
+        int n = 0;
+        while (n < repeat && seconds < MOST_SECONDS) {
             product(l, p, g);
+            n++;
+            seconds = mm1_time_now() - start;
         }
-        const double seconds = mm1_time_now() - start;
-        if (cpu_seconds(CLOCK_PROCESS_CPUTIME_ID) - cpu > 0.75 * threads * seconds || --*tries < 0) {
-            return seconds / repeat;
+        if (mm1_threads_delay() - delay < MOST_DELAY * seconds || --*tries < 0) {
+            return seconds / n;
         }
         move();
     }

@@ -3,12 +3,18 @@
 
 #include "base/alloc.h"
 #include "base/file.h"
+#include "base/thread.h"
 #include "study/bench_gemm.h"
 #include "study/bench_growth.h"
 #include "study/bench_report.h"
 #include "study/bench_step.h"
 #include "study/median.h"
+#include "study/own_threads.h"
 #include "train/trainer.h"
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <unistd.h>
 
 static void load(mm1_recipe *r)
 {
@@ -214,6 +220,49 @@ static void a_report_is_made_of_what_is_there(void **state)
     check_ok(mm1_path_remove(dir, &err), &err);
 }
 
+static _Atomic bool ends;
+
+static void *spin(void *arg)
+{
+    (void)arg;
+    while (!atomic_load_explicit(&ends, memory_order_relaxed)) {
+    }
+    return NULL;
+}
+
+/* The processor's clocks said that it slept, between two ticks of the kernel. */
+static void a_thread_that_spins_is_seen_at_once_and_what_it_delays_is_counted(void **state)
+{
+    (void)state;
+    pthread_t thread;
+    cpu_set_t all, one;
+    assert_int_equal(sched_getaffinity(0, sizeof all, &all), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    while (mm1_other_threads_run()) { /* of the products before */
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0); /* the other thread's as well */
+    const double delay = mm1_threads_delay();
+    assert_int_equal(pthread_create(&thread, NULL, spin, NULL), 0);
+    assert_true(mm1_other_threads_run());
+    for (const double until = mm1_time_now() + 0.1; mm1_time_now() < until;) {
+        assert_true(mm1_other_threads_run());
+    }
+    if (access("/proc/self/schedstat", R_OK) == 0) { /* kernels may be built without it */
+        assert_true(mm1_threads_delay() - delay > 0.03);
+    }
+    atomic_store(&ends, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    for (const double until = mm1_time_now() + 1; mm1_other_threads_run() && mm1_time_now() < until;) { /* it ends */
+    }
+    assert_false(mm1_other_threads_run());
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -223,6 +272,7 @@ int main(void)
         cmocka_unit_test(an_axis_multiplies_one_size),
         cmocka_unit_test(activations_grow_as_the_length_does),
         cmocka_unit_test(a_layer_is_raced_in_three_forms_on_one_thread_and_on_all),
+        cmocka_unit_test(a_thread_that_spins_is_seen_at_once_and_what_it_delays_is_counted),
         cmocka_unit_test(the_median_is_the_one_in_the_middle),
         cmocka_unit_test(a_report_is_made_of_what_is_there),
     };
