@@ -522,7 +522,8 @@ static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *k
         }
         const double m = (double)ceil_div(g->M, r);
         const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
-        const double cost = m * n + (g->trans_b ? TURN : 4) * n + 4 * m * (double)ceil_div((int64_t)n, NC);
+        const double cost =
+            m * n + (g->trans_b ? TURN : 4) * n + 4 * m * (double)ceil_div((int64_t)n, g->trans_a ? NC_LONG : NC);
         if (r == 1 || cost < best) {
             best = cost;
             rows = r;

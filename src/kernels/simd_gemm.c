@@ -188,7 +188,7 @@ INLINE void tiles(const place from, const bool fill, float *c, int64_t ldc, oper
         mm1_gemm_ask_on(&o.next);
         mm1_gemm_ask_on(&o.later);
     }
-    if (from == ALONG && n > 0 && n <= VW) {
+    if (n > 0 && n <= VW) {
         tile(MR, false, from, false, c, ldc, o, K, n, acc);
     } else if (n > 0) {
         tile(MR, true, from, false, c, ldc, o, K, n, acc);
