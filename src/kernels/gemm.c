@@ -199,8 +199,8 @@ static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, const mm1_kernels *kern
     return ask;
 }
 
-/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart, or packed, as they are if they are
- * not a whole tile, or scaled. */
+/* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart or packed.  Scaled rows, and fewer
+ * than a tile has, are packed in any case. */
 static mm1_gemm_strip take_rows(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, reading how,
                                 int64_t i, int64_t m, int64_t k, int64_t kc)
 {
@@ -282,10 +282,7 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
             const int64_t kc = min64(chunk, g->K - k);
             const bool last = k + chunk >= g->K;
             const int64_t at = g->trans_b ? j * g->ldb + k : k * g->ldb + j;
-            const int64_t later = g->trans_b || how == PACKED ? -1
-                                  : !last                     ? at + chunk * g->ldb
-                                  : j + width < n1            ? j + width
-                                                              : -1;
+            const int64_t later = g->trans_b ? -1 : !last ? at + chunk * g->ldb : j + width < n1 ? j + width : -1;
             const bool whole = g->trans_b || g->b16 != NULL; /* b is packed at once, not in passing */
             if (g->b16 != NULL) {
                 kern->gemm_pack_bf16(s->b, (int)nr, g->b16 + at, g->ldb, kc, nc, !g->trans_b);
@@ -297,17 +294,17 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                 const int64_t m = min64(height, m1 - i);
                 mm1_gemm_strip rows = take_rows(g, kern, s, how, i, m, k, kc);
                 float *to = c + (i - m0) * ldc + j - n0;
-                if (i + m < m1) {
-                    rows.next = ask_for_next(g, kern, nc, kc, i + m, k);
-                } else if (!last) {
-                    rows.next = ask_for_next(g, kern, nc, kc, m0, k + chunk);
-                }
-                if (i > m0 && later >= 0) {
-                    rows.later = ask_for_later(g, kern, later, chunk, (m1 - i) / mr);
-                }
                 if (how == PACKED) {
                     strips_product(&b, to, ldc, rows.x, m, acc || k > 0, kern);
                 } else {
+                    if (i + m < m1) {
+                        rows.next = ask_for_next(g, kern, nc, kc, i + m, k);
+                    } else if (!last) {
+                        rows.next = ask_for_next(g, kern, nc, kc, m0, k + chunk);
+                    }
+                    if (i > m0 && later >= 0) {
+                        rows.later = ask_for_later(g, kern, later, chunk, (m1 - i) / mr);
+                    }
                     strip_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
                 }
                 b.y = NULL;

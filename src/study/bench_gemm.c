@@ -135,9 +135,9 @@ static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 
 /* ---- one race ---- */
 
-/* Waits until no other thread of this process runs, or for 30 ms: those of the library before, which spin
- * for a while, would hold up the next one's.  It does not sleep: a thread that does may wake up on another core, the
- * one that its workers ran on last and are woken on. */
+/* Waits until no other thread of this process runs, or for 30 ms: those of the library before, which spin for a while,
+ * would hold up the next one's.  It does not sleep: a thread that does may wake up on another core, the one that its
+ * workers ran on last and are woken on. */
 static void settle(void)
 {
     static const double MOST = 0.03;

@@ -1,6 +1,6 @@
 /* own_threads.h - what the threads of this process do, by /proc: for measurements that some of them would disturb.  The
  * clocks of the processor's time do not tell: that of a running thread may stand still from one tick of the kernel to
- * the next, milliseconds.  Linux only; elsewhere none runs and none waits. */
+ * the next, milliseconds.  Where /proc is not mounted none runs and none waits. */
 #ifndef MM1_STUDY_OWN_THREADS_H
 #define MM1_STUDY_OWN_THREADS_H
 

@@ -213,13 +213,13 @@ static void rows_that_are_pages_apart_give_the_definition(void **state)
     enum { APART = 1024 };
     static const shape shapes[] = {
         {APART, 70, 530}, {APART - 9, 40, 90}, {30, 2200, 520}, {350, 33, 8}, {700, 1000, 260}}; /* a long chunk of k */
-    mm1_threads_set(1); /* one thread: what writes behind its buffers writes behind all of them */
-    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
-        if (!use_isa(isa)) {
+    for (int i = 0; i < 2 * MM1_ISA_COUNT; i++) {
+        mm1_threads_set(1 + i % 2); /* of one thread, what writes behind its buffers writes behind all of them */
+        if (!use_isa(i / 2)) {
             continue;
         }
-        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
-            const shape s = shapes[i];
+        for (size_t k = 0; k < sizeof shapes / sizeof *shapes; k++) {
+            const shape s = shapes[k];
             check_product(s, true, false, (int)(APART - s.M), ACC, MM1_ACT_NONE);
             check_product(s, true, true, (int)(APART - s.M), BIAS | ALPHA | SERIAL, MM1_ACT_GELU);
             check_product((shape){s.K, s.N, s.M}, false, true, (int)(APART - s.M), BIAS, MM1_ACT_NONE);
