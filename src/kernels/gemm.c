@@ -15,12 +15,13 @@
 #include "base/half.h"
 #include "base/thread.h"
 #include <string.h>
+#include <unistd.h>
 
 enum {
     KC = 512,           /* most k in a chunk, */
     KC_LONG = 768,      /* where two chunks are enough, */
     KC_DOWN = 384,      /* and of a [K, M], each k of which is a line or two elsewhere */
-    NC = 384,           /* columns of b in a block; a multiple of every tile width */
+    NC = 384,           /* columns of b in a block of KC; a multiple of every tile width */
     NC_LONG = 256,      /* the same of long chunks and for a [K, M], */
     NC_PACKED = 1024,   /* and where rows of a are packed, which is done once for each block */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
@@ -47,6 +48,9 @@ enum {
     LATER_STRIPS = 8,     /* ask for the next block of b, each for an eighth of its k */
 };
 
+/* Bytes: here rows that are pages apart are better copied for each block of b than packed for many columns. */
+static const long WIDE_L2 = 2L << 20;
+
 /* Below this many multiplications waking the threads costs more than they bring. */
 static const int64_t SERIAL_BELOW = 48 * 48 * 48;
 
@@ -60,7 +64,18 @@ static struct {
     float *memory;
     scratch *parts;
     int n;
+    bool wide_l2; /* it holds a block of b and much besides */
 } pool;
+
+/* Bytes; where the C library does not tell, 0. */
+static long l2_size(void)
+{
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    return sysconf(_SC_LEVEL2_CACHE_SIZE);
+#else
+    return 0;
+#endif
+}
 
 enum { A_FLOATS = KC * MC, B_FLOATS = KC * NC_PACKED, C_FLOATS = MC * NC, FEW_A_FLOATS = FEW_ROWS_NT * FEW_K };
 _Static_assert((int)FEW_A_FLOATS <= A_FLOATS && (int)C_FLOATS <= A_FLOATS, "few rows, and what is turned, have room");
@@ -90,6 +105,7 @@ mm1_status mm1__gemm_scratch_init(mm1_error *err)
     pool.memory = memory;
     pool.parts = parts;
     pool.n = n;
+    pool.wide_l2 = l2_size() >= WIDE_L2;
     return MM1_OK;
 }
 
@@ -158,7 +174,27 @@ static reading read_rows(const mm1_gemm_args *g, const mm1_kernels *kern, int64_
     if (g->trans_a) {
         return pages || (parts && n >= PARTS_COLUMNS) || (g->lda > FAR_FLOATS && n >= FAR_COLUMNS) ? PACKED : IN_PLACE;
     }
-    return !pages || kern->gemm_mr <= L1_WAYS ? IN_PLACE : n < PAGE_COLUMNS ? APART_ROWS : PACKED;
+    if (!pages || kern->gemm_mr <= L1_WAYS) {
+        return IN_PLACE;
+    }
+    return pool.wide_l2 || n < PAGE_COLUMNS ? APART_ROWS : PACKED;
+}
+
+/* k in a chunk, a multiple of 8: no k at all is one empty chunk. */
+static int64_t chunk_of(const mm1_gemm_args *g)
+{
+    const int64_t K = g->K > 0 ? g->K : 1, most = g->trans_a ? KC_DOWN : g->K > 2 * KC_LONG ? KC : KC_LONG;
+    return ceil_div(ceil_div(K, ceil_div(K, most)), 8) * 8;
+}
+
+/* Most columns of b in a block of such chunks. */
+static int64_t columns_of(const mm1_gemm_args *g, const mm1_kernels *kern, reading how, int64_t chunk)
+{
+    const int64_t nr = kern->gemm_nr;
+    if (how == PACKED) {
+        return min64(NC_PACKED, B_FLOATS / chunk / nr * nr);
+    }
+    return g->trans_a || chunk > KC ? NC_LONG : min64(NC_PACKED, NC * KC / chunk / nr * nr);
 }
 
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
@@ -265,14 +301,9 @@ static void strips_product(const block *b, float *c, int64_t ldc, const float *a
 static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scratch *s, float *c, int64_t ldc,
                       bool acc, bool finish, int64_t m0, int64_t m1, int64_t n0, int64_t n1)
 {
-    const int64_t k_least = g->K > 0 ? g->K : 1; /* no k at all is one empty chunk */
-    const int64_t k_most = g->trans_a ? KC_DOWN : g->K > 2 * KC_LONG ? KC : KC_LONG;
-    const int64_t chunk = ceil_div(ceil_div(k_least, ceil_div(k_least, k_most)), 8) * 8;
-    const int64_t mr = kern->gemm_mr, nr = kern->gemm_nr;
+    const int64_t chunk = chunk_of(g), mr = kern->gemm_mr, nr = kern->gemm_nr;
     const reading how = read_rows(g, kern, n1 - n0);
-    const int64_t widest = how == PACKED              ? min64(NC_PACKED, B_FLOATS / chunk / nr * nr)
-                           : g->trans_a || chunk > KC ? NC_LONG
-                                                      : NC;
+    const int64_t widest = columns_of(g, kern, how, chunk);
     const int64_t width = ceil_div(ceil_div(n1 - n0, ceil_div(n1 - n0, widest)), nr) * nr;
     const int64_t highest = how == PACKED ? min64(MC, A_FLOATS / chunk / mr * mr) : mr;
     const int64_t height = ceil_div(ceil_div(m1 - m0, ceil_div(m1 - m0, highest)), mr) * mr;
@@ -510,7 +541,7 @@ static void plain(const mm1_gemm_args *g, const mm1_kernels *kern)
  * grid fetch the same ones. */
 static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *kern)
 {
-    const int64_t nr = kern->gemm_nr;
+    const int64_t nr = kern->gemm_nr, widest = columns_of(g, kern, IN_PLACE, chunk_of(g));
     double best = 0;
     int rows = 1;
     for (int r = 1; r <= n_threads; r++) {
@@ -519,8 +550,7 @@ static int grid_rows(const mm1_gemm_args *g, int n_threads, const mm1_kernels *k
         }
         const double m = (double)ceil_div(g->M, r);
         const double n = (double)(ceil_div(ceil_div(g->N, nr), n_threads / r) * nr);
-        const double cost =
-            m * n + (g->trans_b ? TURN : 4) * n + 4 * m * (double)ceil_div((int64_t)n, g->trans_a ? NC_LONG : NC);
+        const double cost = m * n + (g->trans_b ? TURN : 4) * n + 4 * m * (double)ceil_div((int64_t)n, widest);
         if (r == 1 || cost < best) {
             best = cost;
             rows = r;
