@@ -129,11 +129,11 @@ static mm1_status gemm_json(const mm1_bench_gemm *b, mm1_error *err)
         for (int l = 0; l < MM1_GEMM_LIBRARIES; l++) {
             if (!isnan(r->seconds[l])) {
                 (void)json_array_append_new(
-                    rows, json_pack("{s:I, s:I, s:I, s:s, s:i, s:s, s:f, s:f, s:f}", "m", (json_int_t)r->m, "n",
+                    rows, json_pack("{s:I, s:I, s:I, s:s, s:i, s:s, s:f, s:f, s:f, s:f}", "m", (json_int_t)r->m, "n",
                                     (json_int_t)r->n, "k", (json_int_t)r->k, "form", mm1_gemm_form_name(r->form),
                                     "threads", r->threads, "library", mm1_gemm_library_name((mm1_gemm_library)l),
                                     "gflops", gflops_of(r, l), "fraction_of_peak", gflops_of(r, l) / peak_of(b, r),
-                                    "time_ratio", r->ratio[l]));
+                                    "fraction_of_fma", r->fma_share[l], "time_ratio", r->ratio[l]));
             }
         }
     }
@@ -156,7 +156,7 @@ static void gemm_text(const mm1_bench_gemm *b)
     if (b->threads > 1) {
         (void)printf(", %.1f on %d", 1e-9 * b->fma_peak[1], b->threads);
     }
-    (void)printf("\n%-4s %6s %6s %6s %3s %9s %5s", "form", "m", "n", "k", "thr", "GFLOP/s", "peak");
+    (void)printf("\n%-4s %6s %6s %6s %3s %9s %5s %5s", "form", "m", "n", "k", "thr", "GFLOP/s", "peak", "fma");
     for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
         if (b->found[l] != NULL) {
             (void)printf("  %9s gain", mm1_gemm_library_name((mm1_gemm_library)l));
@@ -166,9 +166,9 @@ static void gemm_text(const mm1_bench_gemm *b)
     double log_sum[MM1_GEMM_LIBRARIES] = {0}, least[MM1_GEMM_LIBRARIES];
     for (size_t i = 0; i < b->n_results; i++) {
         const mm1_gemm_result *r = &b->results[i];
-        (void)printf("%-4s %6lld %6lld %6lld %3d %9.1f %5.2f", mm1_gemm_form_name(r->form), (long long)r->m,
+        (void)printf("%-4s %6lld %6lld %6lld %3d %9.1f %5.2f %5.2f", mm1_gemm_form_name(r->form), (long long)r->m,
                      (long long)r->n, (long long)r->k, r->threads, gflops_of(r, MM1_GEMM_OURS),
-                     gflops_of(r, MM1_GEMM_OURS) / peak_of(b, r));
+                     gflops_of(r, MM1_GEMM_OURS) / peak_of(b, r), r->fma_share[MM1_GEMM_OURS]);
         for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
             if (b->found[l] != NULL) {
                 (void)printf("  %9.1f %4.2f", gflops_of(r, l), r->ratio[l]);

@@ -117,21 +117,39 @@ static void fma_range(void *ctx, int64_t begin, int64_t end)
     }
 }
 
-double mm1_fma_probe(int n_threads)
+/* The best and the mean rate of at least FMA_RUNS runs, and of so many seconds. */
+static void fma_rates(int n_threads, double seconds, double *best, double *mean)
 {
     fma_job j = {.loop = loop_of(mm1_kernels_get()->isa)};
     const int n = n_threads < MM1_MAX_THREADS ? n_threads : MM1_MAX_THREADS;
     const double begin = mm1_time_now();
-    double best = 0;
-    for (int run = 0; run < FMA_RUNS || mm1_time_now() - begin < FMA_SECONDS; run++) {
+    double sum = 0;
+    int run = 0;
+    *best = 0;
+    for (; run < FMA_RUNS || mm1_time_now() - begin < seconds; run++) {
         double rate = 0;
         mm1_parallel_for(n, 1, fma_range, &j);
         for (int i = 0; i < n; i++) {
             rate += j.rate[i];
         }
-        best = rate > best ? rate : best;
+        *best = rate > *best ? rate : *best;
+        sum += rate;
     }
+    *mean = sum / run;
+}
+
+double mm1_fma_probe(int n_threads)
+{
+    double best, mean;
+    fma_rates(n_threads, FMA_SECONDS, &best, &mean);
     return best;
+}
+
+double mm1_fma_rate(int n_threads, double seconds)
+{
+    double best, mean;
+    fma_rates(n_threads, seconds, &best, &mean);
+    return mean;
 }
 
 /* ---- the matrix product ---- */

@@ -11,6 +11,9 @@
 /* Operations a second of independent multiply-adds in registers (two operations each) on n_threads threads, with the
  * widest vectors of the table in use; about 20 ms.  n_threads at most mm1_threads(). */
 double mm1_fma_probe(int n_threads);
+/* The mean over about so many seconds: what the machine gives at that time.  Some processors run a fifth faster than
+ * they can for long, for fractions of a millisecond; the best probe is one of these. */
+double mm1_fma_rate(int n_threads, double seconds);
 
 /* Rate of mm1_gemm() at 1024 x 1024 x 1024, in operations a second; about 0.3 s.  0 if memory is short. */
 double mm1_gemm_probe(void);

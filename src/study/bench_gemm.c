@@ -219,7 +219,7 @@ static bool agree(const float *c, const float *d, const mm1_gemm_result *r)
 
 static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, double *fma_peak, mm1_error *err)
 {
-    double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS];
+    double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS], fma[MAX_TURNS];
     float *a = numbers(r->m * r->k, 1), *b = numbers(r->k * r->n, 2);
     float *c = mm1_alloc((size_t)(r->m * r->n), sizeof *c), *d = mm1_alloc((size_t)(r->m * r->n), sizeof *d);
     uint16_t *b16 = mm1_alloc((size_t)(r->k * r->n), sizeof *b16);
@@ -274,11 +274,17 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
                 times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, threads, repeat, &tries);
             }
         }
+        settle();
+        fma[i] = mm1_fma_rate(threads, SLICE);
     }
     *fma_peak = fmax(*fma_peak, mm1_fma_probe(threads));
     for (int l = MM1_GEMM_LIBRARIES - 1; l >= 0; l--) { /* ours last: sorting it breaks the pairs */
-        r->seconds[l] = r->ratio[l] = NAN;
+        r->seconds[l] = r->ratio[l] = r->fma_share[l] = NAN;
         if (peers[l].runs) {
+            for (int i = 0; i < turns; i++) {
+                ratios[i] = 2.0 * (double)r->m * (double)r->n * (double)r->k / times[l][i] / fma[i];
+            }
+            r->fma_share[l] = mm1_median(ratios, turns);
             for (int i = 0; i < turns; i++) {
                 ratios[i] = times[l][i] / times[MM1_GEMM_OURS][i];
             }

@@ -46,6 +46,8 @@ typedef struct mm1_gemm_result {
     int threads;
     double seconds[MM1_GEMM_LIBRARIES]; /* median of one product; NAN: library is not there */
     double ratio[MM1_GEMM_LIBRARIES];   /* median of (its time / our time) over the turns; 1 for ours */
+    /* Median of (its rate / that of multiply-adds in registers over about as long, in the same turn). */
+    double fma_share[MM1_GEMM_LIBRARIES];
 } mm1_gemm_result;
 
 typedef struct mm1_bench_gemm {

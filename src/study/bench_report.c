@@ -290,7 +290,7 @@ static mm1_status add_steps(report *r)
 
 /* What one library makes of one form on one number of threads. */
 typedef struct group {
-    double rates[1024], share_sum, share_least, ratio_log_sum, ratio_least;
+    double rates[1024], share_sum, share_least, fma_sum, fma_least, ratio_log_sum, ratio_least;
     int n;
 } group;
 
@@ -299,15 +299,18 @@ static void group_of(const json_t *rows, const char *library, const char *form, 
     enum { MOST = sizeof g->rates / sizeof *g->rates };
     size_t i;
     json_t *row;
-    *g = (group){.share_least = NAN, .ratio_least = NAN};
+    *g = (group){.share_least = NAN, .fma_least = NAN, .ratio_least = NAN};
     json_array_foreach(rows, i, row)
     {
         if (strcmp(text(row, "library"), library) == 0 && strcmp(text(row, "form"), form) == 0 &&
             number(row, "threads") == threads && g->n < MOST) {
-            const double share = number(row, "fraction_of_peak"), ratio = number(row, "time_ratio");
+            const double share = number(row, "fraction_of_peak"), fma = number(row, "fraction_of_fma");
+            const double ratio = number(row, "time_ratio");
             g->rates[g->n++] = number(row, "gflops");
             g->share_sum += share;
             g->share_least = fmin(g->share_least, share);
+            g->fma_sum += fma;
+            g->fma_least = fmin(g->fma_least, fma);
             g->ratio_log_sum += log(ratio);
             g->ratio_least = fmin(g->ratio_least, ratio);
         }
@@ -322,10 +325,10 @@ static void gemm_table(mm1_buf *b, const json_t *gemm)
     const int all = (int)number(gemm, "threads");
     size_t i;
     json_t *missing;
-    mm1_buf_puts(
-        b, "\n## Matrix product\n\n"
-           "| form | threads | library | shapes | GFLOP/s, median | of the peak, mean | least | gain of mm1, mean "
-           "| least |\n| --- | --: | --- | --: | --: | --: | --: | --: | --: |\n");
+    mm1_buf_puts(b, "\n## Matrix product\n\n"
+                    "| form | threads | library | shapes | GFLOP/s, median | of the peak, mean | least "
+                    "| of multiply-adds at that time, mean | least | gain of mm1, mean | least |\n"
+                    "| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
     for (size_t f = 0; f < sizeof forms / sizeof *forms; f++) {
         for (int threads = 1; threads <= all; threads += all > 1 ? all - 1 : 1) {
             for (size_t l = 0; l < sizeof libraries / sizeof *libraries; l++) {
@@ -336,6 +339,8 @@ static void gemm_table(mm1_buf *b, const json_t *gemm)
                     put_number(b, 1, mm1_median(g.rates, g.n), "");
                     put_number(b, 2, g.share_sum / g.n, "");
                     put_number(b, 2, g.share_least, "");
+                    put_number(b, 2, g.fma_sum / g.n, "");
+                    put_number(b, 2, g.fma_least, "");
                     put_gain(b, l == 0 ? NAN : exp(g.ratio_log_sum / g.n));
                     put_number(b, 2, l == 0 ? NAN : g.ratio_least, "");
                     mm1_buf_putc(b, '\n');

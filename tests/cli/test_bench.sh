@@ -82,7 +82,7 @@ expect 0 bench gemm --shape 64,48,32 --threads 2 --json
 for form in NT NN TN; do
     says out "\"form\": \"$form\""
 done
-says out '"library": "mm1"' '"fraction_of_peak"' '"gflops"' '"missing"' '"m": 64' '"n": 48' '"k": 32'
+says out '"library": "mm1"' '"fraction_of_peak"' '"fraction_of_fma"' '"gflops"' '"missing"' '"m": 64' '"n": 48' '"k": 32'
 [ "$(grep -c '"library": "mm1",\{0,1\}$' out)" = 6 ] || fail "not three forms on two numbers of threads"
 [ "$(grep -c '"library": "mm1-bf16",\{0,1\}$' out)" = 6 ] || fail "not as many in bf16"
 expect 0 bench gemm --shape 16,16,16 --threads 1

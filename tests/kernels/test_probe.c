@@ -14,6 +14,9 @@ static void the_probes_measure_something(void **state)
     const double fma = mm1_fma_probe(1);
     assert_true(fma > 1e8 && fma < 1e13);
     assert_true(mm1_fma_probe(2) > 1e8);
+    const double start = mm1_time_now(), mean = mm1_fma_rate(1, 0.01);
+    assert_true(mm1_time_now() - start >= 0.01);
+    assert_true(mean > 1e8 && mean < 3 * fma); /* the clock may have risen since */
     check_ok(mm1_bandwidth_probe(&b, &err), &err);
     assert_true(b.read > 1e7 && b.read < 1e13);
     assert_true(b.triad > 1e7 && b.triad < 1e13);
