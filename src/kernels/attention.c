@@ -1,8 +1,9 @@
 /* attention.c - see attention.h.  Tiles after FlashAttention (Dao et al. 2022), each product by the table's gemm_tile.
  *
- * Work is handed out by (sequence, key head), and by stretches of queries where those are few.  An item packs the keys
- * and values that its queries see once (rotary positions turn them on the way), then takes the queries of its heads in
- * tiles of TQ and, for each, the keys in tiles of TK, backward TB:
+ * Work is handed out by (sequence, key head), and by parts of the queries where those are few.  What a stretch of
+ * queries sees is packed once, keys and values (rotary positions turn them on the way); where examples are packed in a
+ * row, a stretch is a few of them or one, whose keys stay in L2.  Then come its queries, of each head, in tiles of TQ
+ * and, for each, the keys in tiles of TK, backward TB:
  *
  *   forward    s = q k^T;  online softmax;  o = o * factor + p v
  *   backward   s = q k^T;  dp = do v^T;  p, ds;  dq += ds k;  and then, of the whole tile, dv += p^T do;  dk += ds^T q
@@ -11,10 +12,10 @@
  * the L1 cache until they are used, while keys and values stream from L2.  A panel looks only at the columns that some
  * row of it sees, so a causal mask costs half.
  *
- * Results do not depend on the number of threads.  Tiles of queries lie at multiples of TQ, cut only where the mask
- * says so; their tiles of keys begin at the first panel that they see.  dk and dv of a key head are sums over its
- * queries: where the backward pass splits these, the number of stretches depends on the shape alone, each stretch has
- * sums of its own, and a second pass adds these up in order. */
+ * Results do not depend on the number of threads.  Tiles of queries lie at multiples of TQ from where a stretch begins;
+ * their tiles of keys begin at the first panel that they see.  dk and dv of a key head are sums over its queries: where
+ * the backward pass splits these, the number of parts depends on the shape alone.  If parts can begin where examples
+ * do, no two see the same key; otherwise each has sums of its own, and a second pass adds these up in order. */
 #include "kernels/attention.h"
 
 #include "base/alloc.h"
@@ -30,6 +31,7 @@ enum {
     MR_MAX = 16, /* room for any table's panels */
     NR_MAX = 32,
     DECODE_T = 4,   /* up to so many queries, keys and values are read as they are */
+    STRETCH = 192,  /* fewest queries for which keys are packed, where there are more */
     ITEMS = 16,     /* the backward pass splits queries to have so many items; not more, each has sums of its own */
     ADD_KEYS = 512, /* keys whose sums are added at a time */
 };
@@ -54,6 +56,7 @@ typedef struct room {
     float *turned;  /* rotated rows of q or k on their way into panels [S or TQ, D] */
     float *dk, *dv; /* backward: gradients of the item [S, D], from its first key on */
     float *row[3];  /* row_max, row_sum, factor; lse, delta */
+    float *first;   /* of the sequence at hand, integers: see note_keys() */
 } room;
 
 typedef struct job {
@@ -64,7 +67,7 @@ typedef struct job {
     int64_t tb;      /* keys in a tile of the backward pass */
     int64_t ld;      /* row stride of scores: no tile of keys has more */
     int64_t align;   /* tiles of keys begin at its multiples */
-    int64_t n_parts; /* stretches of queries */
+    int64_t n_parts; /* of the queries of a sequence */
     float *sums;     /* backward, n_parts > 1: dk and dv of each item, see item_sums() */
     float *o, *lse;
     float *dq, *dk, *dv;
@@ -123,7 +126,8 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
                  {&r->dv, back},
                  {&r->row[0], tq},
                  {&r->row[1], tq},
-                 {&r->row[2], tq}};
+                 {&r->row[2], tq},
+                 {&r->first, keys > 0 ? 2 * (size_t)(a->S + 1) : 0}};
     size_t bytes = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         *parts[i].part = base != NULL ? (float *)(void *)(base + bytes) : NULL;
@@ -132,7 +136,7 @@ static size_t lay_out(room *r, char *base, const mm1_attention_args *a, bool bac
     return bytes;
 }
 
-/* Stretches of queries of the backward pass: of the shape alone; none shorter than four tiles of one head. */
+/* Parts of the queries in the backward pass: of the shape alone; none shorter than four tiles of one head. */
 static int64_t backward_parts(const mm1_attention_args *a)
 {
     const int64_t n_heads = a->B * a->Hkv;
@@ -143,13 +147,17 @@ static int64_t backward_parts(const mm1_attention_args *a)
     return max64(min64((ITEMS + n_heads - 1) / n_heads, most), 1);
 }
 
+/* dk and dv of each item. */
+static int64_t sums_floats(const mm1_attention_args *a, int64_t n_parts)
+{
+    return n_parts > 1 ? 2 * a->B * a->Hkv * n_parts * sum_floats(a) : 0;
+}
+
 size_t mm1_attention_scratch_bytes(const mm1_attention_args *args, bool backward)
 {
     room r;
-    const int64_t n_parts = backward ? backward_parts(args) : 1;
-    const int64_t n_sums = n_parts > 1 ? 2 * args->B * args->Hkv * n_parts : 0;
     return lay_out(&r, NULL, args, backward) * (size_t)mm1_threads() +
-           (size_t)(n_sums * sum_floats(args)) * sizeof(float);
+           (size_t)(backward ? sums_floats(args, backward_parts(args)) : 0) * sizeof(float);
 }
 
 static room my_room(const job *j)
@@ -315,20 +323,76 @@ static void weigh_turned(float *to, float *p, const float *weights, int64_t ld, 
     }
 }
 
-/* The keys [*s0, *s1), from a panel on, that the queries [t0, t1) see. */
-static void keys_seen(const job *j, int64_t b, int64_t t0, int64_t t1, int64_t *s0, int64_t *s1)
+/* The first key that each query of a sequence, or one after it, sees; and, n_noted() behind, the end of the keys that
+ * queries before it see. */
+static int32_t *noted(const room *r)
+{
+    return (int32_t *)(void *)r->first;
+}
+
+static int64_t n_noted(const job *j)
+{
+    return j->a->S + 1;
+}
+
+/* Sequences that are not worth a cut are not looked through, nor such as have more queries than keys. */
+static bool may_be_cut(const job *j)
+{
+    return j->a->T >= 2 * STRETCH && j->a->T <= j->a->S;
+}
+
+static void note_keys(const job *j, const room *r, int64_t b)
 {
     const mm1_attention_args *a = j->a;
-    *s0 = a->S;
-    *s1 = 0;
-    for (int64_t t = b * a->T + t0; t < b * a->T + t1; t++) {
-        const int64_t lo = max64(a->lo[t], 0), hi = min64(a->hi[t], a->S);
-        if (lo < hi) {
-            *s0 = min64(*s0, lo);
-            *s1 = max64(*s1, hi);
-        }
+    const int32_t *lo = a->lo + b * a->T, *hi = a->hi + b * a->T;
+    int32_t *first = noted(r), *last = first + n_noted(j), S = (int32_t)a->S;
+    if (!may_be_cut(j)) {
+        return;
     }
-    *s0 = *s1 == 0 ? 0 : *s0 / j->align * j->align;
+    first[a->T] = S;
+    for (int64_t t = a->T - 1; t >= 0; t--) {
+        const int32_t from = lo[t] > 0 ? lo[t] : 0;
+        first[t] = from < hi[t] && from < first[t + 1] ? from : first[t + 1];
+    }
+    last[0] = 0;
+    for (int64_t t = 0; t < a->T; t++) {
+        last[t + 1] = lo[t] < hi[t] && hi[t] > last[t] ? hi[t] : last[t];
+    }
+}
+
+/* Whether no query from t on sees a key that one before it sees: another example begins. */
+static bool is_cut(const job *j, const room *r, int64_t t)
+{
+    const int32_t *first = noted(r);
+    return t == 0 || t >= j->a->T || (may_be_cut(j) && first[n_noted(j) + t] <= first[t]);
+}
+
+/* At a cut: the queries from t on see no key before this one. */
+static int64_t first_seen(const job *j, const room *r, int64_t t)
+{
+    return t >= j->a->T ? j->a->S : noted(r)[t];
+}
+
+/* Queries, and the keys that they see, from a panel on. */
+typedef struct stretch {
+    int64_t t0, t1, s0, s1;
+} stretch;
+
+/* The queries from t0 on, before `most`: up to a cut that leaves `fewest` on both sides, or all. */
+static stretch stretch_from(const job *j, const room *r, int64_t b, int64_t t0, int64_t most, int64_t fewest)
+{
+    const mm1_attention_args *a = j->a;
+    stretch x = {.t0 = t0, .t1 = t0, .s0 = a->S};
+    do {
+        const int64_t at = b * a->T + x.t1, lo = max64(a->lo[at], 0), hi = min64(a->hi[at], a->S);
+        if (lo < hi) {
+            x.s0 = min64(x.s0, lo);
+            x.s1 = max64(x.s1, hi);
+        }
+        x.t1++;
+    } while (x.t1 < most && (min64(x.t1 - t0, most - x.t1) < fewest || !is_cut(j, r, x.t1)));
+    x.s0 = x.s1 == 0 ? 0 : x.s0 / j->align * j->align;
+    return x;
 }
 
 /* The row of k and v that is the key s of sequence b. */
@@ -412,49 +476,75 @@ static void forward_tile(const job *j, const room *r, tile *t, int64_t b, int64_
     }
 }
 
-/* An item is a stretch of queries of (b, g); the later ones, which see more if the mask is causal, come first. */
+/* An item is a part of the queries of (b, g); the later ones, which see more if the mask is causal, come first. */
 typedef struct item {
     int64_t b, g, part;
     int64_t t0, t1; /* its queries */
-    int64_t s0, s1; /* the keys that they see, from a panel on */
 } item;
 
-static item item_of(const job *j, int64_t b, int64_t g, int64_t part)
+/* Its share, or the cut that follows soon. */
+static int64_t part_start(const job *j, const room *r, int64_t part)
 {
-    const int64_t T = j->a->T, n_tiles = (T + j->tq - 1) / j->tq;
-    item x = {.b = b, .g = g, .part = part};
-    x.t0 = n_tiles * part / j->n_parts * j->tq;
-    x.t1 = min64(n_tiles * (part + 1) / j->n_parts * j->tq, T);
-    keys_seen(j, b, x.t0, x.t1, &x.s0, &x.s1);
-    return x;
+    const int64_t T = j->a->T, share = min64((T + j->tq - 1) / j->tq * part / j->n_parts * j->tq, T);
+    for (int64_t t = share; t < min64(share + T / (4 * j->n_parts), T); t++) {
+        if (is_cut(j, r, t)) {
+            return t;
+        }
+    }
+    return share;
 }
 
-static item item_at(const job *j, int64_t i)
+/* Whether no two parts of the sequence see the same key. */
+static bool is_apart(const job *j, const room *r)
+{
+    for (int64_t part = 1; part < j->n_parts; part++) {
+        if (!is_cut(j, r, part_start(j, r, part))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Of a sequence whose keys are noted. */
+static item item_of(const job *j, const room *r, int64_t b, int64_t g, int64_t part)
+{
+    return (item){.b = b, .g = g, .part = part, .t0 = part_start(j, r, part), .t1 = part_start(j, r, part + 1)};
+}
+
+static item item_at(const job *j, const room *r, int64_t i)
 {
     const int64_t B = j->a->B, Hkv = j->a->Hkv;
-    return item_of(j, i / Hkv % B, i % Hkv, j->n_parts - 1 - i / Hkv / B);
+    note_keys(j, r, i / Hkv % B);
+    return item_of(j, r, i / Hkv % B, i % Hkv, j->n_parts - 1 - i / Hkv / B);
+}
+
+static void forward_stretch(const job *j, const room *r, int64_t b, int64_t g, const stretch *x)
+{
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const int64_t n_heads = a->H / a->Hkv, n_keys = x->s1 - x->s0, row = key_row(a, b, x->s0);
+    int64_t ldk = a->ldk;
+    const float *k = turned(j, r->turned, a->k + row * ldk + g * a->D, &ldk, b, x->s0, n_keys);
+    kern->gemm_pack(r->kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
+    kern->gemm_pack(r->kd, kern->gemm_nr, a->v + row * a->ldv + g * a->D, a->ldv, n_keys, a->D, true, 1.0f);
+    tile t;
+    for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
+        for (int64_t q0 = x->t0; q0 < x->t1; q0 += j->tq) {
+            forward_tile(j, r, &t, b, h, q0, min64(q0 + j->tq, x->t1), x->s0, n_keys);
+        }
+    }
 }
 
 static void forward_item(void *ctx, int64_t i, int64_t end)
 {
     const job *j = ctx;
-    const mm1_attention_args *a = j->a;
-    const mm1_kernels *kern = j->kern;
     const room r = my_room(j);
-    tile t;
     for (; i < end; i++) {
-        const item x = item_at(j, i);
-        const int64_t n_heads = a->H / a->Hkv, n_keys = x.s1 - x.s0;
-        int64_t ldk = a->ldk;
-        const int64_t row = key_row(a, x.b, x.s0);
-        const float *k = turned(j, r.turned, a->k + row * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
-        const float *v = a->v + row * a->ldv + x.g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
-        kern->gemm_pack(r.kd, kern->gemm_nr, v, a->ldv, n_keys, a->D, true, 1.0f);
-        for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
-            for (int64_t q0 = x.t0; q0 < x.t1; q0 += j->tq) {
-                forward_tile(j, &r, &t, x.b, h, q0, min64(q0 + j->tq, x.t1), x.s0, n_keys);
-            }
+        const item x = item_at(j, &r, i);
+        for (int64_t t0 = x.t0; t0 < x.t1;) {
+            const stretch part = stretch_from(j, &r, x.b, t0, x.t1, STRETCH);
+            forward_stretch(j, &r, x.b, x.g, &part);
+            t0 = part.t1;
         }
     }
 }
@@ -592,23 +682,31 @@ static void backward_tile(const job *j, const room *r, tile *t, int64_t b, int64
     turn_back(j, dq, a->ldq, r->acc, b, t0, t->m);
 }
 
+/* All queries of an item, and the keys that they see. */
+static stretch keys_of(const job *j, const room *r, const item *x)
+{
+    return stretch_from(j, r, x->b, x->t0, x->t1, j->a->T);
+}
+
 /* dk of an item that has sums of its own, [S, D] from its first key on; dv follows sum_floats() behind. */
 static float *item_sums(const job *j, const item *x)
 {
     return j->sums + ((x->b * j->a->Hkv + x->g) * j->n_parts + x->part) * 2 * sum_floats(j->a);
 }
 
-/* The gradients of the keys [s0, s1) of (b, g) out of those of its parts, in order; 0 where nobody sees a key.  dk and
- * dv [s1 - s0, D] are room for sums. */
-static void add_parts(const job *j, float *dk, float *dv, int64_t b, int64_t g, int64_t s0, int64_t s1)
+/* The gradients of the keys [s0, s1) of (b, g), in r->dk and r->dv, out of those of its parts, in order; 0 where nobody
+ * sees a key. */
+static void add_parts(const job *j, const room *r, int64_t b, int64_t g, int64_t s0, int64_t s1)
 {
     const int64_t D = j->a->D, dv_at = sum_floats(j->a);
+    float *dk = r->dk, *dv = r->dv;
     memset(dk, 0, (size_t)((s1 - s0) * D) * sizeof *dk);
     memset(dv, 0, (size_t)((s1 - s0) * D) * sizeof *dv);
     for (int64_t part = 0; part < j->n_parts; part++) {
-        const item x = item_of(j, b, g, part);
-        const int64_t from = max64(s0, x.s0), n = (min64(s1, x.s1) - from) * D;
-        const float *part_dk = item_sums(j, &x) + (from - x.s0) * D;
+        const item x = item_of(j, r, b, g, part);
+        const stretch seen = keys_of(j, r, &x);
+        const int64_t from = max64(s0, seen.s0), n = (min64(s1, seen.s1) - from) * D;
+        const float *part_dk = item_sums(j, &x) + (from - seen.s0) * D;
         if (n > 0) {
             j->kern->add(dk + (from - s0) * D, dk + (from - s0) * D, part_dk, n);
             j->kern->add(dv + (from - s0) * D, dv + (from - s0) * D, part_dk + dv_at, n);
@@ -646,42 +744,86 @@ static void add_item(void *ctx, int64_t i, int64_t end)
     for (; i < end; i++) {
         const int64_t g = i % a->Hkv, b = i / a->Hkv % a->B, s0 = i / a->Hkv / a->B * ADD_KEYS;
         const int64_t s1 = min64(s0 + ADD_KEYS, a->S);
-        add_parts(j, r.dk, r.dv, b, g, s0, s1);
-        finish_keys(j, r.dk, r.dv, b, g, s0, s1);
+        note_keys(j, &r, b);
+        if (!is_apart(j, &r)) {
+            add_parts(j, &r, b, g, s0, s1);
+            finish_keys(j, r.dk, r.dv, b, g, s0, s1);
+        }
+    }
+}
+
+/* r->dk and r->dv begin at the first key of x, and are added to. */
+static void backward_stretch(const job *j, const room *r, int64_t b, int64_t g, const stretch *x)
+{
+    const mm1_attention_args *a = j->a;
+    const mm1_kernels *kern = j->kern;
+    const int64_t n_heads = a->H / a->Hkv, n_keys = x->s1 - x->s0, row = b * a->S + x->s0;
+    int64_t ldk = a->ldk;
+    const float *k = turned(j, r->turned, a->k + row * ldk + g * a->D, &ldk, b, x->s0, n_keys);
+    kern->gemm_pack(r->kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
+    kern->gemm_pack(r->vt, kern->gemm_nr, a->v + row * a->ldv + g * a->D, a->ldv, a->D, n_keys, false, 1.0f);
+    kern->gemm_pack(r->kd, kern->gemm_nr, k, ldk, n_keys, a->D, true, 1.0f);
+    tile t;
+    for (int64_t h = g * n_heads; h < (g + 1) * n_heads; h++) {
+        for (int64_t q0 = x->t0; q0 < x->t1; q0 += j->tq) {
+            backward_tile(j, r, &t, b, h, q0, min64(q0 + j->tq, x->t1), x->s0, n_keys);
+        }
+    }
+}
+
+static void zero_sums(const job *j, const room *r, const stretch *x)
+{
+    const size_t bytes = (size_t)((x->s1 - x->s0) * j->a->D) * sizeof *r->dk;
+    memset(r->dk, 0, bytes);
+    memset(r->dv, 0, bytes);
+}
+
+/* The gradients of the keys that no query of another part sees; no two stretches see the same one. */
+static void backward_apart(const job *j, const room *r, const item *x)
+{
+    const int64_t D = j->a->D;
+    int64_t done = x->t0 == 0 ? 0 : first_seen(j, r, x->t0);
+    for (int64_t t0 = x->t0; t0 < x->t1;) {
+        const stretch part = stretch_from(j, r, x->b, t0, x->t1, STRETCH);
+        zero_sums(j, r, &part);
+        backward_stretch(j, r, x->b, x->g, &part);
+        const int64_t from = max64(done, part.s0); /* a panel may begin with keys of the stretch before */
+        zero_keys(j, x->b, x->g, done, from);
+        finish_keys(j, r->dk + (from - part.s0) * D, r->dv + (from - part.s0) * D, x->b, x->g, from, part.s1);
+        done = max64(from, part.s1);
+        t0 = part.t1;
+    }
+    zero_keys(j, x->b, x->g, done, first_seen(j, r, x->t1));
+}
+
+/* What the queries of a part add to the gradients of keys that others see as well, in sums of its own. */
+static void backward_part(const job *j, const room *mine, const item *x)
+{
+    const stretch seen = keys_of(j, mine, x);
+    room r = *mine;
+    r.dk = item_sums(j, x);
+    r.dv = r.dk + sum_floats(j->a);
+    zero_sums(j, &r, &seen);
+    for (int64_t t0 = x->t0; t0 < x->t1;) {
+        const stretch part = stretch_from(j, mine, x->b, t0, x->t1, STRETCH);
+        room at = r;
+        at.dk += (max64(part.s0, seen.s0) - seen.s0) * j->a->D; /* no key at all is seen from 0 on */
+        at.dv += (max64(part.s0, seen.s0) - seen.s0) * j->a->D;
+        backward_stretch(j, &at, x->b, x->g, &part);
+        t0 = part.t1;
     }
 }
 
 static void backward_item(void *ctx, int64_t i, int64_t end)
 {
     const job *j = ctx;
-    const mm1_attention_args *a = j->a;
-    const mm1_kernels *kern = j->kern;
-    room r = my_room(j);
-    tile t;
+    const room r = my_room(j);
     for (; i < end; i++) {
-        const item x = item_at(j, i);
-        const int64_t n_heads = a->H / a->Hkv, n_keys = x.s1 - x.s0;
-        int64_t ldk = a->ldk;
-        const float *k = turned(j, r.turned, a->k + (x.b * a->S + x.s0) * ldk + x.g * a->D, &ldk, x.b, x.s0, n_keys);
-        const float *v = a->v + (x.b * a->S + x.s0) * a->ldv + x.g * a->D;
-        kern->gemm_pack(r.kt, kern->gemm_nr, k, ldk, a->D, n_keys, false, a->scale);
-        kern->gemm_pack(r.vt, kern->gemm_nr, v, a->ldv, a->D, n_keys, false, 1.0f);
-        kern->gemm_pack(r.kd, kern->gemm_nr, k, ldk, n_keys, a->D, true, 1.0f);
-        if (j->n_parts > 1) {
-            r.dk = item_sums(j, &x);
-            r.dv = r.dk + sum_floats(a);
-        }
-        memset(r.dk, 0, (size_t)(n_keys * a->D) * sizeof *r.dk);
-        memset(r.dv, 0, (size_t)(n_keys * a->D) * sizeof *r.dv);
-        for (int64_t h = x.g * n_heads; h < (x.g + 1) * n_heads; h++) {
-            for (int64_t q0 = x.t0; q0 < x.t1; q0 += j->tq) {
-                backward_tile(j, &r, &t, x.b, h, q0, min64(q0 + j->tq, x.t1), x.s0, n_keys);
-            }
-        }
-        if (j->n_parts == 1) {
-            finish_keys(j, r.dk, r.dv, x.b, x.g, x.s0, x.s1);
-            zero_keys(j, x.b, x.g, 0, x.s0);
-            zero_keys(j, x.b, x.g, x.s1, a->S);
+        const item x = item_at(j, &r, i);
+        if (is_apart(j, &r)) {
+            backward_apart(j, &r, &x);
+        } else {
+            backward_part(j, &r, &x);
         }
     }
 }
