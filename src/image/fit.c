@@ -92,19 +92,27 @@ mm1_status mm1_image_fit_square(const mm1_image *src, int32_t r, mm1_image_fit f
     return mm1__image_resample(&job, r, r, out, err);
 }
 
+/* One colour: rgb [n, 3] from its byte on. */
+static void normalize_plane(float *restrict plane, const uint8_t *restrict rgb, size_t n, float mean, float std)
+{
+    float table[256]; /* a byte has only so many values */
+    for (int v = 0; v < 256; v++) {
+        table[v] = ((float)v / 255.0F - mean) / std;
+    }
+    size_t i = 0;
+    for (; i + 4 <= n; i += 4, rgb += 12) { /* stores of single numbers would hold up the loads that follow */
+        const float four[4] = {table[rgb[0]], table[rgb[3]], table[rgb[6]], table[rgb[9]]};
+        memcpy(plane + i, four, sizeof four);
+    }
+    for (; i < n; i++, rgb += 3) {
+        plane[i] = table[rgb[0]];
+    }
+}
+
 void mm1_image_normalize(float *pixels, const mm1_image *image, const float mean[3], const float std[3])
 {
     const size_t n = (size_t)image->width * (size_t)image->height;
-    float table[3][256]; /* a byte has only so many values */
     for (size_t c = 0; c < 3; c++) {
-        for (int v = 0; v < 256; v++) {
-            table[c][v] = ((float)v / 255.0F - mean[c]) / std[c];
-        }
-    }
-    for (size_t i = 0; i < n; i++) {
-        const uint8_t *rgb = image->rgb + 3 * i;
-        pixels[i] = table[0][rgb[0]];
-        pixels[n + i] = table[1][rgb[1]];
-        pixels[2 * n + i] = table[2][rgb[2]];
+        normalize_plane(pixels + c * n, image->rgb + c, n, mean[c], std[c]);
     }
 }
