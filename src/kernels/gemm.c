@@ -21,8 +21,8 @@ enum {
     KC = 512,           /* most k in a chunk, */
     KC_LONG = 768,      /* where two chunks are enough, */
     KC_DOWN = 384,      /* and of a [K, M], each k of which is a line or two elsewhere */
-    NC = 384,           /* columns of b in a block of KC; a multiple of every tile width */
-    NC_LONG = 256,      /* the same of long chunks and for a [K, M], */
+    NC = 384,           /* columns of b in a block of KC, or for a [K, M]; a multiple of every tile width */
+    NC_LONG = 256,      /* the same of longer chunks, */
     NC_PACKED = 1024,   /* and where rows of a are packed, which is done once for each block */
     MC = 168,           /* rows that are packed, or computed to the side, at once; a multiple of every tile height */
     TURNED_ROWS = 96,   /* up to here a may be packed in the place of b */
@@ -194,7 +194,7 @@ static int64_t columns_of(const mm1_gemm_args *g, const mm1_kernels *kern, readi
     if (how == PACKED) {
         return min64(NC_PACKED, B_FLOATS / chunk / nr * nr);
     }
-    return g->trans_a || chunk > KC ? NC_LONG : min64(NC_PACKED, NC * KC / chunk / nr * nr);
+    return g->trans_a ? NC : chunk > KC ? NC_LONG : min64(NC_PACKED, NC * KC / chunk / nr * nr);
 }
 
 /* The block of b after this one is at element `at` of b [K, N].  The last whole strips of this one ask for it, so that
@@ -233,6 +233,27 @@ static mm1_gemm_ask ask_for_next(const mm1_gemm_args *g, const mm1_kernels *kern
         ask.panel = n * row;
     }
     return ask;
+}
+
+/* What the epilogue of the strip at row i and column j reads, or writes, besides c; tiles have kc k. */
+static mm1_gemm_beside ask_beside(const mm1_gemm_args *g, const mm1_kernels *kern, int64_t i, int64_t j, int64_t kc)
+{
+    const float *const arrays[] = {g->through, g->gated ? g->through - g->N : NULL, g->gated ? g->c - g->N : NULL,
+                                   g->pre, g->residual};
+    const int64_t n = ceil_div(kern->gemm_mr, kc > ASK_K ? kc / ASK_K : 1), row = g->ldc * (int64_t)sizeof *g->c;
+    mm1_gemm_beside x = {.k = 0};
+    int count = 0;
+    for (size_t a = 0; a < sizeof arrays / sizeof *arrays; a++) {
+        if (arrays[a] != NULL && count < MM1_GEMM_BESIDE) {
+            x.k = ceil_div(kern->gemm_mr, n) * ASK_K;
+            x.ask[count++] = (mm1_gemm_ask){.at = mm1_address_after(arrays[a], i * g->ldc + j),
+                                            .n = n,
+                                            .step = row,
+                                            .advance = n * row,
+                                            .panel = kern->gemm_nr * (int64_t)sizeof *g->c};
+        }
+    }
+    return x;
 }
 
 /* Rows [i, i + m) of op(a), columns [k, k + kc): in place; or in s->a, moved apart or packed.  Scaled rows, and fewer
@@ -335,6 +356,9 @@ static void rectangle(const mm1_gemm_args *g, const mm1_kernels *kern, const scr
                     }
                     if (i > m0 && later >= 0) {
                         rows.later = ask_for_later(g, kern, later, chunk, (m1 - i) / mr);
+                    }
+                    if (last && finish) {
+                        rows.beside = ask_beside(g, kern, i, j, kc);
                     }
                     strip_product(&b, to, ldc, &rows, m, acc || k > 0, kern);
                 }

@@ -65,6 +65,14 @@ static inline void mm1_gemm_ask_on(mm1_gemm_ask *a)
     a->n = --a->panels == 0 ? 0 : a->n;
 }
 
+/* What the epilogue of a strip needs besides c, at the place of c in other arrays; tiles ask for their columns of it in
+ * their first `k` k, an ask for each array. */
+enum { MM1_GEMM_BESIDE = 3 };
+typedef struct mm1_gemm_beside {
+    mm1_gemm_ask ask[MM1_GEMM_BESIDE];
+    int64_t k; /* 0: there is no such array */
+} mm1_gemm_beside;
+
 /* The rows of a tile: row i at k is x[i * ld + k], or x[k * ld + i] if k_rows. */
 typedef struct mm1_gemm_strip {
     const float *x;
@@ -72,6 +80,7 @@ typedef struct mm1_gemm_strip {
     bool k_rows;
     mm1_gemm_ask next;  /* of the rows that come next */
     mm1_gemm_ask later; /* of the block of b after this one; the line after each as well */
+    mm1_gemm_beside beside;
 } mm1_gemm_strip;
 
 typedef struct mm1_kernels {

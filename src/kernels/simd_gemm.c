@@ -55,6 +55,7 @@ typedef struct operands {
     const float *y; /* fill: b is packed out of it */
     int64_t ldy;
     mm1_gemm_ask next, later;
+    mm1_gemm_beside beside;
 } operands;
 
 /* x, of which the compiler knows nothing: it would keep an offset for each row, for which there are no registers. */
@@ -123,6 +124,11 @@ INLINE void tile(const int m, const bool wide, const place from, const bool fill
         if (from != PACKED) {
             ask(&o.next, 1);
             ask(&o.later, 2);
+            if (k < o.beside.k) {
+                ask(&o.beside.ask[0], NR / LINE);
+                ask(&o.beside.ask[1], NR / LINE);
+                ask(&o.beside.ask[2], NR / LINE);
+            }
         }
 #pragma GCC unroll 4
         for (int l = 0; l < LINE; l++) {
@@ -187,6 +193,9 @@ INLINE void tiles(const place from, const bool fill, float *c, int64_t ldc, oper
         o.y += fill ? NR : 0;
         mm1_gemm_ask_on(&o.next);
         mm1_gemm_ask_on(&o.later);
+        for (int i = 0; i < MM1_GEMM_BESIDE; i++) {
+            mm1_gemm_ask_on(&o.beside.ask[i]);
+        }
     }
     if (n > 0 && n <= VW) {
         tile(MR, false, from, false, c, ldc, o, K, n, acc);
@@ -209,7 +218,8 @@ static void gemm_tiles(float *c, int64_t ldc, const mm1_gemm_strip *a, float *b,
                         .y = y,
                         .ldy = ldy,
                         .next = a->next,
-                        .later = a->later};
+                        .later = a->later,
+                        .beside = a->beside};
     if (a->k_rows && y != NULL) {
         tiles(DOWN, true, c, ldc, o, ldb, K, n, acc);
     } else if (a->k_rows) {
