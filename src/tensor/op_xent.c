@@ -10,9 +10,9 @@
 #include "tensor/rows.h"
 #include <string.h>
 
-/* Logits are held for as many rows as take 8 MiB, but for LOGIT_ROWS of them whatever the vocabulary: each block reads
+/* Logits are held for as many rows as take 16 MiB, but for LOGIT_ROWS of them whatever the vocabulary: each block reads
  * all of w and reads and writes all of its gradient, which takes as long as the products of some 100 rows. */
-enum { LOGIT_FLOATS = 1 << 21, LOGIT_ROWS = 256 };
+enum { LOGIT_FLOATS = 1 << 22, LOGIT_ROWS = 512, PAGE_FLOATS = 1024, LINE_FLOATS = 16 };
 
 typedef struct xent_node {
     mm1_node node;
@@ -43,14 +43,14 @@ static void xent_backward(mm1_tape *t, mm1_node *base)
 typedef struct loss_job {
     float *logits, *nll, *lse;
     const int32_t *target;
-    int64_t V;
+    int64_t V, ld;       /* ld: of logits */
     float scale, z_coef; /* scale 0: no gradient */
 } loss_job;
 
 static void loss_rows(void *ctx, int64_t begin, int64_t end)
 {
     const loss_job *j = ctx;
-    mm1_kernels_get()->xent(j->logits + begin * j->V, j->V, j->nll + begin, j->lse + begin, j->target + begin,
+    mm1_kernels_get()->xent(j->logits + begin * j->ld, j->ld, j->nll + begin, j->lse + begin, j->target + begin,
                             end - begin, j->V, j->scale, j->z_coef);
 }
 
@@ -78,6 +78,8 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
     const bool dx_wanted = t->recording && x->needs_grad, dw_wanted = t->recording && w->needs_grad;
     const int64_t block = LOGIT_FLOATS / V > LOGIT_ROWS ? LOGIT_FLOATS / V : LOGIT_ROWS;
     const int64_t rows_max = n < block ? n : block;
+    /* Rows that are whole pages apart fall into the same sets of the caches. */
+    const int64_t ld = V % PAGE_FLOATS == 0 ? V + LINE_FLOATS : V;
 
     int32_t *row = (int32_t *)(void *)mm1__tape_floats(t, n), *picked = (int32_t *)(void *)mm1__tape_floats(t, n);
     float *dx = dx_wanted ? mm1__tape_floats(t, n * C) : NULL;
@@ -87,7 +89,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
     if (row == NULL || picked == NULL || (dx_wanted && (dx == NULL || seed == NULL)) || loss == NULL) {
         return false;
     }
-    float *gathered = mm1__tape_scratch(t, rows_max * C), *logits = mm1__tape_scratch(t, rows_max * V);
+    float *gathered = mm1__tape_scratch(t, rows_max * C), *logits = mm1__tape_scratch(t, rows_max * ld);
     float *row_nll = mm1__tape_scratch(t, 2 * rows_max);
     if (gathered == NULL || logits == NULL || row_nll == NULL) {
         return false;
@@ -115,9 +117,9 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
                                                .ldb = C,
                                                .trans_b = true,
                                                .c = logits,
-                                               .ldc = V,
+                                               .ldc = ld,
                                                .alpha = 1});
-            loss_job job = {logits, row_nll, row_nll + rows_max, picked + begin, V, logit_scale, z_coef};
+            loss_job job = {logits, row_nll, row_nll + rows_max, picked + begin, V, ld, logit_scale, z_coef};
             mm1_parallel_for(rows, mm1__rows_chunk(V), loss_rows, &job);
             for (int64_t i = 0; i < rows; i++) {
                 nll[row[begin + i]] = row_nll[i];
@@ -127,7 +129,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
                                                    .N = C,
                                                    .K = V,
                                                    .a = logits,
-                                                   .lda = V,
+                                                   .lda = ld,
                                                    .b = w->data,
                                                    .ldb = C,
                                                    .c = dx + begin * C,
@@ -139,7 +141,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
                                                    .N = C,
                                                    .K = rows,
                                                    .a = logits,
-                                                   .lda = V,
+                                                   .lda = ld,
                                                    .trans_a = true,
                                                    .b = gathered,
                                                    .ldb = C,
@@ -151,7 +153,7 @@ bool mm1_op_xent(mm1_tape *t, mm1_tensor *x, mm1_tensor *w, const int32_t *targe
         }
     }
     mm1__tape_scratch_free(t, row_nll, 2 * rows_max);
-    mm1__tape_scratch_free(t, logits, rows_max * V);
+    mm1__tape_scratch_free(t, logits, rows_max * ld);
     mm1__tape_scratch_free(t, gathered, rows_max * C);
     mm1__tape_done(t, "head and loss", 0, 3 * n * C);
     if (dx_wanted) {

@@ -1,8 +1,10 @@
-/* The tape: gradients that meet, parts that are frozen, nothing at all, memory that ends, planning without memory. */
+/* The tape: gradients that meet, a head in blocks, parts that are frozen, nothing at all, memory that ends, planning
+ * without memory. */
 #include "support/golden.h"
 
 #include "base/thread.h"
 #include "tensor/tensor.h"
+#include <math.h>
 #include <sys/mman.h>
 
 /* A network that uses every operator; sizes are odd on purpose. */
@@ -214,6 +216,71 @@ static void a_tensor_used_twice_gets_the_sum_of_both_gradients(void **state)
             first[j] += second[j];
         }
         check_close(one, first, SIZE, 1e-6, 1e-5);
+    }
+    mm1_tape_deinit(&tape);
+    mm1_arena_deinit(&arena);
+}
+
+/* ---- the head in blocks of rows ---- */
+
+/* nll, d nll / dx [N, HC] and d nll / dw [HV, HC] by their definition; the sum over the rows with a target. */
+enum { HN = 1200, HV = 8192, HC = 4 };
+
+static void define_head(const float *x, const float *w, const int32_t *target, double *nll, double *dx, double *dw)
+{
+    static double p[HV];
+    for (int64_t i = 0; i < HN; i++) {
+        double sum = 0;
+        for (int64_t v = 0; target[i] >= 0 && v < HV; v++) {
+            double logit = 0;
+            for (int64_t c = 0; c < HC; c++) {
+                logit += (double)x[i * HC + c] * w[v * HC + c];
+            }
+            p[v] = exp(logit);
+            sum += p[v];
+        }
+        for (int64_t v = 0; target[i] >= 0 && v < HV; v++) {
+            const double d = p[v] / sum - (v == target[i]);
+            for (int64_t c = 0; c < HC; c++) {
+                dx[i * HC + c] += d * w[v * HC + c];
+                dw[v * HC + c] += d * x[i * HC + c];
+            }
+        }
+        nll[i] = target[i] >= 0 ? log(sum) - log(p[target[i]]) : 0;
+    }
+}
+
+static void a_head_that_takes_several_blocks_of_rows_is_its_definition(void **state)
+{
+    (void)state;
+    static float x[HN * HC], w[HV * HC], dx[HN * HC], dw[HV * HC], nll[HN];
+    static double want_dx[HN * HC], want_dw[HV * HC], want_nll[HN];
+    static int32_t target[HN];
+    mm1_error err = {0};
+    mm1_arena arena;
+    mm1_tape tape;
+    check_fill(x, HN * HC, -1, 1, 1);
+    check_fill(w, HV * HC, -1, 1, 2);
+    for (int32_t i = 0; i < HN; i++) {
+        target[i] = i % 9 == 4 ? -1 : i * 37 % HV;
+    }
+    define_head(x, w, target, want_nll, want_dx, want_dw);
+    check_ok(mm1_arena_init(&arena, (size_t)64 << 20, &err), &err);
+    check_ok(mm1_tape_init(&tape, &arena, &err), &err);
+    tape.recording = true;
+    mm1_tensor tx = {.data = x, .grad = dx, .dims = {HN, HC}, .rank = 2, .needs_grad = true, .is_param = true};
+    mm1_tensor tw = {.data = w, .grad = dw, .dims = {HV, HC}, .rank = 2, .needs_grad = true, .is_param = true};
+    assert_true(mm1_op_xent(&tape, &tx, &tw, target, nll, 1, 0));
+    mm1_tape_backward(&tape);
+    check_ok(mm1_tape_status(&tape, &err), &err);
+    for (int64_t i = 0; i < HN; i++) {
+        assert_true(fabs((double)nll[i] - want_nll[i]) < 1e-5 * (1 + want_nll[i]));
+    }
+    for (int64_t i = 0; i < HN * HC; i++) {
+        assert_true(fabs((double)dx[i] - want_dx[i]) < 1e-5);
+    }
+    for (int64_t i = 0; i < HV * HC; i++) {
+        assert_true(fabs((double)dw[i] - want_dw[i]) < 1e-5);
     }
     mm1_tape_deinit(&tape);
     mm1_arena_deinit(&arena);
@@ -571,6 +638,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_tensor_used_twice_gets_the_sum_of_both_gradients),
+        cmocka_unit_test(a_head_that_takes_several_blocks_of_rows_is_its_definition),
         cmocka_unit_test(a_frozen_parameter_keeps_its_gradient_and_changes_no_other),
         cmocka_unit_test(with_all_inputs_frozen_no_node_is_left),
         cmocka_unit_test(recording_changes_no_bit_of_the_results),
