@@ -42,7 +42,9 @@ static const char *isa(void)
 static const char gemm_doc[] =
     "Measures the matrix product over the layers of the recipes in the forms of training - NT: Y = X W^T, NN: dX = dY "
     "W, TN: dW += dY^T X - on one thread and on all, beside OpenBLAS, oneDNN and BLIS where they are installed.\vAll "
-    "run in turns on the same data, each once the threads of the one before sleep and its own have a core each; the "
+    "run in turns on the same numbers, each once the threads of the one before sleep and its own have a core each. "
+    "Each "
+    "product takes the next of many copies of its operands, so that they come from memory, as in a step. The "
     "rate is that of the median turn, the ratio the median of the pairs.  mm1-bf16 "
     "is our product with W or X in bf16, which is widened as it is packed.  The peak is the best of the multiply-add "
     "probes between the products.";
@@ -53,6 +55,7 @@ static const struct argp_option gemm_options[] = {
     {"form", 'F', "NAME", 0, "one form, NT, NN or TN, in place of all; may be repeated", 0},
     {"beside", 'b', "LIBRARY", 0,
      "beside this one, mm1-bf16, openblas, onednn or blis, in place of all; may be repeated", 0},
+    {"hot", 'H', NULL, 0, "the same operands in every product: from the caches, where they fit", 0},
     {"threads", 't', "N", 0, "compute threads (default: MM1_THREADS, OMP_NUM_THREADS, or all CPUs)", 0},
     {"json", 'j', NULL, 0, "print one JSON object", 0},
     {0},
@@ -102,6 +105,7 @@ static error_t parse_kernels(int key, char *arg, struct argp_state *state)
     case 'S': add_shape(state, a, arg); break;
     case 'F': add_form(state, a, arg); break;
     case 'b': add_library(state, a, arg); break;
+    case 'H': a->gemm.hot = true; break;
     case 'p': a->positions = mm1_cli_int(state, "--positions", arg, 1, 1 << 20); break;
     case 't': a->threads = (int)mm1_cli_int(state, "--threads", arg, 1, 1024); break;
     case 'j': a->json = true; break;
@@ -144,9 +148,9 @@ static mm1_status gemm_json(const mm1_bench_gemm *b, mm1_error *err)
                                                   "package", mm1_gemm_library_package((mm1_gemm_library)l)));
         }
     }
-    return print_json(json_pack("{s:s, s:i, s:f, s:f, s:o, s:o}", "isa", isa(), "threads", b->threads,
-                                "fma_peak_gflops_1", 1e-9 * b->fma_peak[0], "fma_peak_gflops", 1e-9 * b->fma_peak[1],
-                                "missing", missing, "rows", rows),
+    return print_json(json_pack("{s:s, s:i, s:s, s:f, s:f, s:o, s:o}", "isa", isa(), "threads", b->threads, "operands",
+                                b->hot ? "hot" : "from memory", "fma_peak_gflops_1", 1e-9 * b->fma_peak[0],
+                                "fma_peak_gflops", 1e-9 * b->fma_peak[1], "missing", missing, "rows", rows),
                       err);
 }
 
@@ -156,6 +160,7 @@ static void gemm_text(const mm1_bench_gemm *b)
     if (b->threads > 1) {
         (void)printf(", %.1f on %d", 1e-9 * b->fma_peak[1], b->threads);
     }
+    (void)printf("; operands %s", b->hot ? "hot" : "from memory");
     (void)printf("\n%-4s %6s %6s %6s %3s %9s %5s %5s", "form", "m", "n", "k", "thr", "GFLOP/s", "peak", "fma");
     for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
         if (b->found[l] != NULL) {

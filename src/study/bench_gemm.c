@@ -14,6 +14,8 @@
 #include <string.h>
 
 enum { MAX_TURNS = 11, MIN_TURNS = 5 };
+/* Operands that take turns: more than any L3 of these machines, and no more sets than this. */
+enum { OPERANDS_MIB = 320, MOST_SETS = 1024 };
 /* Seconds: least of a slice; from here on fewer turns do; least of what comes before a slice. */
 static const double SLICE = 3e-3, LONG = 30e-3, WARM = 1e-3;
 
@@ -116,7 +118,7 @@ static mm1_status open_peer(mm1_gemm_library l, peer *p, char **found, mm1_error
 }
 
 /* g has b in both formats. */
-static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
+static void multiply(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 {
     enum { ROW_MAJOR = 101, NO_TRANS = 111, TRANS = 112 };
     const float beta = g->acc ? 1.0f : 0.0f;
@@ -131,6 +133,83 @@ static void product(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
         p->cblas(ROW_MAJOR, g->trans_a ? TRANS : NO_TRANS, g->trans_b ? TRANS : NO_TRANS, (int)g->M, (int)g->N,
                  (int)g->K, g->alpha, g->a, (int)g->lda, g->b, (int)g->ldb, beta, g->c, (int)g->ldc);
     }
+}
+
+/* ---- operands ---- */
+
+/* Copies of the operands of one product.  Each product takes the next, so that they come from memory, as in a step. */
+typedef struct operands {
+    mm1_gemm_args *sets; /* [n]; the first one's memory is all memory */
+    float *memory;
+    size_t n, next;
+} operands;
+
+static void operands_deinit(operands *o)
+{
+    mm1_free(o->sets);
+    mm1_free(o->memory);
+    *o = (operands){0};
+}
+
+static void fill(float *x, int64_t n, uint64_t seed)
+{
+    mm1_rng r = mm1_rng_make(seed, MM1_RNG_BENCH, 0);
+    for (int64_t i = 0; i < n; i++) {
+        x[i] = (float)(2 * mm1_rng_uniform(&r) - 1);
+    }
+}
+
+/* Up to a line of the caches. */
+static int64_t whole_lines(int64_t floats)
+{
+    return (floats + 15) / 16 * 16;
+}
+
+static mm1_status operands_init(operands *o, const mm1_gemm_result *r, bool is_hot, mm1_error *err)
+{
+    const int64_t a = whole_lines(r->m * r->k), b = whole_lines(r->k * r->n), c = whole_lines(r->m * r->n);
+    const int64_t each = a + b + whole_lines((r->k * r->n + 1) / 2) + c, all = ((int64_t)OPERANDS_MIB << 20) / 4;
+    const int64_t n = is_hot || each > all ? 1 : all / each < MOST_SETS ? all / each : MOST_SETS;
+    const bool trans_a = r->form == MM1_GEMM_TN, trans_b = r->form == MM1_GEMM_NT;
+    *o = (operands){.sets = mm1_alloc((size_t)n, sizeof *o->sets),
+                    .memory = mm1_calloc((size_t)(n * each), sizeof *o->memory),
+                    .n = (size_t)n};
+    if (o->sets == NULL || o->memory == NULL) {
+        operands_deinit(o);
+        return mm1_error_set(err, MM1_E_NOMEM, "no memory for products of %lld x %lld x %lld", (long long)r->m,
+                             (long long)r->n, (long long)r->k);
+    }
+    float *at = o->memory;
+    uint16_t *b16 = (uint16_t *)(void *)(at + a + b + c);
+    fill(at, r->m * r->k, 1);
+    fill(at + a, r->k * r->n, 2);
+    mm1_kernels_get()->to_bf16(b16, at + a, r->k * r->n); /* and back: all multiply the same numbers */
+    mm1_kernels_get()->from_bf16(at + a, b16, r->k * r->n);
+    for (int64_t i = 0; i < n; i++, at += each) {
+        if (i > 0) {
+            memcpy(at, o->memory, (size_t)each * sizeof *at);
+        }
+        o->sets[i] = (mm1_gemm_args){.M = r->m,
+                                     .N = r->n,
+                                     .K = r->k,
+                                     .a = at,
+                                     .b = at + a,
+                                     .b16 = (uint16_t *)(void *)(at + a + b + c),
+                                     .c = at + a + b,
+                                     .lda = trans_a ? r->m : r->k,
+                                     .ldb = trans_b ? r->k : r->n,
+                                     .ldc = r->n,
+                                     .trans_a = trans_a,
+                                     .trans_b = trans_b,
+                                     .acc = trans_a, /* gradients of weights are added up */
+                                     .alpha = 1.0f};
+    }
+    return MM1_OK;
+}
+
+static void product(mm1_gemm_library l, const peer *p, operands *o)
+{
+    multiply(l, p, &o->sets[o->next++ % o->n]);
 }
 
 /* ---- one race ---- */
@@ -170,7 +249,7 @@ static void move(void)
  * A thread that was woken on the core of another may stay there for a while, and both run at half the speed; so may a
  * thread of another program.  What had to wait for a core is measured again, the caller elsewhere, as often as `tries`
  * says, which counts down over a race: other programs may take the cores all the time. */
-static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, int threads, int repeat, int *tries)
+static double timed(mm1_gemm_library l, const peer *p, operands *o, int threads, int repeat, int *tries)
 {
     static const double MOST_DELAY = 0.05;   /* of the time of one thread */
     static const double MOST_SECONDS = 0.03; /* threads that spin for each other on one core take 1000 times as long */
@@ -178,13 +257,13 @@ static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, i
         settle();
         const double warm = mm1_time_now() + WARM;
         while ((repeat > 1 || threads > 1) && mm1_time_now() < warm) {
-            product(l, p, g);
+            product(l, p, o);
         }
         const double delay = mm1_threads_delay(), start = mm1_time_now();
         double seconds = 0;
         int n = 0;
         while (n < repeat && seconds < MOST_SECONDS) {
-            product(l, p, g);
+            product(l, p, o);
             n++;
             seconds = mm1_time_now() - start;
         }
@@ -193,16 +272,6 @@ static double timed(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g, i
         }
         move();
     }
-}
-
-static float *numbers(int64_t n, uint64_t seed)
-{
-    float *x = mm1_alloc((size_t)n, sizeof *x);
-    mm1_rng r = mm1_rng_make(seed, MM1_RNG_BENCH, 0);
-    for (int64_t i = 0; x != NULL && i < n; i++) {
-        x[i] = (float)(2 * mm1_rng_uniform(&r) - 1);
-    }
-    return x;
 }
 
 /* Whether both made the same product: the sums are in another order, of numbers between -1 and 1. */
@@ -217,46 +286,25 @@ static bool agree(const float *c, const float *d, const mm1_gemm_result *r)
     return true;
 }
 
-static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, double *fma_peak, mm1_error *err)
+/* The first product of each library makes its buffers and code; c of the first set is ours, and is left as it was. */
+static mm1_status check_all(const peer *peers, const operands *o, const mm1_gemm_result *r, mm1_error *err)
 {
-    double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS], fma[MAX_TURNS];
-    float *a = numbers(r->m * r->k, 1), *b = numbers(r->k * r->n, 2);
-    float *c = mm1_alloc((size_t)(r->m * r->n), sizeof *c), *d = mm1_alloc((size_t)(r->m * r->n), sizeof *d);
-    uint16_t *b16 = mm1_alloc((size_t)(r->k * r->n), sizeof *b16);
+    const size_t n = (size_t)(r->m * r->n);
+    float *c = mm1_calloc(n, sizeof *c), *d = mm1_alloc(n, sizeof *d);
     mm1_status st = MM1_OK;
-    int tries = 2 * MAX_TURNS;
-    if (a == NULL || b == NULL || b16 == NULL || c == NULL || d == NULL) {
+    mm1_gemm_args g = o->sets[0];
+    if (c == NULL || d == NULL) {
         st = mm1_error_set(err, MM1_E_NOMEM, "no memory for a product of %lld x %lld x %lld", (long long)r->m,
                            (long long)r->n, (long long)r->k);
         goto out;
     }
-    const mm1_kernels *kern = mm1_kernels_get();
-    kern->to_bf16(b16, b, r->k * r->n); /* and back: all multiply the same numbers */
-    kern->from_bf16(b, b16, r->k * r->n);
-    const bool trans_a = r->form == MM1_GEMM_TN, trans_b = r->form == MM1_GEMM_NT;
-    const mm1_gemm_args g = {.M = r->m,
-                             .N = r->n,
-                             .K = r->k,
-                             .a = a,
-                             .b = b,
-                             .b16 = b16,
-                             .c = c,
-                             .lda = trans_a ? r->m : r->k,
-                             .ldb = trans_b ? r->k : r->n,
-                             .ldc = r->n,
-                             .trans_a = trans_a,
-                             .trans_b = trans_b,
-                             .acc = r->form == MM1_GEMM_TN, /* gradients of weights are added up */
-                             .alpha = 1.0f};
-    const size_t c_bytes = (size_t)(r->m * r->n) * sizeof *c;
-    memset(c, 0, c_bytes);
-    product(MM1_GEMM_OURS, NULL, &g);
-    for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) { /* its first product makes its buffers and code */
-        mm1_gemm_args theirs = g;
-        theirs.c = d;
-        memset(d, 0, c_bytes);
+    g.c = c;
+    multiply(MM1_GEMM_OURS, NULL, &g);
+    g.c = d;
+    for (int l = MM1_GEMM_OURS + 1; l < MM1_GEMM_LIBRARIES; l++) {
         if (peers[l].runs) {
-            product((mm1_gemm_library)l, &peers[l], &theirs);
+            memset(d, 0, n * sizeof *d);
+            multiply((mm1_gemm_library)l, &peers[l], &g);
             if (!agree(c, d, r)) {
                 st = mm1_error_set(err, MM1_E_INTERNAL, "%s makes another product %s of %lld x %lld x %lld than we do",
                                    libraries[l].name, mm1_gemm_form_name(r->form), (long long)r->m, (long long)r->n,
@@ -265,13 +313,28 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
             }
         }
     }
-    const double once = timed(MM1_GEMM_OURS, NULL, &g, threads, 1, &tries);
+out:
+    mm1_free(d);
+    mm1_free(c);
+    return st;
+}
+
+static mm1_status race(const peer *peers, operands *o, int threads, mm1_gemm_result *r, double *fma_peak,
+                       mm1_error *err)
+{
+    double times[MM1_GEMM_LIBRARIES][MAX_TURNS], ratios[MAX_TURNS], fma[MAX_TURNS];
+    int tries = 2 * MAX_TURNS;
+    const mm1_status st = check_all(peers, o, r, err);
+    if (st != MM1_OK) {
+        return st;
+    }
+    const double once = timed(MM1_GEMM_OURS, NULL, o, threads, 1, &tries);
     const int repeat = once > SLICE ? 1 : (int)(SLICE / once) + 1, turns = once > LONG ? MIN_TURNS : MAX_TURNS;
     for (int i = 0; i < turns; i++) {
         for (int k = 0; k < MM1_GEMM_LIBRARIES; k++) {
             const int l = (i + k) % MM1_GEMM_LIBRARIES; /* none is always the first */
             if (peers[l].runs) {
-                times[l][i] = timed((mm1_gemm_library)l, &peers[l], &g, threads, repeat, &tries);
+                times[l][i] = timed((mm1_gemm_library)l, &peers[l], o, threads, repeat, &tries);
             }
         }
         settle();
@@ -292,13 +355,7 @@ static mm1_status race(const peer *peers, int threads, mm1_gemm_result *r, doubl
             r->seconds[l] = mm1_median(times[l], turns);
         }
     }
-out:
-    mm1_free(d);
-    mm1_free(c);
-    mm1_free(b16);
-    mm1_free(b);
-    mm1_free(a);
-    return st;
+    return MM1_OK;
 }
 
 /* ---- all of them ---- */
@@ -309,7 +366,7 @@ static const mm1_gemm_layer recipe_layers[] = {
     {4096, 512, 512},   /* attention's output */
     {4096, 2816, 512},  /* MLP, gate and up */
     {4096, 512, 1408},  /* MLP, down */
-    {256, 8192, 512},   /* head, a block of rows */
+    {512, 8192, 512},   /* head, a block of rows */
     {1568, 1152, 384},  /* ViT-S/16 at 224, 8 images: q, k and v */
     {1568, 384, 384},   /* attention's output */
     {1568, 1536, 384},  /* MLP, up */
@@ -383,15 +440,22 @@ static bool has_all(const bool *set, int n)
 static mm1_status race_form(const peer *peers, const mm1_gemm_layer *layer, mm1_gemm_form form, mm1_bench_gemm *out,
                             mm1_error *err)
 {
-    mm1_status st = MM1_OK;
+    const mm1_gemm_result shape = shaped(layer, form, 0);
+    operands o;
+    mm1_status st = set_threads(peers, 1, err);
+    st = st != MM1_OK ? st : operands_init(&o, &shape, out->hot, err);
+    if (st != MM1_OK) {
+        return st;
+    }
     for (int count = 0; st == MM1_OK && count < (out->threads > 1 ? 2 : 1); count++) {
         const int n = count == 0 ? 1 : out->threads;
         mm1_gemm_result *r = &out->results[out->n_results];
         *r = shaped(layer, form, n);
         st = set_threads(peers, n, err);
-        st = st != MM1_OK ? st : race(peers, n, r, &out->fma_peak[count], err);
+        st = st != MM1_OK ? st : race(peers, &o, n, r, &out->fma_peak[count], err);
         out->n_results += st == MM1_OK;
     }
+    operands_deinit(&o);
     return st;
 }
 
@@ -402,6 +466,7 @@ mm1_status mm1_bench_gemm_run(const mm1_bench_gemm_options *o, mm1_bench_gemm *o
     *out = (mm1_bench_gemm){0};
     mm1_threads_set(o->threads);
     out->threads = mm1_threads();
+    out->hot = o->hot;
     out->results = mm1_alloc(o->n_layers * MM1_GEMM_FORMS * 2, sizeof *out->results);
     if (out->results == NULL) {
         return mm1_error_set(err, MM1_E_NOMEM, "no memory for the results of %zu layers", o->n_layers);

@@ -1,7 +1,9 @@
 /* bench_gemm.h - the matrix product beside the machine's limit and other libraries.
  *
- * All run in turns on the same data (A B C A B C ...) and medians are compared: on a shared machine only such ratios
- * mean anything.  The others are opened at run time where they are installed; nothing links them. */
+ * All run in turns on the same numbers (A B C A B C ...) and medians are compared: on a shared machine only such ratios
+ * mean anything.  Each product takes the next of many copies of the operands, 320 MiB in all, so that they come from
+ * memory, as those of a training step do; or all the same ones, from whatever cache holds them.  The others are opened
+ * at run time where they are installed; nothing links them. */
 #ifndef MM1_STUDY_BENCH_GEMM_H
 #define MM1_STUDY_BENCH_GEMM_H
 
@@ -56,6 +58,7 @@ typedef struct mm1_bench_gemm {
     char *found[MM1_GEMM_LIBRARIES]; /* file that was opened, "" for ours; NULL: not there, or not wanted */
     bool wanted[MM1_GEMM_LIBRARIES];
     int threads;        /* all */
+    bool hot;           /* operands */
     double fma_peak[2]; /* operations a second, the best probe of the run: on 1 thread and on all */
 } mm1_bench_gemm;
 
@@ -65,6 +68,7 @@ typedef struct mm1_bench_gemm_options {
     int threads;                     /* 0: as everywhere */
     bool forms[MM1_GEMM_FORMS];      /* none at all: each */
     bool beside[MM1_GEMM_LIBRARIES]; /* ours always runs; none at all: each that is there */
+    bool hot;                        /* the same operands every time */
 } mm1_bench_gemm_options;
 
 /* Sets the threads and the kernels.  Free with mm1_bench_gemm_deinit(), also after a failure. */

@@ -82,11 +82,13 @@ expect 0 bench gemm --shape 64,48,32 --threads 2 --json
 for form in NT NN TN; do
     says out "\"form\": \"$form\""
 done
-says out '"library": "mm1"' '"fraction_of_peak"' '"fraction_of_fma"' '"gflops"' '"missing"' '"m": 64' '"n": 48' '"k": 32'
+says out '"operands": "from memory"' '"library": "mm1"' '"fraction_of_peak"' '"fraction_of_fma"' '"gflops"' '"missing"' '"m": 64' '"n": 48' '"k": 32'
 [ "$(grep -c '"library": "mm1",\{0,1\}$' out)" = 6 ] || fail "not three forms on two numbers of threads"
 [ "$(grep -c '"library": "mm1-bf16",\{0,1\}$' out)" = 6 ] || fail "not as many in bf16"
 expect 0 bench gemm --shape 16,16,16 --threads 1
 says out "NT       16     16     16   1"
+expect 0 bench gemm --shape 16,16,16 --threads 1 --form NN --hot --json
+says out '"operands": "hot"'
 expect 0 bench gemm --shape 16,16,16 --threads 1 --form TN --beside mm1-bf16 --json
 [ "$(grep -c '"form": "TN"' out)" = 2 ] && [ "$(grep -c '"library"' out)" = 2 ] || fail "not one form beside bf16 alone"
 expect 2 bench gemm --form XX
