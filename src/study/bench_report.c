@@ -325,7 +325,7 @@ static void gemm_table(mm1_buf *b, const json_t *gemm)
     const int all = (int)number(gemm, "threads");
     size_t i;
     json_t *missing;
-    mm1_buf_puts(b, "\n## Matrix product\n\n"
+    mm1_buf_puts(b, "\n## Matrix product\n\nOperands come from memory, as in a step.\n\n"
                     "| form | threads | library | shapes | GFLOP/s, median | of the peak, mean | least "
                     "| of multiply-adds at that time, mean | least | gain of mm1, mean | least |\n"
                     "| --- | --: | --- | --: | --: | --: | --: | --: | --: | --: | --: |\n");
