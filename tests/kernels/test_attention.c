@@ -6,7 +6,7 @@
 #include "kernels/attention.h"
 #include "kernels/kernels.h"
 
-typedef enum mask { CAUSAL, PACKED, LONG_PACKED, GAPS, BOTH_WAYS, PREFIX, CACHE, HOLES } mask;
+typedef enum mask { CAUSAL, PACKED, LONG_PACKED, UNEVEN, GAPS, BOTH_WAYS, PREFIX, CACHE, HOLES } mask;
 enum { N_MASKS = HOLES + 1 };
 
 typedef struct shape {
@@ -56,6 +56,11 @@ static void see(problem *p, mask kind)
             } else if (kind == LONG_PACKED) {
                 /* examples of 150 and 75 in turn; they begin anywhere in a tile */
                 lo = (int32_t)(t / 225 * 225 + (t % 225 < 150 ? 0 : 150));
+            } else if (kind == UNEVEN) {
+                /* short examples, and one that is half of the row */
+                lo = (int32_t)(t < a->T / 4       ? t / 100 * 100
+                               : t < a->T * 3 / 4 ? a->T / 4
+                                                  : a->T * 3 / 4 + (t - a->T * 3 / 4) / 100 * 100);
             } else if (kind == GAPS) {
                 /* packed examples of 60, the first keys of which nobody sees; in every third one no query sees any */
                 lo = (int32_t)(t / 60 * 60 + 7);
@@ -315,6 +320,24 @@ static void a_few_long_sequences_split_into_stretches_give_the_definition(void *
         for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
             for (int kind = 0; kind < N_MASKS; kind++) {
                 check_problem(shapes[i], (mask)kind);
+            }
+        }
+    }
+}
+
+/* Rows of several stretches: with as many heads as need no parts, and in two parts, which can be cut apart or not. */
+static void examples_packed_in_long_rows_give_the_definition(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{2, 700, 700, 8, 8, 4, 1}, {1, 1600, 1600, 8, 8, 4, 0}};
+    static const mask kinds[] = {PACKED, LONG_PACKED, UNEVEN, GAPS};
+    for (int isa = 0; isa < MM1_ISA_COUNT; isa++) {
+        if (!use(isa, 2)) {
+            continue;
+        }
+        for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+            for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+                check_problem(shapes[i], kinds[k]);
             }
         }
     }
@@ -584,6 +607,7 @@ int main(void)
         cmocka_unit_test(every_small_length_gives_the_definition),
         cmocka_unit_test(lengths_around_tiles_give_the_definition),
         cmocka_unit_test(a_few_long_sequences_split_into_stretches_give_the_definition),
+        cmocka_unit_test(examples_packed_in_long_rows_give_the_definition),
         cmocka_unit_test(decoding_with_a_cache_gives_the_definition),
         cmocka_unit_test(rotating_inside_is_rotating_before_and_after),
         cmocka_unit_test(gradients_agree_with_differences),
