@@ -42,12 +42,13 @@ static const char *isa(void)
 static const char gemm_doc[] =
     "Measures the matrix product over the layers of the recipes in the forms of training - NT: Y = X W^T, NN: dX = dY "
     "W, TN: dW += dY^T X - on one thread and on all, beside OpenBLAS, oneDNN and BLIS where they are installed.\vAll "
-    "run in turns on the same numbers, each once the threads of the one before sleep and its own have a core each. "
-    "Each "
-    "product takes the next of many copies of its operands, so that they come from memory, as in a step. The "
-    "rate is that of the median turn, the ratio the median of the pairs.  mm1-bf16 "
-    "is our product with W or X in bf16, which is widened as it is packed.  The peak is the best of the multiply-add "
-    "probes between the products.";
+    "run in turns on the same numbers, each once the threads of the one before sleep and its own have a core each.  "
+    "Each product takes the next of many copies of its operands, so that they come from memory, as in a step.  The "
+    "rate "
+    "is that of the median turn, the ratio the median of the pairs.  mm1-bf16 is our product with W or X in bf16, "
+    "which "
+    "is widened as it is packed.  Of the peak, the best of the multiply-add probes between the products; of fma, "
+    "multiply-adds over as long, in the same turn.";
 
 static const struct argp_option gemm_options[] = {
     {"shape", 'S', "M,N,K", 0,

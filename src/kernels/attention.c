@@ -323,8 +323,7 @@ static void weigh_turned(float *to, float *p, const float *weights, int64_t ld, 
     }
 }
 
-/* The first key that each query of a sequence, or one after it, sees; and, n_noted() behind, the end of the keys that
- * queries before it see. */
+/* What note_keys() leaves. */
 static int32_t *noted(const room *r)
 {
     return (int32_t *)(void *)r->first;
@@ -335,12 +334,14 @@ static int64_t n_noted(const job *j)
     return j->a->S + 1;
 }
 
-/* Sequences that are not worth a cut are not looked through, nor such as have more queries than keys. */
+/* Shorter sequences are not worth a cut; what is noted has room for as many queries as there are keys. */
 static bool may_be_cut(const job *j)
 {
     return j->a->T >= 2 * STRETCH && j->a->T <= j->a->S;
 }
 
+/* The first key that each query of a sequence, or one after it, sees; and, n_noted() behind, the end of the keys that
+ * queries before it see. */
 static void note_keys(const job *j, const room *r, int64_t b)
 {
     const mm1_attention_args *a = j->a;

@@ -14,7 +14,7 @@
 #include <string.h>
 
 enum { MAX_TURNS = 11, MIN_TURNS = 5 };
-/* Operands that take turns: more than any L3 of these machines, and no more sets than this. */
+/* Operands that take turns are more than L3 holds, but no more than so many sets. */
 enum { OPERANDS_MIB = 320, MOST_SETS = 1024 };
 /* Seconds: least of a slice; from here on fewer turns do; least of what comes before a slice. */
 static const double SLICE = 3e-3, LONG = 30e-3, WARM = 1e-3;
@@ -139,8 +139,8 @@ static void multiply(mm1_gemm_library l, const peer *p, const mm1_gemm_args *g)
 
 /* Copies of the operands of one product.  Each product takes the next, so that they come from memory, as in a step. */
 typedef struct operands {
-    mm1_gemm_args *sets; /* [n]; the first one's memory is all memory */
-    float *memory;
+    mm1_gemm_args *sets; /* [n] */
+    float *memory;       /* of all */
     size_t n, next;
 } operands;
 
@@ -159,7 +159,7 @@ static void fill(float *x, int64_t n, uint64_t seed)
     }
 }
 
-/* Up to a line of the caches. */
+/* Every array begins on a line of the caches, as those of a step do. */
 static int64_t whole_lines(int64_t floats)
 {
     return (floats + 15) / 16 * 16;
@@ -286,7 +286,7 @@ static bool agree(const float *c, const float *d, const mm1_gemm_result *r)
     return true;
 }
 
-/* The first product of each library makes its buffers and code; c of the first set is ours, and is left as it was. */
+/* That all make the same product; the first one of a library also makes its buffers and code, which none shall time. */
 static mm1_status check_all(const peer *peers, const operands *o, const mm1_gemm_result *r, mm1_error *err)
 {
     const size_t n = (size_t)(r->m * r->n);

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void load(mm1_recipe *r)
@@ -149,6 +150,35 @@ static void activations_grow_as_the_length_does(void **state)
     assert_true(bytes[1] > 3 * bytes[0] && (double)bytes[1] < 4.1 * (double)bytes[0]);
 }
 
+/* Most memory that the process has had, KiB, after the race of one layer. */
+static long peak_after_race(bool is_hot)
+{
+    const mm1_gemm_layer layer = {.rows = 256, .out = 256, .in = 256};
+    mm1_error err = {0};
+    mm1_bench_gemm b;
+    struct rusage usage;
+    const mm1_bench_gemm_options o = {.layers = &layer,
+                                      .n_layers = 1,
+                                      .threads = 1,
+                                      .forms = {[MM1_GEMM_NT] = true},
+                                      .beside = {[MM1_GEMM_OURS_BF16] = true},
+                                      .hot = is_hot};
+    check_ok(mm1_bench_gemm_run(&o, &b, &err), &err);
+    assert_true(b.hot == is_hot);
+    mm1_bench_gemm_deinit(&b);
+    assert_int_equal(getrusage(RUSAGE_SELF, &usage), 0);
+    return usage.ru_maxrss;
+}
+
+/* Comes first: the peak of a process never falls. */
+static void operands_come_from_more_memory_than_caches_hold_unless_they_are_hot(void **state)
+{
+    (void)state;
+    const long hot = peak_after_race(true);
+    assert_true(hot < 250 << 10);
+    assert_true(peak_after_race(false) > 300 << 10);
+}
+
 static void a_layer_is_raced_in_three_forms_on_one_thread_and_on_all(void **state)
 {
     (void)state;
@@ -267,6 +297,7 @@ static void a_thread_that_spins_is_seen_at_once_and_what_it_delays_is_counted(vo
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(operands_come_from_more_memory_than_caches_hold_unless_they_are_hot),
         cmocka_unit_test(a_made_up_step_is_a_whole_one),
         cmocka_unit_test(the_encoder_alone_needs_no_decoder),
         cmocka_unit_test(what_a_row_has_no_room_for_is_refused),

@@ -223,7 +223,7 @@ static void a_tensor_used_twice_gets_the_sum_of_both_gradients(void **state)
 
 /* ---- the head in blocks of rows ---- */
 
-/* nll, d nll / dx [N, HC] and d nll / dw [HV, HC] by their definition; the sum over the rows with a target. */
+/* nll [HN], d nll / dx [HN, HC] and d nll / dw [HV, HC] by their definition. */
 enum { HN = 1200, HV = 8192, HC = 4 };
 
 static void define_head(const float *x, const float *w, const int32_t *target, double *nll, double *dx, double *dw)
